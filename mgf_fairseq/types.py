@@ -1,0 +1,45 @@
+"""The dataclasses that cross borders between the parts, and the letters that name their axes.
+
+Everything between the collater and the criterion travels in one of these; nothing here computes.
+
+Shape letters, used in every comment of this package:
+B rows (one view of one utterance each), S audio samples, T encoder frames, F feature bins,
+D model width, C channels, M masked frames, N negatives, L layers, W world size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the data side hands to the encoder and the objectives."""
+
+    waveform: Tensor  # (B, S) fp32, zeros where padded
+    padding_mask: Tensor  # (B, S) bool, True = padding
+    utterance: Tensor  # (B,) int64, the manifest line: equal numbers are views of one utterance
+    row_id: Tensor  # (B,) int64, unique per (utterance, view): what masks are drawn from
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """What the encoder hands to the objectives and to every downstream user."""
+
+    latents: Tensor  # (B, T, C) conv output after layer norm, before masking
+    context: Tensor  # (B, T, D) Transformer output
+    hidden_states: list[Tensor]  # L + 1 of (B, T, D): the Transformer's input, then each layer
+    padding_mask: Tensor  # (B, T) bool, True = padding
+    num_frames: Tensor  # (B,) int64 valid frames per row
+    mask_indices: Tensor  # (B, T) bool, True = masked before the Transformer; never on padding
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """What an objective hands to the criterion: sums and counts, never means."""
+
+    loss_sum: Tensor  # () fp32, in nats (or the unit the objective documents)
+    count: Tensor  # () fp32, what loss_sum was summed over
+    metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # name -> (sum, count)

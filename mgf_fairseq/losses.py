@@ -1,0 +1,321 @@
+"""The losses of all objectives, as pure functions that return a sum and what it was summed over.
+
+The objectives call them with (prediction, target, valid); the criterion divides by counts that were
+added over all ranks, so nothing here is a mean over the batch.
+
+Every function computes in fp32 with autocast off (fp64 input stays fp64). The target of a
+reconstruction loss is detached; the contrastive losses leave that choice to the objective, because
+a projection of the targets may be trained. With nothing valid the sum is a zero that still hangs
+on the graph.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SILENCE_RMS = 1e-3  # 60 dB below full scale, and below a crop normalised to unit variance
+SI_SDR_FLOOR = 1e-6  # relative to the target's energy: a perfect copy scores 60 dB
+MAGNITUDE_FLOOR = 1e-3  # spectral magnitude of white noise with an rms of SILENCE_RMS
+NORM_FLOOR = 1e-6  # cosine of a shorter vector shrinks to 0 instead of dividing by 0
+RESOLUTIONS = ((512, 128), (1024, 256), (256, 64))  # (n_fft, hop_length) in samples
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """Casts half-precision arguments to fp32 and switches autocast off around `function`."""
+
+    def cast(value: Any) -> Any:
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value if value.dtype == torch.float64 else value.float()
+        return value
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        device_type = tensors[0].device.type if tensors else "cpu"
+        with torch.autocast(device_type=device_type, enabled=False):
+            new_kwargs = {k: cast(v) for k, v in kwargs.items()}
+            return function(*map(cast, args), **new_kwargs)  # type: ignore[arg-type]
+
+    return wrapper
+
+
+def _check_same(name: str, first: torch.Size, second: torch.Size) -> None:
+    if first != second:
+        raise ValueError(f"{name}: shapes {tuple(first)} and {tuple(second)} must agree")
+
+
+def _only_valid(name: str, prediction: Tensor, target: Tensor, valid: Tensor) -> list[Tensor]:
+    """Both tensors with zeros where not valid, so that padding has exactly no value or gradient."""
+    _check_same(f"{name} prediction and target", prediction.shape, target.shape)
+    _check_same(f"{name} valid and prediction", valid.shape, prediction.shape[: valid.dim()])
+    hidden = ~valid.reshape(*valid.shape, *(1,) * (prediction.dim() - valid.dim()))
+    return [prediction.masked_fill(hidden, 0), target.detach().masked_fill(hidden, 0)]
+
+
+@_in_full_precision
+def smooth_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Huber loss with its corner at 1 target unit: mean over bins, summed over valid frames.
+
+    prediction, target (B, T, F); valid (B, T) bool. Returns loss_sum () and the number of valid
+    frames (). Raises ValueError when shapes disagree. `torch.nn.functional.smooth_l1_loss`.
+    """
+    prediction, target = _only_valid("smooth_l1", prediction, target, valid)
+    per_frame = F.smooth_l1_loss(prediction, target, reduction="none").mean(-1)  # -> (B, T)
+    return per_frame.sum(), valid.sum().to(per_frame.dtype)
+
+
+@_in_full_precision
+def binary_cross_entropy(logits: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Bernoulli cross-entropy in nats: mean over the last axis, summed over valid frames.
+
+    logits, target (B, T, F), target in [0, 1]; valid (B, T) bool. Returns loss_sum () and the
+    number of valid frames (). Raises ValueError when shapes disagree.
+    """
+    _check_same("binary_cross_entropy valid and logits", valid.shape, logits.shape[:2])
+    logits, target = _only_valid("binary_cross_entropy", logits, target, valid)
+    per_frame = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
+    return per_frame.masked_fill(~valid, 0).sum(), valid.sum().to(per_frame.dtype)
+
+
+def _centred(segment: Tensor, valid: Tensor) -> Tensor:
+    """(B, S) minus its mean over valid samples, zeros elsewhere."""
+    mean = segment.sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)
+    return (segment - mean).masked_fill(~valid, 0)
+
+
+def _audible(target: Tensor, valid: Tensor) -> Tensor:
+    """(B,) bool: has valid samples whose rms about their mean is at least SILENCE_RMS."""
+    energy = _centred(target, valid).square().sum(1)
+    return energy >= SILENCE_RMS**2 * valid.sum(1).clamp(min=1)
+
+
+@_in_full_precision
+def si_sdr(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, eq. 3).
+
+    prediction, target (B, S), both made zero-mean over the valid samples; valid (B, S) bool.
+    Energies are floored at SI_SDR_FLOOR of the target's, so that perfect, zero and constant
+    predictions have finite gradients: perfect is 60 dB, zero or constant is 0 dB. A silent segment
+    gives 0. Returns (B,). Raises ValueError when shapes disagree.
+    """
+    prediction, target = _only_valid("si_sdr", prediction, target, valid)
+    audible = _audible(target, valid)
+    prediction, target = _centred(prediction, valid), _centred(target, valid)
+    energy = target.square().sum(1).masked_fill(~audible, 1)  # (B,)
+    floor = SI_SDR_FLOOR * energy
+    scaled = ((prediction * target).sum(1) / energy)[:, None] * target  # (B, S)
+    signal = scaled.square().sum(1) + floor
+    distortion = (prediction - scaled).square().sum(1) + floor
+    ratio = 10 * (torch.log10(signal) - torch.log10(distortion))
+    return ratio.masked_fill(~audible, 0)
+
+
+@_in_full_precision
+def si_sdr_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative `si_sdr` in dB summed over audible segments.
+
+    prediction, target (B, S); valid (B, S) bool. A segment whose target's rms is below
+    SILENCE_RMS has no meaningful ratio and is not counted. Returns loss_sum () and the number of
+    audible segments ().
+    """
+    ratio = si_sdr(prediction, target, valid)
+    return -ratio.sum(), _audible(target.masked_fill(~valid, 0), valid).sum().to(ratio.dtype)
+
+
+def _magnitude(segment: Tensor, n_fft: int, hop_length: int) -> Tensor:
+    """(B, S) -> (B, 1 + S // hop_length, F) magnitudes of a zero-padded, centred Hann STFT.
+
+    Scaled so that white noise with rms r has magnitude r; floored at MAGNITUDE_FLOOR.
+    """
+    window = torch.hann_window(n_fft, dtype=segment.dtype, device=segment.device)
+    window = window / window.square().sum().sqrt()
+    padded = F.pad(segment, (n_fft // 2, n_fft // 2))
+    frames = padded.unfold(1, n_fft, hop_length) * window  # -> (B, frames, n_fft)
+    power = torch.view_as_real(torch.fft.rfft(frames)).square().sum(-1)  # -> (B, frames, F)
+    return power.clamp(min=MAGNITUDE_FLOOR**2).sqrt()
+
+
+@_in_full_precision
+def multi_resolution_stft_loss(
+    prediction: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    resolutions: Sequence[tuple[int, int]] = RESOLUTIONS,
+) -> tuple[Tensor, Tensor]:
+    """Spectral convergence plus log-magnitude L1 in nats, averaged over resolutions.
+
+    Yamamoto et al. 2020 (Parallel WaveGAN), eq. 4-6. prediction, target (B, S); valid (B, S) bool,
+    the valid samples first; resolutions are (n_fft, hop_length) in samples. Magnitudes are floored
+    at MAGNITUDE_FLOOR; a silent target drops the convergence term, a ratio to nothing, and keeps
+    the other. Returns loss_sum () and the number of segments with a valid sample ().
+    """
+    prediction, target = _only_valid("multi_resolution_stft_loss", prediction, target, valid)
+    num_samples = valid.sum(1)  # (B,)
+    audible = _audible(target, valid)
+    loss = prediction.sum(1) * 0  # (B,)
+    for n_fft, hop_length in resolutions:
+        produced = _magnitude(prediction, n_fft, hop_length)
+        with torch.no_grad():
+            wanted = _magnitude(target, n_fft, hop_length)
+        starts = torch.arange(produced.shape[1], device=valid.device) * hop_length
+        frame_valid = (starts <= num_samples[:, None])[..., None]  # (B, frames, 1)
+        error = (wanted - produced).masked_fill(~frame_valid, 0).square().sum((1, 2))
+        energy = wanted.masked_fill(~frame_valid, 0).square().sum((1, 2))
+        smallest = torch.finfo(error.dtype).tiny
+        convergence = (error.clamp(min=smallest) / energy.clamp(min=smallest)).sqrt()
+        log_error = (wanted.log() - produced.log()).abs().mean(-1, keepdim=True)
+        log_error = log_error.masked_fill(~frame_valid, 0).sum((1, 2)) / frame_valid.sum((1, 2))
+        loss = loss + (convergence.masked_fill(~audible, 0) + log_error) / len(resolutions)
+    counted = num_samples > 0
+    return loss.masked_fill(~counted, 0).sum(), counted.sum().to(loss.dtype)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return F.normalize(vectors, dim=-1, eps=NORM_FLOOR)
+
+
+def _contrast(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits (M,) and (M, N) -> cross-entropy sum, count and fairseq's count of correct rows.
+
+    Correct as in fairseq `Wav2vecCriterion.forward`: argmax is the positive and argmin is not.
+    """
+    logits = torch.cat([positive[:, None], negative], dim=1)  # -> (M, 1 + N)
+    loss_sum = (torch.logsumexp(logits, dim=1) - positive).sum()
+    with torch.no_grad():
+        first = logits.argmax(1) == 0
+        correct = first & (logits.argmin(1) != 0) if len(logits) else first
+    return loss_sum, loss_sum.new_tensor(len(logits)), correct.sum().to(loss_sum.dtype)
+
+
+@_in_full_precision
+def info_nce(
+    queries: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    temperature: float,
+    negative_valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Contrastive cross-entropy in nats over cosine similarities (wav2vec 2.0, eq. 3).
+
+    queries, positives (M, D); negatives (M, N, D); negative_valid (M, N) bool. Negatives that equal
+    the positive in every component, as in fairseq `Wav2Vec2Model.compute_preds`, or are not valid
+    are left out. Returns (loss_sum, M, rows where the positive wins). Gradients reach all three
+    inputs: the objective detaches what it must. Raises ValueError when shapes disagree.
+    """
+    _check_same("info_nce queries and positives", queries.shape, positives.shape)
+    expected = torch.Size((len(queries), negatives.shape[1], queries.shape[1]))
+    _check_same("info_nce negatives and (M, N, D)", negatives.shape, expected)
+    left_out = (negatives == positives[:, None]).all(-1)  # (M, N)
+    if negative_valid is not None:
+        _check_same("info_nce negative_valid and (M, N)", negative_valid.shape, left_out.shape)
+        left_out = left_out | ~negative_valid
+    query = _unit(queries)
+    positive = (query * _unit(positives)).sum(-1) / temperature
+    negative = torch.einsum("md,mnd->mn", query, _unit(negatives)) / temperature
+    return _contrast(positive, negative.masked_fill(left_out, float("-inf")))
+
+
+def _keys(vectors: Tensor) -> Tensor:
+    """(R, D) -> (R,) int64 hash of the bits: equal vectors have equal keys, others by 2**-64."""
+    whole = torch.int64 if vectors.dtype == torch.float64 else torch.int32
+    bits = (vectors.detach() + 0.0).contiguous().view(whole).long()  # -0.0 + 0.0 is 0.0
+    mixed = bits + torch.arange(bits.shape[-1], device=bits.device) * -7046029254386353131
+    mixed = (mixed ^ (mixed >> 30)) * -4658895280553007687  # the mixer of SplitMix64
+    mixed = (mixed ^ (mixed >> 27)) * -7723592293110705685
+    return (mixed ^ (mixed >> 31)).sum(-1)  # wraps around: the order of addition does not matter
+
+
+@_in_full_precision
+def info_nce_pool(
+    queries: Tensor,
+    positives: Tensor,
+    pool: Tensor,
+    negative_index: Tensor,
+    temperature: float,
+    negative_valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`info_nce` with negatives `pool[negative_index]`, not copied when the pool is small.
+
+    queries, positives (M, D); pool (R, D); negative_index (M, N) int64 into the pool;
+    negative_valid (M, N) bool. Up to R = 4 N the M x R similarities are fewer numbers than the
+    M x N vectors and one matrix product makes them. Returns and raises as `info_nce`.
+    """
+    _check_same("info_nce_pool queries and positives", queries.shape, positives.shape)
+    _check_same("info_nce_pool pool and queries, width", pool.shape[1:], queries.shape[1:])
+    _check_same("info_nce_pool rows of index", negative_index.shape[:1], queries.shape[:1])
+    left_out = _keys(pool)[negative_index] == _keys(positives)[:, None]  # (M, N)
+    if negative_valid is not None:
+        _check_same("info_nce_pool negative_valid, index", negative_valid.shape, left_out.shape)
+        left_out = left_out | ~negative_valid
+    query, candidates = _unit(queries), _unit(pool)
+    positive = (query * _unit(positives)).sum(-1) / temperature
+    if len(pool) <= 4 * negative_index.shape[1]:
+        negative = (query @ candidates.T).gather(1, negative_index)  # (M, R) -> (M, N)
+    else:
+        negative = torch.einsum("md,mnd->mn", query, candidates[negative_index])
+    return _contrast(positive, (negative / temperature).masked_fill(left_out, float("-inf")))
+
+
+def _pair_loss(logits: Tensor, same: Tensor, other: Tensor, kind: str) -> Tensor:
+    """(B, G) logits and masks -> (B,) loss; every row has at least one pair of each mask."""
+    if kind == "binary":
+        positive = (F.softplus(-logits) * same).sum(1) / same.sum(1)
+        negative = (F.softplus(logits) * other).sum(1) / other.sum(1)
+        return (positive + negative) / 2
+    against = torch.logsumexp(logits.masked_fill(~other, float("-inf")), dim=1, keepdim=True)
+    return (F.softplus(against - logits) * same).sum(1) / same.sum(1)
+
+
+@_in_full_precision
+def pairwise_discrimination(
+    embeddings: Tensor,
+    group: Tensor,
+    kind: str,
+    logit_scale: Tensor | float = 10.0,
+    logit_bias: Tensor | float = 0.0,
+    gathered_embeddings: Tensor | None = None,
+    gathered_group: Tensor | None = None,
+    offset: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Do two rows belong together? In nats per row, against all other rows of the batch.
+
+    embeddings (B, E); group (B,) int64, equal numbers belong together; logits are
+    logit_scale * cosine + logit_bias. Kind "info_nce": for each other row of the group (averaged),
+    cross-entropy against all rows of other groups. Kind "binary": logistic loss on all pairs, where
+    a row's positives together weigh as much as its negatives together. `gathered_*` (G, E), (G,)
+    are the rows of all ranks, ours starting at `offset`. Rows without a partner or without a
+    negative are not counted. Returns (loss_sum, count, retrieval_correct_sum, chance_sum): the
+    nearest other row is of the same group (ties count in proportion), and the share of others that
+    is. Raises ValueError on unknown kind or disagreeing shapes.
+    """
+    if kind not in ("info_nce", "binary"):
+        raise ValueError(f"pairwise_discrimination: kind {kind!r} is not 'info_nce' or 'binary'")
+    pool = embeddings if gathered_embeddings is None else gathered_embeddings
+    pool_group = group if gathered_group is None else gathered_group
+    _check_same("pairwise_discrimination group", group.shape, embeddings.shape[:1])
+    _check_same("pairwise_discrimination gathered_group", pool_group.shape, pool.shape[:1])
+    itself = torch.arange(len(pool), device=group.device) == (
+        torch.arange(len(group), device=group.device)[:, None] + offset
+    )  # (B, G)
+    same = (pool_group == group[:, None]) & ~itself
+    other = pool_group != group[:, None]
+    counted = same.any(1) & other.any(1)  # (B,)
+    similarity = _unit(embeddings) @ _unit(pool).T  # -> (B, G)
+    every = ~counted[:, None]  # uncounted rows get full masks: finite there, and dropped below
+    loss = _pair_loss(similarity * logit_scale + logit_bias, same | every, other | every, kind)
+    with torch.no_grad():
+        nearest = similarity.masked_fill(itself, float("-inf"))
+        nearest = nearest == nearest.amax(1, keepdim=True)
+        correct = (nearest & same).sum(1) / nearest.sum(1)
+        chance = same.sum(1) / (~itself).sum(1).clamp(min=1)
+    sums = [value.masked_fill(~counted, 0).sum() for value in (loss, correct, chance)]
+    return sums[0], counted.sum().to(loss.dtype), sums[1], sums[2]

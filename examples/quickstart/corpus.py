@@ -1,0 +1,298 @@
+"""Synthesise the quickstart's corpus: many voices, sentences of our own, exact phone times.
+
+It stands in for real recordings in `run.sh` and in tests; `mgf prepare` reads the folder it writes.
+The speaking styles are rate, pitch, pitch range and volume of a synthesiser, and no more than that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import random
+import re
+import shutil
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+from espeak import Espeak, Phone
+from tqdm import tqdm
+
+VERSION = 1  # raise it when the output changes for the same parameters
+SAMPLE_RATE = 16000
+EDGE_SILENCE = 0.10  # seconds kept after the last phone; before the first the engine leaves 12 ms
+BLOCK = SAMPLE_RATE // 100  # lengths are whole blocks of 10 ms, so that printed times are exact
+HERE = Path(__file__).resolve().parent
+STAMP = "corpus.json"
+COLUMNS = ("utt", "path", "speaker", "sex", "style", "num_samples", "split", "text")
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """A way to speak: rate as a factor, pitch as an offset, pitch range 0-99, gain in dB."""
+
+    rate: float
+    pitch: int
+    range: int
+    gain: float
+
+
+STYLES = {
+    "plain": Style(1.0, 0, 50, -3.0),
+    "calm": Style(0.82, -8, 25, -8.0),
+    "lively": Style(1.12, 14, 90, 0.0),
+    "flat": Style(0.95, 0, 0, -3.0),
+    "hurried": Style(1.45, 5, 60, -1.0),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Speaker:
+    """One speaker: an engine voice with its own pitch, rate (words a minute) and microphone."""
+
+    name: str
+    voice: str
+    sex: str
+    pitch: int
+    rate: int
+    tilt: float  # of a two-tap filter: below zero dull, above zero bright
+    split: str
+
+
+SPEAKERS = (
+    Speaker("s01", "en-us+f1", "F", 52, 165, 0.10, "train"),
+    Speaker("s02", "en-us+m1", "M", 46, 170, -0.10, "train"),
+    Speaker("s03", "en+f2", "F", 46, 158, -0.05, "train"),
+    Speaker("s04", "en+m2", "M", 54, 176, 0.20, "train"),
+    Speaker("s05", "en-us+f3", "F", 58, 180, 0.00, "train"),
+    Speaker("s06", "en-gb-scotland+m3", "M", 42, 160, 0.05, "train"),
+    Speaker("s07", "en-gb-x-rp+f4", "F", 44, 168, 0.15, "train"),
+    Speaker("s08", "en-us+m4", "M", 58, 184, -0.20, "train"),
+    Speaker("s09", "en-us-nyc+f5", "F", 50, 174, -0.15, "train"),
+    Speaker("s10", "en-gb-x-rp+m5", "M", 50, 156, 0.25, "train"),
+    Speaker("s11", "en-us+Annie", "F", 50, 170, 0.00, "train"),
+    Speaker("s12", "en-us-nyc+m6", "M", 38, 164, 0.10, "train"),
+    Speaker("s13", "en+linda", "F", 48, 178, 0.10, "train"),
+    Speaker("s14", "en-us+Gene", "M", 50, 172, -0.05, "train"),
+    Speaker("s15", "en-gb-x-gbcwmd+f3", "F", 40, 162, 0.20, "valid"),
+    Speaker("s16", "en-us+m7", "M", 48, 174, 0.00, "valid"),
+    Speaker("s17", "en-us+steph", "F", 50, 168, -0.10, "test"),
+    Speaker("s18", "en+michel", "M", 48, 166, 0.10, "test"),
+    Speaker("s19", "en-gb-x-gbclan+f2", "F", 60, 176, 0.05, "test"),
+    Speaker("s20", "en-us+Lee", "M", 44, 160, -0.15, "test"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What one process makes: `seconds` of one speaker, written under `dest`."""
+
+    dest: str
+    speaker: Speaker
+    seconds: float
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What came out of a job: the lines of both tables, and the audio samples behind them."""
+
+    speaker: str
+    metadata: list[str]
+    phones: list[str]
+    num_samples: int
+
+
+def read_sentences() -> list[str]:
+    """Read the sentences that stand beside this file."""
+    lines = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def sentences_for(split: str, seed: int) -> list[str]:
+    """Sentences of a split: valid and test read sentences that no training speaker reads."""
+    sentences = read_sentences()
+    random.Random(f"{seed}/split").shuffle(sentences)
+    return {"valid": sentences[:24], "test": sentences[24:54]}.get(split, sentences[54:])
+
+
+def transcript(sentence: str) -> str:
+    """Upper-case words only, as in LibriSpeech."""
+    return re.sub(r"[^A-Z' ]+", " ", sentence.upper()).strip()
+
+
+def record(
+    raw: npt.NDArray[np.int16], rate: int, speaker: Speaker, style: Style, noise_seed: int
+) -> npt.NDArray[np.int16]:
+    """Resample, apply the speaker's microphone and the style's gain, and add a noise floor."""
+    waveform = soxr.resample(raw.astype(np.float32) / 32768, rate, SAMPLE_RATE)
+    waveform = waveform[: len(waveform) // BLOCK * BLOCK]
+    waveform[1:] -= speaker.tilt * waveform[:-1]
+    waveform *= 10 ** (style.gain / 20)
+    noise = np.random.default_rng(noise_seed).standard_normal(len(waveform), dtype=np.float32)
+    waveform += 10 ** ((-66 - 20 * abs(speaker.tilt)) / 20) * noise
+    peak = float(np.abs(waveform).max())
+    if peak > 0.95:
+        waveform *= 0.95 / peak
+    return np.round(waveform * 32767).astype(np.int16)
+
+
+def trim(raw: npt.NDArray[np.int16], rate: int, phones: list[Phone]) -> npt.NDArray[np.int16]:
+    """Cut the engine's long closing pause to EDGE_SILENCE."""
+    spoken = max(phone.end for phone in phones if phone.label != "SIL")
+    return raw[: spoken + round(EDGE_SILENCE * rate)]
+
+
+def phone_lines(utt: str, phones: list[Phone], rate: int, num_samples: int) -> list[str]:
+    """Lines of phones.tsv in seconds: they tile the utterance from 0 to its last sample."""
+    duration = num_samples / SAMPLE_RATE
+    edges = [min(phone.start / rate, duration) for phone in phones] + [duration]
+    return [
+        f"{utt}\t{start:.4f}\t{end:.4f}\t{phone.label}"
+        for phone, start, end in zip(phones, edges, edges[1:], strict=False)
+        if f"{end:.4f}" != f"{start:.4f}"
+    ]
+
+
+def make_speaker(job: Job) -> Made:
+    """Speak sentences in all styles until the job's seconds are reached; one process each."""
+    speaker, engine = job.speaker, Espeak()
+    engine.set_voice(speaker.voice)
+    chance = random.Random(f"{job.seed}/{speaker.name}")
+    sentences = sentences_for(speaker.split, job.seed)
+    folder = Path(job.dest) / "audio" / speaker.name
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Made(speaker.name, [], [], 0)
+    total, queue, styles = 0, [], []
+    while total < job.seconds * SAMPLE_RATE:
+        queue = queue or chance.sample(sentences, len(sentences))
+        styles = styles or chance.sample(sorted(STYLES), len(STYLES))
+        sentence, style_name = queue.pop(), styles.pop()
+        number = len(made.metadata) + 1
+        utt = f"{speaker.name}-{number:04d}"
+        style = STYLES[style_name]
+        raw, phones = engine.say(
+            sentence,
+            rate=round(speaker.rate * style.rate * chance.uniform(0.95, 1.05)),
+            pitch=min(max(speaker.pitch + style.pitch + chance.randint(-2, 2), 0), 99),
+            range=style.range,
+            volume=60,  # of 200: loud voices clip inside the engine at its default of 100
+        )
+        raw = trim(raw, engine.sample_rate, phones)
+        noise_seed = zlib.crc32(f"{job.seed}/{utt}".encode())
+        audio = record(raw, engine.sample_rate, speaker, style, noise_seed)
+        soundfile.write(folder / f"{utt}.flac", audio, SAMPLE_RATE, subtype="PCM_16")
+        held_out = speaker.split == "train" and number % 10 == 0
+        row = (
+            *(utt, f"audio/{speaker.name}/{utt}.flac", speaker.name, speaker.sex, style_name),
+            *(len(audio), "speaker_test" if held_out else speaker.split, transcript(sentence)),
+        )
+        made.metadata.append("\t".join(map(str, row)))
+        made.phones.extend(phone_lines(utt, phones, engine.sample_rate, len(audio)))
+        total += len(audio)
+    return dataclasses.replace(made, num_samples=total)
+
+
+def parameters(minutes: float, seed: int) -> dict[str, object]:
+    """Everything that the output depends on."""
+    sentences = hashlib.sha256("\n".join(read_sentences()).encode()).hexdigest()[:16]
+    return {"version": VERSION, "minutes": minutes, "seed": seed, "sentences": sentences}
+
+
+def read_stamp(dest: Path) -> dict[str, object]:
+    """The stamp of an earlier run, or an empty one."""
+    try:
+        stamp = json.loads((dest / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def stands(dest: Path, wanted: dict[str, object]) -> bool:
+    """Whether `dest` already holds all of what `wanted` describes."""
+    stamp, table = read_stamp(dest), dest / "metadata.tsv"
+    if stamp.get("parameters") != wanted or not stamp.get("utterances") or not table.is_file():
+        return False
+    rows = table.read_text(encoding="utf-8").splitlines()[1:]
+    audio = (dest / row.split("\t")[1] for row in rows)
+    return len(rows) == stamp["utterances"] and all(path.is_file() for path in audio)
+
+
+def write_lines(path: Path, header: tuple[str, ...], lines: list[str]) -> None:
+    """Write a table, and let it appear under its name only when it is whole."""
+    partial = path.with_suffix(".partial")
+    partial.write_text("\n".join(["\t".join(header), *lines]) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def generate(dest: Path, minutes: float = 28.0, seed: int = 1, workers: int = 2) -> bool:
+    """Write the corpus to `dest`; False if what is asked for stands there already."""
+    if minutes <= 0:
+        raise ValueError(f"minutes must be above 0, not {minutes}")
+    wanted = parameters(minutes, seed)
+    if stands(dest, wanted):
+        return False
+    if dest.is_dir() and any(dest.iterdir()) and not (dest / STAMP).is_file():
+        raise FileExistsError(f"{dest} holds something else: choose an empty folder for --dest")
+    dest.mkdir(parents=True, exist_ok=True)
+    (dest / STAMP).write_text(json.dumps({"parameters": wanted}), encoding="utf-8")
+    shutil.rmtree(dest / "audio", ignore_errors=True)
+
+    seconds = minutes * 60 / len(SPEAKERS)
+    jobs = [Job(str(dest), speaker, seconds, seed) for speaker in SPEAKERS]
+    # A fresh process per speaker: the engine's state, and so every byte, is the same on any number.
+    context = multiprocessing.get_context("spawn")
+    with (
+        context.Pool(min(workers, len(jobs)), maxtasksperchild=1) as pool,
+        tqdm(total=len(jobs), desc="synthesize", unit="speaker") as progress,
+    ):
+        made = []
+        for result in pool.imap_unordered(make_speaker, jobs, chunksize=1):
+            made.append(result)
+            minutes_made = sum(one.num_samples for one in made) / SAMPLE_RATE / 60
+            progress.set_postfix_str(f"{minutes_made:.1f} min of audio")
+            progress.update()
+    made.sort(key=lambda one: one.speaker)
+    metadata = [line for one in made for line in one.metadata]
+    write_lines(dest / "metadata.tsv", COLUMNS, metadata)
+    phones = [line for one in made for line in one.phones]
+    write_lines(dest / "phones.tsv", ("utt", "start", "end", "phone"), phones)
+    samples = sum(one.num_samples for one in made)
+    stamp = {"parameters": wanted, "utterances": len(metadata), "num_samples": samples}
+    (dest / STAMP).write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+    return True
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command: see --help."""
+    parser = argparse.ArgumentParser(description="Synthesise a small multi-speaker English corpus.")
+    parser.add_argument("--dest", type=Path, required=True, help="folder to write")
+    parser.add_argument("--minutes", type=float, default=28.0, help="audio to make (default 28)")
+    parser.add_argument("--seed", type=int, default=1, help="another seed, another corpus")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    args = parser.parse_args(argv)
+    try:
+        fresh = generate(args.dest, args.minutes, args.seed, args.workers)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    except ModuleNotFoundError as error:
+        parser.error(f"{error}; the mend: pip install espeakng-loader")
+    stamp = read_stamp(args.dest)
+    hours = int(str(stamp["num_samples"])) / SAMPLE_RATE / 60
+    state = "written to" if fresh else "stands already in"
+    print(
+        f"corpus: {stamp['utterances']} utterances, {len(SPEAKERS)} speakers, {hours:.1f} minutes, "
+        f"{state} {args.dest}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,10 +41,10 @@ ARPABET: dict[str, str | None] = {
     **dict.fromkeys(["l", "@L"], "L"),
     **dict.fromkeys(["r", "r-"], "R"),
     **dict.fromkeys(["w", "w#"], "W"),
-    **{"aU": "AW", "eI": "EY", "oU": "OW", "OI": "OY", "u:": "UW"},
-    **{"b": "B", "d": "D", "f": "F", "g": "G", "h": "HH", "k": "K", "m": "M", "p": "P"},
-    **{"s": "S", "v": "V", "z": "Z", "j": "Y", "N": "NG"},
-    **{"D": "DH", "T": "TH", "S": "SH", "Z": "ZH", "tS": "CH", "dZ": "JH", ";": None},
+    **dict(zip("bdfghkmpsvz", "B D F G HH K M P S V Z".split(), strict=True)),
+    **dict(zip("jNDTSZ", "Y NG DH TH SH ZH".split(), strict=True)),
+    **dict(zip("aU eI oU OI u: tS dZ".split(), "AW EY OW OY UW CH JH".split(), strict=True)),
+    ";": None,
 }
 
 
@@ -115,7 +116,7 @@ class Espeak:
         self._callback = _Callback(self._receive)  # a reference the engine may keep
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def _receive(self, samples: ctypes._Pointer, count: int, events: ctypes._Pointer) -> int:
+    def _receive(self, samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         index = 0

@@ -1,0 +1,211 @@
+"""Read a stretch of any audio file as mono fp32 at the rate asked for, by seeking.
+
+Below the dataset and `mgf check` / `mgf prepare`, above soundfile and soxr; it never reads more
+of a file than the stretch and the resampler's margin.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from .manifest import Entry, ManifestError, parse_entry
+
+# Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
+# 1e-6 within a few hundred samples at the lower of the two rates.
+_MARGIN = 1024
+# Codecs whose decoder carries state across packets: decoding starts this many seconds early.
+_PREROLL = {"OPUS": 0.5, "MPEG_LAYER_III": 0.5}
+_UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what programs that write a .wav to a pipe leave in its header
+
+
+class AudioError(ValueError):
+    """An entry cannot be read as audio; the message names the entry and the reason."""
+
+
+class AudioInfo(NamedTuple):
+    """What the header says of an entry (of the stretch, where it names one)."""
+
+    num_samples: int  # at the file's own rate
+    sample_rate: int
+    channels: int
+
+
+def resampled_length(num_samples: int, native_rate: int, sample_rate: int) -> int:
+    """Samples at `sample_rate` of a stretch of `num_samples` at `native_rate` (rounded)."""
+    return (2 * num_samples * sample_rate + native_rate) // (2 * native_rate)
+
+
+def audio_info(entry: str) -> AudioInfo:
+    """Read the header of an entry. Raises AudioError like `AudioReader`."""
+    with AudioReader(entry, 0) as reader:
+        return AudioInfo(reader.native_num_samples, reader.native_sample_rate, reader.channels)
+
+
+class AudioReader:
+    """An open entry: `path`, `path.zip:offset:length` or `path:start:num_samples`.
+
+    Attributes: num_samples (at `sample_rate`; of the stretch, where the entry names one),
+    native_num_samples, native_sample_rate, channels. A `sample_rate` of 0 means the file's own.
+    Raises AudioError naming the entry for a file that is missing, not audio, without samples,
+    or shorter than its header or the entry says.
+    """
+
+    def __init__(self, entry: str, sample_rate: int) -> None:
+        self.entry = entry
+        try:
+            parsed = parse_entry(entry)
+        except ManifestError as error:
+            raise AudioError(str(error)) from None
+        if parsed.start is not None and os.path.exists(entry):
+            parsed = Entry(entry, None, None)  # a file whose own name ends like a stretch
+        self._stream = _open_bytes(entry, parsed)
+        try:
+            _check_riff_size(entry, self._stream)
+            self._file = soundfile.SoundFile(self._stream)
+        except (soundfile.SoundFileError, TypeError) as error:
+            self._stream.close()
+            raise AudioError(
+                f"{entry}: not an audio file that libsndfile reads ({_reason(error)})"
+            ) from error
+        except AudioError:
+            self._stream.close()
+            raise
+        self.native_sample_rate: int = self._file.samplerate
+        self.channels: int = self._file.channels
+        self.sample_rate = sample_rate or self.native_sample_rate
+        stretch = parsed.start is not None and not parsed.in_zip
+        self._first = (parsed.start or 0) if stretch else 0
+        total: int = self._file.frames
+        self.native_num_samples = (parsed.length or 0) if stretch else total
+        self.num_samples = resampled_length(
+            self.native_num_samples, self.native_sample_rate, self.sample_rate
+        )
+        if total == 0 or self._first + self.native_num_samples > total:
+            self.close()
+            raise AudioError(
+                f"{entry}: the file holds no samples"
+                if total == 0
+                else f"{entry}: the entry ends after the file's {total} samples"
+            )
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+        self._stream.close()
+
+    def read(self, start: int = 0, num_samples: int | None = None) -> npt.NDArray[np.float32]:
+        """Read exactly `num_samples` (default: to the end) from `start`, both at `sample_rate`.
+
+        Returns (S,) fp32, channels averaged, resampled by soxr (HQ). Raises AudioError where the
+        stretch leaves the entry, data are missing, or a sample is NaN or infinite.
+        """
+        if num_samples is None:
+            num_samples = self.num_samples - start
+        if start < 0 or num_samples < 0 or start + num_samples > self.num_samples:
+            raise AudioError(
+                f"{self.entry}: samples {start} to {start + num_samples} asked for, it holds "
+                f"{self.num_samples} at {self.sample_rate} Hz; if the file was replaced, run "
+                "`mgf prepare` again"
+            )
+        if self.native_sample_rate == self.sample_rate:
+            return self._read_native(start, num_samples)
+        return self._read_resampled(start, num_samples)
+
+    def _read_resampled(self, start: int, num_samples: int) -> npt.NDArray[np.float32]:
+        """Resample a stretch that begins where both rates have a sample, then cut the crop."""
+        divisor = math.gcd(self.native_sample_rate, self.sample_rate)
+        up, down = self.sample_rate // divisor, self.native_sample_rate // divisor
+        block = max(0, start - _MARGIN) // up
+        native_start = block * down
+        native_stop = math.ceil((start + num_samples + _MARGIN) * down / up)
+        native_stop = min(native_stop, self.native_num_samples)
+        native = self._read_native(native_start, native_stop - native_start)
+        resampled = soxr.resample(native, self.native_sample_rate, self.sample_rate, quality="HQ")
+        crop = resampled[start - block * up :][:num_samples]
+        # Rounding may leave the resampler one sample short at the very end of the file.
+        return np.pad(crop, (0, num_samples - len(crop))).astype(np.float32, copy=False)
+
+    def _read_native(self, start: int, num_samples: int) -> npt.NDArray[np.float32]:
+        first = self._first + start
+        preroll = min(first, int(_PREROLL.get(self._file.subtype, 0.0) * self.native_sample_rate))
+        try:
+            self._file.seek(first - preroll)
+            data = self._file.read(preroll + num_samples, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise AudioError(f"{self.entry}: cannot be decoded ({_reason(error)})") from error
+        data = data[preroll:]
+        if len(data) != num_samples:
+            raise AudioError(
+                f"{self.entry}: truncated, {num_samples} samples from {start} asked for and "
+                f"{len(data)} found; fetch the file again or remove its line"
+            )
+        waveform = data[:, 0] if self.channels == 1 else data.mean(axis=1)  # (S, C) -> (S,)
+        if not np.isfinite(waveform).all():
+            raise AudioError(f"{self.entry}: holds NaN or infinite samples; remove its line")
+        return np.ascontiguousarray(waveform, dtype=np.float32)
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "error_string", "") or error)
+    return text.rstrip(". ")
+
+
+def _open_bytes(entry: str, parsed: Entry) -> BinaryIO:
+    """The file itself, or the stored bytes inside a zip (fairseq's `read_from_stored_zip`)."""
+    try:
+        stream = open(parsed.path, "rb")  # noqa: SIM115 (AudioReader closes it)
+        if not parsed.in_zip:
+            return stream
+        with stream:
+            stream.seek(parsed.start or 0)
+            data = stream.read(parsed.length or 0)
+    except FileNotFoundError:
+        raise AudioError(
+            f"{entry}: no such file; if the audio has moved, correct line 1 of the manifest"
+        ) from None
+    except OSError as error:
+        raise AudioError(f"{entry}: cannot be opened ({error.strerror})") from error
+    if len(data) != parsed.length:
+        raise AudioError(f"{entry}: the zip ends before the {parsed.length} bytes asked for")
+    return io.BytesIO(data)
+
+
+def _check_riff_size(entry: str, stream: BinaryIO) -> None:
+    """Refuse a .wav cut short: libsndfile quietly shortens it to what is there."""
+    head = stream.read(12)
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        size = stream.seek(0, io.SEEK_END)
+        position = 12
+        while position + 8 <= size:
+            stream.seek(position)
+            name, length = struct.unpack("<4sI", stream.read(8))
+            if name == b"data":
+                if length not in _UNKNOWN_SIZES and position + 8 + length > size:
+                    raise AudioError(
+                        f"{entry}: truncated, its header promises {length} bytes of samples and "
+                        f"{size - position - 8} are there; fetch the file again"
+                    )
+                break
+            position += 8 + length + length % 2
+    stream.seek(0)

@@ -1,0 +1,233 @@
+"""Read and write wav2vec manifests (.tsv), and split their entries into file and stretch.
+
+First in the flow: `mgf prepare` writes them; the dataset, `mgf check` and stock fairseq read them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+
+
+class ManifestError(ValueError):
+    """A manifest, or one line of it, cannot be used; the message names the place and the mend."""
+
+
+class PathTable(Sequence[str]):
+    """Paths kept as one bytes object and two offset arrays, so forked workers share the memory.
+
+    A list of a million strings is copied page by page in every worker, because reading an element
+    writes its reference count; here only the three containers carry one.
+    """
+
+    def __init__(
+        self, blob: bytes, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    ) -> None:
+        self._blob = blob
+        self._starts = starts
+        self._ends = ends
+
+    @classmethod
+    def from_strings(cls, paths: Iterable[str]) -> PathTable:
+        """Pack any strings; `read_manifest` builds the table straight from the file instead."""
+        encoded = [path.encode("utf-8") for path in paths]
+        ends = np.cumsum([len(item) for item in encoded], dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), ends])[: len(encoded)]
+        return cls(b"".join(encoded), starts, ends)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._blob[int(self._starts[index]) : int(self._ends[index])].decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One split: where the files are, what they are called, how long they are."""
+
+    root: Path
+    paths: Sequence[str]
+    num_samples: npt.NDArray[np.int64]  # (N,) at the rate the manifest was prepared for
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def entry(self, index: int) -> str:
+        """The entry of row `index` joined to the root; absolute entries stay as they are.
+
+        Raises ManifestError where a relative entry climbs out of the root.
+        """
+        path = self.paths[index]
+        if os.path.isabs(path):
+            return path
+        if ".." in path and os.path.normpath(path).split(os.sep)[0] == "..":
+            raise ManifestError(
+                f"manifest row {index + 1} ({path!r}) leaves the root {self.root}: "
+                "write an absolute path there, or set the root on line 1 higher up"
+            )
+        return os.path.join(self.root, path)
+
+    def require_root(self) -> None:
+        """Raise ManifestError where the root folder is gone, for instance after a move."""
+        if not self.root.is_dir():
+            raise ManifestError(
+                f"the manifest's root folder {self.root} does not exist: if the audio has moved, "
+                "correct line 1 of the .tsv or run `mgf prepare` again"
+            )
+
+
+class Entry(NamedTuple):
+    """An entry taken apart. `start` and `length` are bytes in a zip, samples in any other file."""
+
+    path: str
+    start: int | None
+    length: int | None
+
+    @property
+    def in_zip(self) -> bool:
+        """Whether the stretch is a file stored inside a zip, as fairseq's `parse_path` reads it."""
+        return self.start is not None and self.path.lower().endswith(".zip")
+
+
+def parse_entry(entry: str) -> Entry:
+    """Split `path`, `path.zip:byte_offset:byte_length` or `path:start:num_samples`.
+
+    The zip form is that of fairseq/data/audio/audio_utils.py `parse_path`; the samples of the
+    third form count at the file's own rate. Only two trailing whole numbers are taken for a
+    stretch, so a path may hold colons. Raises ManifestError for a stretch without length.
+    """
+    parts = entry.rsplit(":", 2)
+    if len(parts) != 3 or not parts[0]:
+        return Entry(entry, None, None)
+    path, start, length = parts
+    if not (_is_count(start) and _is_count(length)):
+        return Entry(entry, None, None)
+    if int(length) == 0:
+        raise ManifestError(f"entry {entry!r} asks for 0 samples: remove the line")
+    return Entry(path, int(start), int(length))
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read a wav2vec .tsv: line 1 is the root, each further line `path<TAB>num_samples`.
+
+    Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
+    a line without exactly two columns, or a count that is not a whole number.
+    """
+    try:
+        blob = Path(path).read_bytes().rstrip(b"\r\n")
+    except FileNotFoundError:
+        raise ManifestError(
+            f"manifest {path} does not exist: `mgf prepare SOURCE --dest {Path(path).parent}` "
+            "writes one"
+        ) from None
+    except OSError as error:
+        raise ManifestError(f"manifest {path} cannot be read ({error.strerror})") from error
+    if not blob.strip():
+        raise ManifestError(f"manifest {path} is empty: run `mgf prepare` again")
+    raw = np.frombuffer(blob, np.uint8)
+    newlines = np.flatnonzero(raw == ord("\n")).astype(np.int64)
+    if not len(newlines):
+        raise ManifestError(
+            f"manifest {path} has a root line and no rows: check `--ext` and the folder that was "
+            "given to `mgf prepare`"
+        )
+    starts = newlines + 1
+    line_ends = np.append(newlines[1:], len(blob))
+    tabs = np.flatnonzero(raw == ord("\t")).astype(np.int64)
+    tabs = tabs[tabs > newlines[0]]
+    _check_columns(path, blob, starts, line_ends, tabs)
+    root = blob[: newlines[0]].decode("utf-8").strip()
+    if not root or "\t" in root:
+        raise ManifestError(f"{path} line 1 ({root!r}): must be the root folder of the audio")
+    num_samples = _parse_counts(path, blob, tabs, line_ends)
+    return Manifest(Path(root), PathTable(blob, starts, tabs), num_samples)
+
+
+def _check_columns(
+    path: str | os.PathLike[str],
+    blob: bytes,
+    starts: npt.NDArray[np.int64],
+    line_ends: npt.NDArray[np.int64],
+    tabs: npt.NDArray[np.int64],
+) -> None:
+    """Each line holds exactly one tab, with something on its left."""
+    per_line = np.searchsorted(tabs, line_ends) - np.searchsorted(tabs, starts)
+    wrong = np.flatnonzero(per_line != 1)
+    if not len(wrong):
+        wrong = np.flatnonzero(tabs == starts)
+    if len(wrong):
+        row = int(wrong[0])
+        line = blob[starts[row] : line_ends[row]].decode("utf-8", "replace")
+        raise ManifestError(
+            f"{path} line {row + 2} ({line[:80]!r}): expected `relative/path<TAB>num_samples`; "
+            "mend or remove the line, or run `mgf prepare` again"
+        )
+
+
+def _parse_counts(
+    path: str | os.PathLike[str],
+    blob: bytes,
+    tabs: npt.NDArray[np.int64],
+    line_ends: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    counts = np.empty(len(tabs), np.int64)
+    for row, (tab, end) in enumerate(zip(tabs.tolist(), line_ends.tolist(), strict=True)):
+        text = blob[tab + 1 : end].strip()
+        if not text.isdigit() or len(text) > 18:
+            raise ManifestError(
+                f"{path} line {row + 2}: num_samples is {text.decode('utf-8', 'replace')!r}, not a "
+                "whole number of audio samples; mend the line, or run `mgf prepare` again"
+            )
+        counts[row] = int(text)
+    return counts
+
+
+@contextmanager
+def replace_file(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
+    """Open a text file that appears under its name only when it is complete."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_manifest(
+    path: str | os.PathLike[str],
+    root: str | os.PathLike[str],
+    rows: Iterable[tuple[str, int]],
+) -> None:
+    """Write a wav2vec .tsv in one step: readers see the old file or the whole new one.
+
+    Raises ManifestError for a path with a tab or line break, or a negative count.
+    """
+    with replace_file(path) as stream:
+        stream.write(f"{os.fspath(root)}\n")
+        for name, count in rows:
+            if any(mark in name for mark in "\t\n\r") or count < 0:
+                raise ManifestError(
+                    f"{name!r} with {count} samples cannot stand in a .tsv: rename the file"
+                )
+            stream.write(f"{name}\t{count}\n")

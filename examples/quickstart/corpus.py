@@ -76,12 +76,12 @@ SPEAKERS = (
     Speaker("s07", "en-gb-x-rp+f4", "F", 44, 168, 0.15, "train"),
     Speaker("s08", "en-us+m4", "M", 58, 184, -0.20, "train"),
     Speaker("s09", "en-us-nyc+f5", "F", 50, 174, -0.15, "train"),
-    Speaker("s10", "en-gb-x-rp+m5", "M", 50, 156, 0.25, "train"),
+    Speaker("s10", "en-gb-x-rp+m8", "M", 50, 156, 0.25, "train"),
     Speaker("s11", "en-us+Annie", "F", 50, 170, 0.00, "train"),
     Speaker("s12", "en-us-nyc+m6", "M", 38, 164, 0.10, "train"),
     Speaker("s13", "en+linda", "F", 48, 178, 0.10, "train"),
     Speaker("s14", "en-us+Gene", "M", 50, 172, -0.05, "train"),
-    Speaker("s15", "en-gb-x-gbcwmd+f3", "F", 40, 162, 0.20, "valid"),
+    Speaker("s15", "en-gb-x-gbcwmd+belinda", "F", 40, 162, 0.20, "valid"),
     Speaker("s16", "en-us+m7", "M", 48, 174, 0.00, "valid"),
     Speaker("s17", "en-us+steph", "F", 50, 168, -0.10, "test"),
     Speaker("s18", "en+michel", "M", 48, 166, 0.10, "test"),
@@ -163,7 +163,10 @@ def phone_lines(utt: str, phones: list[Phone], rate: int, num_samples: int) -> l
 
 def make_speaker(job: Job) -> Made:
     """Speak sentences in all styles until the job's seconds are reached; one process each."""
-    speaker, engine = job.speaker, Espeak()
+    speaker, engine = (
+        job.speaker,
+        Espeak(seed=zlib.crc32(f"{job.seed}/{job.speaker.name}".encode())),
+    )
     engine.set_voice(speaker.voice)
     chance = random.Random(f"{job.seed}/{speaker.name}")
     sentences = sentences_for(speaker.split, job.seed)
@@ -285,10 +288,10 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         parser.error(f"{error}; the mend: pip install espeakng-loader")
     stamp = read_stamp(args.dest)
-    hours = int(str(stamp["num_samples"])) / SAMPLE_RATE / 60
+    minutes = int(str(stamp["num_samples"])) / SAMPLE_RATE / 60
     state = "written to" if fresh else "stands already in"
     print(
-        f"corpus: {stamp['utterances']} utterances, {len(SPEAKERS)} speakers, {hours:.1f} minutes, "
+        f"corpus: {stamp['utterances']} utterances, {len(SPEAKERS)} speakers, {minutes:.1f} minutes, "
         f"{state} {args.dest}"
     )
     return 0

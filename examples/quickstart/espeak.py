@@ -41,9 +41,9 @@ ARPABET: dict[str, str | None] = {
     **dict.fromkeys(["l", "@L"], "L"),
     **dict.fromkeys(["r", "r-"], "R"),
     **dict.fromkeys(["w", "w#"], "W"),
-    **dict(zip("bdfghkmpsvz", "B D F G HH K M P S V Z".split(), strict=True)),
-    **dict(zip("jNDTSZ", "Y NG DH TH SH ZH".split(), strict=True)),
-    **dict(zip("aU eI oU OI u: tS dZ".split(), "AW EY OW OY UW CH JH".split(), strict=True)),
+    **{name: name.upper() for name in "bdfgkmpsvz"},
+    **{"h": "HH", "j": "Y", "N": "NG", "D": "DH", "T": "TH", "S": "SH", "Z": "ZH"}
+    | {"aU": "AW", "eI": "EY", "oU": "OW", "OI": "OY", "u:": "UW", "tS": "CH", "dZ": "JH"},
     ";": None,
 }
 
@@ -94,12 +94,13 @@ def arpabet(name: str) -> str | None:
 
 
 class Espeak:
-    """The engine of this process. It carries state from one utterance to the next (phase, jitter),
+    """The engine of this process.
 
-    so the same bytes come out only for the same sequence of calls in a fresh process.
+    It carries state (phase, noise) from one utterance to the next, so the same bytes come out only
+    for the same sequence of calls in a fresh process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 1) -> None:
         import espeakng_loader
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -111,6 +112,8 @@ class Espeak:
         )
         if self.sample_rate <= 0:
             raise RuntimeError("espeak-ng did not start: reinstall the package espeakng-loader")
+        # Starting seeds the noise of breathy voices from the clock: seed it again.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         self._chunks: list[npt.NDArray[np.int16]] = []
         self._events: list[tuple[int, str]] = []
         self._callback = _Callback(self._receive)  # a reference the engine may keep

@@ -67,7 +67,7 @@ class WaveformDecoder(nn.Module):
 
     def _overlap_add(self, windows: Tensor) -> Tensor:
         """(B, K, 2 * hop) -> (B, K * hop), half a hop cut from either end of the sum."""
-        first, second = windows.split(self.hop_length, dim=2)
+        first, second = torch.split(windows, self.hop_length, dim=2)
         cells = F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))  # (B, K + 1, hop)
         half = self.hop_length // 2
         return cells.flatten(1)[:, half:-half]

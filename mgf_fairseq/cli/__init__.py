@@ -1,0 +1,102 @@
+"""The command `mgf`: one table of verbs, each a thin module that is imported when it is called.
+
+Last in the flow: verbs parse options and print; the work is done by the library beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from types import ModuleType
+
+# verb -> (module, one line for `mgf --help`, which must not import the module to show it).
+VERBS: dict[str, tuple[str, str]] = {
+    "prepare": ("prepare", "turn a folder of recordings into manifests and labels"),
+    "check": ("check", "say what training would drop from a prepared folder, and how to mend it"),
+    "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
+    "user-dir": ("user_dir", "print the folder to give to fairseq as common.user_dir"),
+}
+_DESCRIPTION = (
+    "Multi-granularity self-supervised pre-training of speech encoders, as a fairseq plugin."
+)
+_EPILOG = """\
+a first run:
+  mgf prepare ~/recordings --dest data/mine      manifests from a folder of audio
+  mgf check data/mine                            what is wrong with them, if anything
+  fairseq-hydra-train --config-dir examples/pretrain/config --config-name mgf_small \\
+      task.data=$PWD/data/mine common.user_dir=$(mgf user-dir)
+
+`mgf VERB --help` explains a verb and shows an example.
+"""
+
+
+def _version() -> str:
+    try:
+        return metadata.version("mgf-fairseq")
+    except metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    width = max(len(verb) for verb in VERBS)
+    table = "\n".join(f"  {verb:<{width}}  {line}" for verb, (_, line) in VERBS.items())
+    parser = argparse.ArgumentParser(
+        prog="mgf",
+        usage="mgf VERB [options]",
+        description=f"{_DESCRIPTION}\n\nverbs:\n{table}",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mgf_fairseq {_version()}")
+    return parser
+
+
+def _verb_parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"mgf {verb}",
+        description=module.HELP,
+        epilog=module.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where in the code an error arose"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; 2 for wrong usage and for errors a person can mend.
+
+    `ValueError` and `OSError` (our own errors derive from them) become one line on standard error;
+    anything else is a defect and keeps its traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _top_parser()
+    if not arguments:
+        parser.print_help()
+        return 2
+    if arguments[0].startswith("-"):
+        parser.parse_args(arguments)
+        return 2
+    verb = arguments[0]
+    if verb not in VERBS:
+        parser.error(f"no verb {verb!r}: choose from {', '.join(VERBS)}")
+    module = importlib.import_module(f"{__name__}.{VERBS[verb][0]}")
+    args = _verb_parser(verb, module).parse_args(arguments[1:])
+    try:
+        return int(module.run(args))
+    except (ValueError, OSError) as error:
+        if args.traceback:
+            traceback.print_exc()
+        else:
+            message = " ".join(str(error).split())
+            print(f"mgf {verb}: error: {message}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"mgf {verb}: stopped", file=sys.stderr)
+        return 130

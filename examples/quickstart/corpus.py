@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 VERSION = 1  # raise it when the output changes for the same parameters
 SAMPLE_RATE = 16000
-EDGE_SILENCE = 0.10  # seconds kept after the last phone; before the first the engine leaves 12 ms
+EDGE_SILENCE = (0.05, 0.20)  # seconds before the first phone and after the last, drawn evenly
 BLOCK = SAMPLE_RATE // 100  # lengths are whole blocks of 10 ms, so that printed times are exact
 HERE = Path(__file__).resolve().parent
 STAMP = "corpus.json"
@@ -144,10 +144,21 @@ def record(
     return np.round(waveform * 32767).astype(np.int16)
 
 
-def trim(raw: npt.NDArray[np.int16], rate: int, phones: list[Phone]) -> npt.NDArray[np.int16]:
-    """Cut the engine's long closing pause to EDGE_SILENCE."""
-    spoken = max(phone.end for phone in phones if phone.label != "SIL")
-    return raw[: spoken + round(EDGE_SILENCE * rate)]
+def set_edges(
+    raw: npt.NDArray[np.int16], phones: list[Phone], lead: int, trail: int
+) -> tuple[npt.NDArray[np.int16], list[Phone]]:
+    """Begin with `lead` and end with `trail` samples of silence, whatever the engine left there."""
+    spoken = [phone for phone in phones if phone.label != "SIL"]
+    first, last = spoken[0].start, spoken[-1].end
+    shift = lead - first
+    moved = [
+        Phone(phone.start + shift, phone.end + shift, phone.label)
+        for phone in phones
+        if phone.start >= first and phone.end <= last
+    ]
+    end = moved[-1].end
+    raw = np.pad(raw[first:last], (lead, trail))
+    return raw, [Phone(0, lead, "SIL"), *moved, Phone(end, end + trail, "SIL")]
 
 
 def phone_lines(utt: str, phones: list[Phone], rate: int, num_samples: int) -> list[str]:
@@ -188,7 +199,8 @@ def make_speaker(job: Job) -> Made:
             range=style.range,
             volume=60,  # of 200: loud voices clip inside the engine at its default of 100
         )
-        raw = trim(raw, engine.sample_rate, phones)
+        lead, trail = (round(chance.uniform(*EDGE_SILENCE) * engine.sample_rate) for _ in "ab")
+        raw, phones = set_edges(raw, phones, lead, trail)
         noise_seed = zlib.crc32(f"{job.seed}/{utt}".encode())
         audio = record(raw, engine.sample_rate, speaker, style, noise_seed)
         soundfile.write(folder / f"{utt}.flac", audio, SAMPLE_RATE, subtype="PCM_16")
@@ -291,8 +303,8 @@ def main(argv: list[str] | None = None) -> int:
     minutes = int(str(stamp["num_samples"])) / SAMPLE_RATE / 60
     state = "written to" if fresh else "stands already in"
     print(
-        f"corpus: {stamp['utterances']} utterances, {len(SPEAKERS)} speakers, {minutes:.1f} minutes, "
-        f"{state} {args.dest}"
+        f"corpus: {stamp['utterances']} utterances, {len(SPEAKERS)} speakers, "
+        f"{minutes:.1f} minutes, {state} {args.dest}"
     )
     return 0
 

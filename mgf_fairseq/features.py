@@ -27,6 +27,7 @@ PITCH_RATE = 4000  # Hz: F0 is sought in a low-passed signal of about this rate
 PITCH_WINDOW = 0.064  # seconds: four periods of the lowest F0
 PITCH_CUTOFF = 900.0  # Hz
 PITCH_TAPS = 32  # of the low-pass filter, at the full rate, either side of its centre
+PITCH_BLOCK = 16  # decimated samples made at once
 OCTAVE_COST = 0.03  # of autocorrelation per octave: prefers the shortest of equal periods
 VOICING_THRESHOLD = 0.5  # of the normalised autocorrelation's peak
 DELTA_WIDTH = 2  # frames either side in the regression
@@ -53,6 +54,13 @@ def frame_signal(
     end = start + (num_frames - 1) * hop_length + window
     padded = F.pad(signal, (-start, end - signal.shape[1]))  # a negative amount crops
     return padded.unfold(1, window, hop_length)
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    """Squared magnitudes of a complex tensor, which it overwrites: five times as fast as abs."""
+    parts = torch.view_as_real(spectrum)
+    parts.mul_(parts)
+    return parts[..., 0] + parts[..., 1]
 
 
 def _slaney_mel(hertz: Tensor) -> Tensor:
@@ -132,7 +140,7 @@ class _Fp32Constants(nn.Module):
         self.register_buffer(name, value.float(), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Fp32Constants:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, value in self._exact.items():
             setattr(self, name, value.float().to(getattr(self, name).device))
         return self
@@ -157,26 +165,37 @@ class PitchTracker(_Fp32Constants):
         shape = torch.fft.irfft(torch.fft.rfft(window).abs().square())
         lags = torch.arange(self.lags[0], self.lags[1] + 1, dtype=torch.float64)
         bonus = OCTAVE_COST * torch.log2(self.rate / MIN_F0 / lags)
-        self.kernel: Tensor
+        self.low_pass: Tensor
         self.window: Tensor
         self.correction: Tensor
         self.bonus: Tensor
-        self._constant("kernel", _low_pass(PITCH_CUTOFF, sample_rate)[None, None])
+        # The filter as a matrix that makes PITCH_BLOCK decimated samples: faster than a conv1d.
+        kernel, reach = _low_pass(PITCH_CUTOFF, sample_rate), (PITCH_BLOCK - 1) * self.step
+        rows = [F.pad(kernel, (k, reach - k)) for k in range(0, reach + 1, self.step)]
+        self._constant("low_pass", torch.stack(rows, dim=1))
         self._constant("window", window)
         self._constant("correction", shape[0] / shape[self.lags[0] : self.lags[1] + 1])
         self._constant("bonus", bonus[1:-1])
 
     def forward(self, waveform: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
         """(B, S) fp32 -> F0 in Hz (B, T) and the autocorrelation's peak (B, T), 0 without one."""
-        padded = F.pad(waveform, (PITCH_TAPS, PITCH_TAPS))[:, None]
-        slow = F.conv1d(padded, self.kernel, stride=self.step)[:, 0]  # (B, S) -> (B, S / step)
-        frames = frame_signal(slow, num_frames, self.hop_length, self.size, self.centre)
-        frames = (frames - frames.mean(-1, keepdim=True)) * self.window
-        power = torch.view_as_real(torch.fft.rfft(frames)).square().sum(-1)
+        frames = frame_signal(
+            self.decimate(waveform), num_frames, self.hop_length, self.size, self.centre
+        )
+        frames = (frames - frames.mean(-1, keepdim=True)).mul_(self.window)
+        power = _power(torch.fft.rfft(frames))
         correlation = torch.fft.irfft(power, n=self.size)  # -> (B, T, size)
         energy = correlation[..., :1].clamp(min=torch.finfo(power.dtype).tiny)
         strength = correlation[..., self.lags[0] : self.lags[1] + 1] / energy * self.correction
         return self._best_peak(strength)
+
+    def decimate(self, waveform: Tensor) -> Tensor:
+        """(B, S) -> (B, ~S / step): every step-th sample of the low-passed waveform."""
+        hop = PITCH_BLOCK * self.step
+        blocks = -(-waveform.shape[1] // hop)
+        padded = F.pad(waveform, (PITCH_TAPS, blocks * hop - waveform.shape[1] + PITCH_TAPS))
+        slow = padded.unfold(1, len(self.low_pass), hop) @ self.low_pass
+        return slow.flatten(1)  # (B, blocks, PITCH_BLOCK) -> (B, blocks * PITCH_BLOCK)
 
     def _best_peak(self, strength: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, lags) -> F0 and strength of the best inner local maximum."""
@@ -278,7 +297,7 @@ class AcousticFeatures(_Fp32Constants):
     def power_spectrum(self, signal: Tensor, num_frames: int) -> Tensor:
         """(B, S) -> (B, T, n_fft // 2 + 1) squared magnitudes of Hann-windowed frames."""
         frames = frame_signal(signal, num_frames, self.hop_length, self.n_fft, self.centre)
-        return torch.view_as_real(torch.fft.rfft(frames * self.window)).square().sum(-1)
+        return _power(torch.fft.rfft(frames * self.window))
 
     def prosody(self, signal: Tensor, power: Tensor) -> Tensor:
         """(B, S) and its (B, T, F) power -> (B, T, 3): log F0 in log Hz, voiced 0/1, log energy."""

@@ -1,0 +1,191 @@
+"""`mgf score`: word and character error rate of a CTC fine-tuned checkpoint, greedily decoded.
+
+Last step after stock fine-tuning; scoring.py transcribes, wer.py counts, this file prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mgf_fairseq.scoring import Recognizer
+    from mgf_fairseq.wer import CorpusScore, UtteranceScore
+
+HELP = "word and character error rate of a fine-tuned wav2vec_ctc checkpoint (greedy decoding)"
+EXAMPLES = """\
+examples:
+  mgf score --checkpoint out/ctc/checkpoint_best.pt --manifest data/test.tsv
+  mgf score --checkpoint CK --manifest data/test.tsv --worst 20 --output test.json
+
+The labels lie beside the manifest (test.ltr for test.tsv). Letters and SentencePiece pieces are
+joined to words first; the character error rate counts the space between words.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mgf score`."""
+    parser.add_argument("--checkpoint", type=Path, required=True, help="fine-tuned checkpoint")
+    parser.add_argument("--manifest", type=Path, required=True, help="what to score: a .tsv")
+    parser.add_argument("--labels", help="ending of the label file (default: as in fine-tuning)")
+    parser.add_argument("--dict", type=Path, help="dictionary (default: the checkpoint's own)")
+    parser.add_argument("--worst", type=int, default=10, help="worst utterances to list")
+    parser.add_argument(
+        "--batch-seconds", type=float, default=120.0, help="padded audio per batch, in seconds"
+    )
+    parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there)")
+    parser.add_argument("--output", type=Path, help="write all transcripts: FILE.json or FILE.tsv")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score the manifest, print the result, and return 0."""
+    import torch
+    from tqdm import tqdm
+
+    from mgf_fairseq.data.manifest import read_manifest
+    from mgf_fairseq.scoring import load_recognizer, transcribe
+    from mgf_fairseq.wer import join_symbols, score_corpus, score_utterance
+
+    _check_options(args)
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
+    manifest = read_manifest(args.manifest)
+    manifest.require_root()
+    recognizer = load_recognizer(args.checkpoint, args.manifest.resolve().parent, args.dict)
+    references = _read_references(args, recognizer, len(manifest))
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    recognizer.model.to(device)
+    entries = [manifest.entry(index) for index in range(len(manifest))]
+    with tqdm(total=len(entries), unit="utt", desc="transcribe", leave=False) as bar:
+        decoded, failed = transcribe(
+            recognizer,
+            entries,
+            manifest.num_samples.tolist(),
+            args.batch_seconds,
+            device,
+            bar.update,
+        )
+    for index, reason in sorted(failed.items()):
+        print(f"left out: line {index + 2}: {reason}")
+    if not decoded:
+        raise ValueError(f"{args.manifest}: no utterance could be read")
+    scores = [
+        score_utterance(
+            manifest.paths[index],
+            references[index],
+            join_symbols(decoded[index].symbols, recognizer.post_process),
+            decoded[index].frames,
+            decoded[index].blank_frames,
+        )
+        for index in sorted(decoded)
+    ]
+    corpus = score_corpus(scores)
+    _print_report(corpus, scores, recognizer, len(failed), args.worst)
+    if args.output:
+        _write(args.output, corpus, scores)
+    return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.batch_seconds <= 0:
+        raise ValueError(f"--batch-seconds {args.batch_seconds} must be above 0")
+    if args.worst < 0:
+        raise ValueError(f"--worst {args.worst} must not be negative")
+    if args.output and args.output.suffix not in (".json", ".tsv"):
+        raise ValueError(f"--output {args.output} must end in .json or .tsv")
+
+
+def _read_references(args: argparse.Namespace, recognizer: Recognizer, lines: int) -> list[str]:
+    """Read the label file beside the manifest and turn its rows into words."""
+    from mgf_fairseq.scoring import POST_PROCESS_OF_LABELS
+    from mgf_fairseq.wer import join_symbols
+
+    ending = args.labels or recognizer.labels
+    path = args.manifest.with_suffix(f".{ending}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such label file; name its ending with --labels")
+    rows = path.read_text(encoding="utf-8").splitlines()
+    if len(rows) != lines:
+        raise ValueError(
+            f"{path}: {len(rows)} labels for {lines} utterances; run mgf check {path.parent}"
+        )
+    default = "none" if args.labels else recognizer.post_process
+    post_process = POST_PROCESS_OF_LABELS.get(ending, default)
+    return [join_symbols(row, post_process) for row in rows]
+
+
+def _print_report(
+    corpus: CorpusScore,
+    scores: list[UtteranceScore],
+    recognizer: Recognizer,
+    failed: int,
+    count: int,
+) -> None:
+    from mgf_fairseq.wer import worst
+
+    bad = worst(scores, count)
+    if bad:
+        print(f"worst {len(bad)} of {len(scores)} utterances:")
+    for score in bad:
+        print(f"  {score.entry}  {score.word_errors} errors in {score.words} words")
+        print(f"    ref  {score.reference}")
+        print(f"    hyp  {score.hypothesis or '(nothing)'}")
+    left_out = f", {failed} left out" if failed else ""
+    print(f"utterances   {corpus.utterances}{left_out}, {corpus.words} words")
+    print(f"WER          {corpus.wer:.2f} %  (95 %: {corpus.wer_low:.2f} to {corpus.wer_high:.2f})")
+    print(f"CER          {corpus.cer:.2f} %  (95 %: {corpus.cer_low:.2f} to {corpus.cer_high:.2f})")
+    print(
+        f"word errors  {corpus.substitutions} substituted, {corpus.deletions} deleted, "
+        f"{corpus.insertions} inserted"
+    )
+    print(f"blank ratio  {corpus.blank_ratio:.3f} of frames")
+    for line in advice(corpus, recognizer.num_updates, recognizer.freeze_finetune_updates):
+        print(line)
+
+
+def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) -> list[str]:
+    """Say why a model may have learnt nothing yet; empty where the score shows that it has."""
+    if corpus.wer < 100.0 and corpus.blank_ratio <= 0.98:
+        return []
+    lines = ["", "this model recognizes nothing yet. Look at these, in this order:"]
+    if num_updates <= freeze_finetune_updates:
+        lines.append(
+            f"- the encoder is still frozen: {num_updates} updates done, "
+            f"freeze_finetune_updates={freeze_finetune_updates}.\n  Train on, or lower it"
+        )
+    else:
+        lines.append(
+            f"- too few updates: {num_updates} done. Nothing but blanks is normal for CTC at first:\n"
+            "  watch valid_uer, which falls before valid_wer does"
+        )
+    lines += [
+        "- the learning rate: if valid_loss stands still, try 3 times more, or 3 times less",
+        "- labels or dictionary: run mgf check on the data folder (symbols outside the dictionary,",
+        "  labels longer than the audio has frames, labels of another manifest)",
+        "- word boundaries: letters need '|' after each word, SentencePiece pieces their '▁'",
+        "- normalize: fine-tuning and pre-training must agree; the checkpoint decides here",
+    ]
+    return lines
+
+
+def _write(path: Path, corpus: CorpusScore, scores: list[UtteranceScore]) -> None:
+    """Write the transcripts and counts, with the corpus sums where the format has room."""
+    if path.suffix == ".json":
+        content = {
+            "corpus": dataclasses.asdict(corpus),
+            "utterances": [dataclasses.asdict(score) for score in scores],
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+    else:
+        names = ["entry", "words", "word_errors", "characters", "character_errors"]
+        names += ["reference", "hypothesis"]
+        rows = ["\t".join(str(getattr(score, name)) for name in names) for score in scores]
+        text = "\n".join(["\t".join(names), *rows])
+    path.write_text(text + "\n", encoding="utf-8")
+    print(f"wrote {path}")

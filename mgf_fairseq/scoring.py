@@ -1,0 +1,281 @@
+"""Load a fine-tuned stock ``wav2vec_ctc`` checkpoint and transcribe a manifest greedily with it.
+
+The work behind ``mgf score``: checkpoint and audio in, one transcript per line out, for wer.py.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fairseq.data import Dictionary
+from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from mgf_fairseq.data.audio import AudioReader
+from mgf_fairseq.lengths import ConvGeometry, padding_mask_of, parse_conv_layers
+
+BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
+POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}
+
+_FIT = {
+    "wav2vec_seq2seq": "an attention decoder: fairseq-validate with task.eval_wer gives its WER",
+    "wav2vec_classification": "a classifier: its accuracy comes from fairseq-validate",
+    "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
+    "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",
+}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be scored, with the file, the reason and what to do instead."""
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A CTC model with all that is needed to use it as it was trained."""
+
+    model: nn.Module
+    dictionary: Dictionary
+    geometry: ConvGeometry
+    normalize: bool
+    sample_rate: int  # Hz
+    labels: str  # ending of the label files, such as ltr
+    post_process: str
+    padding_invariant: bool  # False: valid frames change with padding, so batches hold one row
+    num_updates: int
+    freeze_finetune_updates: int
+
+    @property
+    def blank(self) -> int:
+        """Index of the CTC blank."""
+        return int(self.dictionary.index(BLANK))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The greedy path of one utterance."""
+
+    symbols: str
+    frames: int
+    blank_frames: int
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a fairseq checkpoint without running any code that it may hold.
+
+    Beside tensors and plain containers only fairseq's ``Dictionary`` is let through: a fine-tuning
+    checkpoint keeps its dictionary in ``task_state``.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, or it holds other classes.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        with torch.serialization.safe_globals([Dictionary]):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in lines if "GLOBAL" in line or "global" in line), lines[:1])
+        detail = reason if isinstance(reason, str) else " ".join(reason)
+        raise CheckpointError(
+            f"{path}: refused, it does not load as plain tensors and containers ({detail}). "
+            "Use a checkpoint saved by fairseq-hydra-train, unharmed"
+        ) from None
+    if not isinstance(state, dict) or "model" not in state:
+        raise CheckpointError(f"{path}: not a fairseq checkpoint (it has no 'model' entry)")
+    return state
+
+
+def _config_of(state: dict[str, Any], path: Path) -> DictConfig:
+    """Return the configuration, or say what kind of checkpoint this is and which command fits."""
+    if not state.get("cfg"):
+        raise CheckpointError(
+            f"{path}: holds no 'cfg'; it was saved by fairseq before hydra, or exported without "
+            "its configuration. Train or convert it with fairseq-hydra-train"
+        )
+    config = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+    name = OmegaConf.select(config, "model._name")
+    if name == "wav2vec_ctc":
+        if not OmegaConf.select(config, "model.w2v_args"):
+            raise CheckpointError(
+                f"{path}: a wav2vec_ctc checkpoint without w2v_args; not scorable"
+            )
+        return config
+    kind = _FIT.get(
+        str(name),
+        f"a {name!r} checkpoint, not one fine-tuned with CTC: if it is pre-trained, fine-tune it "
+        "first (examples/finetune), or look at its features with mgf probe",
+    )
+    raise CheckpointError(f"{path}: this is {kind}")
+
+
+def _dictionary_of(
+    state: dict[str, Any], labels: str, dictionary: Path | None, data: Path
+) -> tuple[Dictionary, str]:
+    """Return the dictionary and where it came from: the option, the checkpoint, the data folder."""
+    held = (state.get("task_state") or {}).get("target_dictionary")
+    if dictionary is None and isinstance(held, Dictionary):
+        return held, "the checkpoint"
+    path = dictionary or data / f"dict.{labels}.txt"
+    if path.is_dir():
+        path = path / f"dict.{labels}.txt"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such dictionary, and the checkpoint holds none; name it with --dict"
+        )
+    return Dictionary.load(str(path)), str(path)
+
+
+def load_recognizer(path: Path, data: Path, dictionary: Path | None = None) -> Recognizer:
+    """Build the CTC model of a fine-tuned checkpoint; no path stored inside it is used.
+
+    Args:
+        path: the checkpoint of a ``wav2vec_ctc`` fine-tuning run, from MGF or stock wav2vec 2.0.
+        data: the manifest's folder, where ``dict.<labels>.txt`` is looked for if need be.
+        dictionary: a dictionary file (or its folder) to use instead of the checkpoint's own.
+
+    Raises:
+        CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
+    """
+    state = read_checkpoint(path)
+    config = _config_of(state, path)
+    labels = str(config.task.labels)
+    symbols, origin = _dictionary_of(state, labels, dictionary, data)
+    outputs = state["model"].get("w2v_encoder.proj.weight")
+    if outputs is not None and outputs.shape[0] != len(symbols):
+        raise CheckpointError(
+            f"{path}: the model has {outputs.shape[0]} outputs but the dictionary from {origin} "
+            f"has {len(symbols)} symbols (4 special ones included); give the one it was trained with "
+            "by --dict"
+        )
+    model = _build(config, symbols, state["model"], data, path)
+    encoder = config.model.w2v_args.model
+    history = state.get("optimizer_history") or [{}]
+    return Recognizer(
+        model=model,
+        dictionary=symbols,
+        geometry=ConvGeometry.of(parse_conv_layers(str(encoder.conv_feature_layers))),
+        normalize=bool(config.task.normalize),
+        sample_rate=int(config.task.sample_rate),
+        labels=labels,
+        post_process=POST_PROCESS_OF_LABELS.get(
+            labels, str(OmegaConf.select(config, "criterion.post_process") or "letter")
+        ),
+        padding_invariant=OmegaConf.select(encoder, "extractor_mode") != "default",
+        num_updates=int(history[-1].get("num_updates", 0)),
+        freeze_finetune_updates=int(config.model.freeze_finetune_updates),
+    )
+
+
+def _build(
+    config: DictConfig, symbols: Dictionary, weights: dict[str, Tensor], data: Path, path: Path
+) -> nn.Module:
+    """Build ``wav2vec_ctc`` from the configuration inside the checkpoint and load its weights."""
+    OmegaConf.set_struct(config, False)
+    config.model.w2v_path = ""
+    config.model.data = config.task.data = str(data)
+    config.model.normalize = config.task.normalize
+    try:
+        model = Wav2VecCtc.build_model(config.model, SimpleNamespace(target_dictionary=symbols))
+        model.load_state_dict(weights, strict=True)
+    except (RuntimeError, AssertionError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path}: its weights and its configuration differ: {reason}"
+        ) from None
+    return model.eval()  # type: ignore[no-any-return]
+
+
+def collapse(path: Sequence[int], blank: int) -> list[int]:
+    """Merge repeats, then drop blanks: the label sequence of a CTC path."""
+    kept = [now for i, now in enumerate(path) if i == 0 or now != path[i - 1]]
+    return [symbol for symbol in kept if symbol != blank]
+
+
+def decode_batch(
+    recognizer: Recognizer, waveforms: Sequence[Tensor], device: torch.device
+) -> list[Decoded]:
+    """Transcribe waveforms (S,), fp32 at the model's rate, each at least one frame long."""
+    lengths = [len(waveform) for waveform in waveforms]
+    if recognizer.normalize:
+        # As fairseq's RawAudioDataset.postprocess: each utterance by its own mean and variance.
+        waveforms = [F.layer_norm(waveform, waveform.shape) for waveform in waveforms]
+    source = nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True)  # B x (S,) -> (B, S)
+    mask = padding_mask_of(lengths, source.shape[1], device)
+    with torch.inference_mode():
+        output = recognizer.model(source=source.to(device), padding_mask=mask)
+        paths = recognizer.model.get_logits(output).argmax(dim=-1).T.cpu()  # type: ignore[operator]
+    decoded = []
+    for row, length in zip(paths.tolist(), lengths, strict=True):
+        path = row[: recognizer.geometry.num_frames(length)]
+        kept = collapse(path, recognizer.blank)
+        # End-of-sentence is left out of text as in fairseq's Dictionary.string.
+        symbols = [recognizer.dictionary[i] for i in kept if i != recognizer.dictionary.eos()]
+        blanks = sum(symbol == recognizer.blank for symbol in path)
+        decoded.append(Decoded(" ".join(symbols), len(path), blanks))
+    return decoded
+
+
+def plan_batches(
+    num_samples: Sequence[int], max_samples: int, one_by_one: bool = False
+) -> Iterator[list[int]]:
+    """Group line numbers by length so that a padded batch holds at most ``max_samples`` samples."""
+    batch: list[int] = []
+    for index in sorted(range(len(num_samples)), key=lambda i: (num_samples[i], i)):
+        full = (len(batch) + 1) * num_samples[index] > max_samples
+        if batch and (full or one_by_one):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def transcribe(
+    recognizer: Recognizer,
+    entries: Sequence[str],
+    num_samples: Sequence[int],
+    batch_seconds: float,
+    device: torch.device,
+    advance: Callable[[int], object],
+) -> tuple[dict[int, Decoded], dict[int, str]]:
+    """Transcribe audio files in batches; one bad file costs only itself.
+
+    Args:
+        entries: files to read, as manifest.py resolves them.
+        num_samples: their lengths as the manifest says; used only to group them.
+        batch_seconds: padded audio per batch.
+        advance: called with the number of files after each batch.
+
+    Returns:
+        transcripts by line number, and the reason by line number for files that were left out.
+    """
+    decoded: dict[int, Decoded] = {}
+    failed: dict[int, str] = {}
+    limit = int(batch_seconds * recognizer.sample_rate)
+    one_by_one = not recognizer.padding_invariant
+    for batch in plan_batches(num_samples, limit, one_by_one):
+        waveforms: dict[int, Tensor] = {}
+        for index in batch:
+            try:
+                with AudioReader(entries[index], recognizer.sample_rate) as reader:
+                    waveforms[index] = torch.from_numpy(reader.read())
+            except ValueError as error:
+                failed[index] = str(error)
+        for index in list(waveforms):
+            if not recognizer.geometry.num_frames(len(waveforms[index])):
+                del waveforms[index]  # less than one frame: nothing can be said
+                decoded[index] = Decoded("", 0, 0)
+        if waveforms:
+            rows = decode_batch(recognizer, list(waveforms.values()), device)
+            decoded.update(zip(waveforms, rows, strict=True))
+        advance(len(batch))
+    return decoded, failed

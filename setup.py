@@ -1,0 +1,70 @@
+"""Packaging of mgf_fairseq; README.md and examples/setup_env.sh say in which order to install."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read(name):
+    path = ROOT / name
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def version():
+    """Read __version__ without importing the package, which would need torch and fairseq."""
+    found = re.search(r'^__version__\s*=\s*"([^"]+)"', read("mgf_fairseq/__init__.py"), re.M)
+    if not found:
+        raise RuntimeError('mgf_fairseq/__init__.py has no line __version__ = "..."')
+    return found.group(1)
+
+
+setup(
+    name="mgf-fairseq",
+    version=version(),
+    description="Multi-granularity self-supervised speech pre-training as a fairseq plugin",
+    long_description=read("README.md"),
+    long_description_content_type="text/markdown",
+    author="the mgf_fairseq authors",
+    license="MIT",
+    packages=find_packages(include=["mgf_fairseq", "mgf_fairseq.*"]),
+    package_data={"mgf_fairseq": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        # The same code: fairseq's last release cannot be imported from Python 3.11 on.
+        'fairseq-fixed>=0.12.3.1; python_version >= "3.11"',
+        'fairseq>=0.12.2,<0.13; python_version < "3.11"',
+        "torch>=2.1",
+        # fairseq 0.12.2 uses names that numpy 1.24 removed.
+        'numpy>=1.23; python_version >= "3.11"',
+        'numpy>=1.23,<1.24; python_version < "3.11"',
+        "soundfile>=0.12.1",  # its libsndfile reads Opus and MP3
+        "soxr>=0.3.7",
+        "sentencepiece>=0.1.99",
+        "editdistance>=0.6.2",
+        "tqdm>=4.60",
+    ],
+    extras_require={
+        # What examples/quickstart needs beyond training.
+        "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.6"],
+        # What tests/run.sh needs.
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.80",
+            "librosa>=0.10.1",
+            "mypy>=1.10",
+            "ruff>=0.6",
+        ],
+    },
+    entry_points={"console_scripts": ["mgf = mgf_fairseq.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+    ],
+    zip_safe=False,
+)

@@ -16,6 +16,7 @@ set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${MGF_VENV:-$root/.venv}"
+case "$venv" in /*) ;; *) venv="$PWD/$venv" ;; esac
 torch_spec="${MGF_TORCH:-torch==2.13.0}"
 log="$venv/setup.log"
 stamp="$venv/mgf-setup.stamp"
@@ -83,9 +84,11 @@ run_step() {   # $1: what it does, then the command; its output goes to the log
     step=$((step + 1))
     printf '[%d/%d %s] %s\n' "$step" "$steps" "$(elapsed)" "$title"
     printf '\n### %s: %s\n' "$title" "$*" >>"$log"
+    set -m   # a process group of its own, so that an interruption ends pip and its compilers too
     "$@" >>"$log" 2>&1 </dev/null &
     worker=$!
-    trap 'kill "$worker" 2>/dev/null || true; die "interrupted; run the same command again to go on."' INT TERM
+    set +m
+    trap 'kill -- "-$worker" 2>/dev/null || true; die "interrupted; run the same command again to go on."' INT TERM HUP
     while kill -0 "$worker" 2>/dev/null; do
         sleep 0.5
         if [ $((SECONDS - told)) -ge 20 ]; then
@@ -99,12 +102,7 @@ run_step() {   # $1: what it does, then the command; its output goes to the log
         tail -n 30 "$log" >&2
         die "\"$title\" failed; the whole log is $log. After the mend, run the same command again: it goes on from here."
     fi
-    trap - INT TERM
-}
-
-make_environment() {   # $1: the interpreter
-    "$1" -m venv ${2:+"$2"} "$venv"
-    touch "$marker"
+    trap - INT TERM HUP
 }
 
 install_torch() {
@@ -177,11 +175,15 @@ main() {
         python="$(find_python)"
     fi
     check_machine "$python"
-    mkdir -p "$venv"
+    if [ "$python" != "$venv/bin/python" ]; then
+        rm -rf "$venv"   # empty, or a broken one of our own
+        mkdir -p "$venv"
+        touch "$marker"
+    fi
     printf 'set-up: %s in %s\n' "$("$python" --version)" "$venv"
     printf '        once, and about 6 minutes on 2 cores, most of it for compiling fairseq; log: %s\n' "$log"
     if [ "$python" != "$venv/bin/python" ]; then
-        run_step "make the environment" make_environment "$python" --clear
+        run_step "make the environment" "$python" -m venv "$venv"
     elif ! "$python" -m pip --version >/dev/null 2>&1; then
         run_step "complete the environment" "$python" -m ensurepip
     else

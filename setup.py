@@ -30,7 +30,6 @@ setup(
     author="the mgf_fairseq authors",
     license="MIT",
     packages=find_packages(include=["mgf_fairseq", "mgf_fairseq.*"]),
-    package_data={"mgf_fairseq": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=[
         # The same code: fairseq's last release cannot be imported from Python 3.11 on.

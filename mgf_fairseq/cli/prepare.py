@@ -1,0 +1,160 @@
+"""`mgf prepare`: options, progress bar and summary table around `mgf_fairseq.data.prepare`.
+
+The first verb that a newcomer types; it ends by naming the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..data.corpora import READERS, Search, detect_layout
+from ..data.label_files import LABEL_KINDS
+from ..data.prepare import SPLIT_BY, PrepareOptions, Progress, Summary, prepare
+
+HELP = "turn a folder of recordings into wav2vec manifests (.tsv), labels and dictionaries"
+EXAMPLES = """\
+examples:
+  mgf prepare ~/recordings --dest data/mine
+      any folder; every file that libsndfile reads; 1 % of the files for validation
+  mgf prepare LibriSpeech/train-clean-100 --dest data/ls100 --split-by speaker --valid-percent 0.05
+      LibriSpeech folders are recognized; letters, words and speakers are written as labels
+  mgf prepare ../shared/data/librispeech-mini --dest data/mini --labels ltr,spm --spm-vocab-size 500
+      a folder with metadata.tsv; its split column is kept
+  mgf prepare podcasts --dest data/pod --segment-seconds 20 --split-by speaker --speaker-level 1
+      long recordings become segments (read by the task mgf_pretraining, not by stock fairseq)
+
+The second column of a manifest counts samples at --sample-rate: for a file of that rate its own
+samples, as wav2vec has it. manifests/README.md shows every format.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb; names shared with fairseq's wav2vec_manifest.py mean the same."""
+    add = parser.add_argument
+    add("source", metavar="SOURCE", type=Path, help="folder of recordings, or a table (.tsv)")
+    add("--dest", metavar="DIR", type=Path, required=True, help="folder to write into")
+    add("--ext", metavar="EXT", help="extension(s) to look for, as in flac or wav,mp3 (all)")
+    add("--path-must-contain", metavar="FRAG", help="keep only files whose path contains this")
+    add(
+        "--corpus",
+        choices=["auto", *READERS],
+        default="auto",
+        help="layout of SOURCE (default: look)",
+    )
+    split = parser.add_argument_group("splits")
+    add = split.add_argument
+    add("--valid-percent", metavar="D", type=float, default=0.01, help="share, 0 to 1 (0.01)")
+    add("--test-percent", metavar="D", type=float, default=0.0, help="share, 0 to 1 (0)")
+    add("--seed", metavar="N", type=int, default=42, help="seed of the split (42)")
+    add(
+        "--split-by",
+        choices=SPLIT_BY,
+        help="whole speakers, or single recordings (default: the table's split column if it has "
+        "one, else fraction)",
+    )
+    add("--split-list", metavar="FILE", type=Path, help="lines `utterance-or-path split`")
+    add(
+        "--speaker-level",
+        metavar="N",
+        type=int,
+        help="part of the path that names the speaker: 1 is the first folder under SOURCE, "
+        "-2 the folder that holds the file",
+    )
+    add("--segment-seconds", metavar="X", type=float, help="cut longer recordings (never)")
+    labels = parser.add_argument_group("audio and labels")
+    add = labels.add_argument
+    add("--sample-rate", metavar="HZ", type=int, default=16000, help="rate of training (16000)")
+    add(
+        "--labels",
+        metavar="KINDS",
+        help=f"of {','.join(LABEL_KINDS)}; `none` for none (default: all that SOURCE has, "
+        "except spm)",
+    )
+    add("--spm-vocab-size", metavar="N", type=int, default=1000, help="subword units (1000)")
+    add("--case", choices=["upper", "lower", "keep"], default="upper", help="letter case (upper)")
+    add("--workers", metavar="N", type=int, default=min(8, os.cpu_count() or 1), help="threads")
+
+
+class _Bar(Progress):
+    def start(self, total: int) -> None:
+        self._bar = tqdm(total=total, desc="reading headers", unit="file", file=sys.stderr)
+
+    def advance(self) -> None:
+        self._bar.update()
+
+    def stop(self) -> None:
+        self._bar.close()
+
+
+def _search(args: argparse.Namespace) -> Search:
+    fields: dict[str, tuple[str, ...]] = {}
+    if args.ext:
+        names = (name.strip().lower().lstrip(".") for name in args.ext.split(","))
+        fields["extensions"] = tuple(name for name in names if name)
+    return Search(
+        path_must_contain=args.path_must_contain, speaker_level=args.speaker_level, **fields
+    )
+
+
+def _labels(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(name for name in text.replace(" ", "").split(",") if name and name != "none")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, print the summary, return 0."""
+    search = _search(args)
+    layout = args.corpus
+    if layout == "auto":
+        layout = detect_layout(args.source, search)
+        print(f"{args.source} looks like: {layout} (--corpus chooses another layout)")
+    options = PrepareOptions(
+        source=args.source,
+        dest=args.dest,
+        layout=layout,
+        search=search,
+        valid_percent=args.valid_percent,
+        test_percent=args.test_percent,
+        seed=args.seed,
+        split_by=args.split_by,
+        split_list=args.split_list,
+        sample_rate=args.sample_rate,
+        segment_seconds=args.segment_seconds,
+        labels=_labels(args.labels),
+        spm_vocab_size=args.spm_vocab_size,
+        case=args.case,
+        workers=args.workers,
+    )
+    _print_summary(prepare(options, _Bar()), options)
+    return 0
+
+
+def _print_summary(summary: Summary, options: PrepareOptions) -> None:
+    width = max(len(item.split) for item in summary.splits) + 4
+    print(f"{'manifest':<{width}}  utterances     hours  speakers")
+    for item in summary.splits:
+        speakers = str(item.speakers or "-")
+        name = f"{item.split}.tsv"
+        print(f"{name:<{width}}  {item.utterances:10d}  {item.hours:8.2f}  {speakers:>8}")
+    print(f"labels: {', '.join(summary.labels) or 'none'}")
+    if summary.resampled:
+        print(
+            f"{summary.resampled} file(s) are not at {options.sample_rate} Hz: the task "
+            "mgf_pretraining resamples them on reading, stock fairseq refuses them"
+        )
+    if summary.down_mixed:
+        print(f"{summary.down_mixed} file(s) have several channels: averaged on reading")
+    if summary.skipped:
+        print(f"left out: {len(summary.skipped)} file(s), listed in {options.dest / 'skipped.tsv'}")
+        for reason, count in Counter(reason for _, reason in summary.skipped).most_common(5):
+            print(f"  {count:6d}  {reason}")
+    for note in summary.notes:
+        print(f"note: {note}")
+    print(f"next: mgf check {options.dest}")

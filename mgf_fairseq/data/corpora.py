@@ -1,0 +1,278 @@
+"""Find the utterances of a corpus: what each layout on disk says of speaker, text and split.
+
+Second in `mgf prepare`, after the options and before headers are read; a new layout is one more
+function in `READERS`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# What libsndfile 1.2 reads and people record in. Raw (header-less) formats are left out.
+# fmt: off
+AUDIO_EXTENSIONS = (
+    "wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc",
+    "au", "snd", "caf", "w64", "rf64", "nist", "sph", "voc",
+)
+# fmt: on
+
+
+class PrepareError(ValueError):
+    """The source or an option of `mgf prepare` cannot be used; the message holds the mend."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording, before anything of the file itself is read."""
+
+    utt: str
+    path: str  # relative to the corpus root, "/" between the parts
+    speaker: str | None = None
+    text: str | None = None
+    emotion: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A labelled stretch of an utterance, in seconds."""
+
+    start: float
+    end: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a layout holds; `phones` maps utt to its segments in order."""
+
+    layout: str
+    root: Path
+    utterances: list[Utterance]
+    phones: dict[str, list[Segment]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which files count."""
+
+    extensions: tuple[str, ...] = AUDIO_EXTENSIONS
+    path_must_contain: str | None = None
+    speaker_level: int | None = None  # 1: the first folder under the source, -1: the file's own
+
+
+def walk_files(root: Path) -> Iterator[str]:
+    """Paths of all files under `root`, relative to it, sorted; links are followed, loops cut."""
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for name in sorted(files):
+            yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _has_extension(path: str, extensions: Sequence[str]) -> bool:
+    return os.path.splitext(path)[1].lower().lstrip(".") in extensions
+
+
+def _audio_paths(root: Path, search: Search) -> list[str]:
+    fragment = search.path_must_contain
+    paths = [
+        path
+        for path in walk_files(root)
+        if _has_extension(path, search.extensions)
+        and (fragment is None or fragment in os.path.join(root, path))
+    ]
+    if not paths:
+        wanted = ",".join(search.extensions)
+        also = f" whose path contains {fragment!r}" if fragment else ""
+        raise PrepareError(
+            f"no audio file (.{wanted.replace(',', ', .')}){also} under {root}: check the folder, "
+            "--ext and --path-must-contain"
+        )
+    return sorted(paths)
+
+
+def _speaker(path: str, level: int | None) -> str | None:
+    """The path part that names the speaker, or None where the path is too short for `level`."""
+    if level is None:
+        return None
+    parts = path.split(os.sep)
+    position = level - 1 if level > 0 else len(parts) + level
+    return parts[position] if 0 <= position < len(parts) - 1 else None
+
+
+def read_folder(source: Path, search: Search) -> Corpus:
+    """Any tree of audio files; the speaker is a part of the path where a level is given."""
+    root = Path(os.path.realpath(source))
+    utterances = [
+        Utterance(_stem(path), path, _speaker(path, search.speaker_level))
+        for path in _audio_paths(root, search)
+    ]
+    return Corpus("folder", root, utterances)
+
+
+def read_wav_txt(source: Path, search: Search) -> Corpus:
+    """Audio files, each beside a .txt of the same name that holds its transcript."""
+    corpus = read_folder(source, search)
+    utterances = []
+    for item in corpus.utterances:
+        beside = corpus.root / (os.path.splitext(item.path)[0] + ".txt")
+        text = " ".join(_read_text(beside).split()) if beside.is_file() else None
+        utterances.append(Utterance(item.utt, item.path, item.speaker, text or None))
+    return Corpus("wav-txt", corpus.root, utterances)
+
+
+def read_librispeech(source: Path, search: Search) -> Corpus:
+    """`<speaker>/<chapter>/<utt>.flac` with `<speaker>-<chapter>.trans.txt`, any subset(s)."""
+    root = Path(os.path.realpath(source))
+    transcripts: dict[str, dict[str, str]] = {}
+    utterances = []
+    for path in _audio_paths(root, search):
+        folder = os.path.dirname(path)
+        if folder not in transcripts:
+            transcripts[folder] = _read_transcripts(root / folder)
+        utt = _stem(path)
+        level = search.speaker_level
+        speaker = _speaker(path, level) if level is not None else utt.split("-")[0]
+        utterances.append(Utterance(utt, path, speaker, transcripts[folder].get(utt)))
+    return Corpus("librispeech", root, utterances)
+
+
+def _read_transcripts(folder: Path) -> dict[str, str]:
+    """All `utt WORDS ...` lines of the folder's .trans.txt files."""
+    texts: dict[str, str] = {}
+    for path in sorted(folder.glob("*.trans.txt")):
+        for line in _read_text(path).splitlines():
+            utt, _, text = line.strip().partition(" ")
+            if utt and text.strip():
+                texts[utt] = " ".join(text.split())
+    return texts
+
+
+def read_table(source: Path, search: Search) -> Corpus:
+    """A tab-separated table with columns utt, path and any of speaker, text, emotion, split.
+
+    `source` is the table or the folder that holds it as metadata.tsv; paths are relative to that
+    folder. phones.tsv beside it (utt, start, end, phone or label; seconds) gives frame labels.
+    """
+    table = source / "metadata.tsv" if source.is_dir() else source
+    root = Path(os.path.realpath(table.parent))
+    utterances = []
+    for number, row in enumerate(_read_rows(table, {"utt", "path"}), start=2):
+        if not row["utt"] or not row["path"]:
+            raise PrepareError(f"{table} line {number}: utt or path is empty; fill or remove it")
+        path = row["path"]
+        fragment = search.path_must_contain
+        if fragment is not None and fragment not in os.path.join(root, path):
+            continue
+        if not _has_extension(path, search.extensions):
+            continue
+        level = search.speaker_level
+        speaker = _speaker(path, level) if level is not None else row.get("speaker") or None
+        text = " ".join((row.get("text") or "").split())
+        utterances.append(
+            Utterance(
+                row["utt"],
+                path,
+                speaker,
+                text or None,
+                row.get("emotion") or None,
+                row.get("split") or None,
+            )
+        )
+    if not utterances:
+        raise PrepareError(f"{table} names no file that --ext and --path-must-contain let through")
+    utterances.sort(key=lambda item: item.path)
+    phones = root / "phones.tsv"
+    return Corpus("table", root, utterances, _read_phones(phones) if phones.is_file() else {})
+
+
+def _read_rows(table: Path, needed: set[str]) -> Iterator[dict[str, str]]:
+    with open(table, encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
+        missing = needed - set(reader.fieldnames or ())
+        if missing:
+            raise PrepareError(
+                f"{table} has no column {', '.join(sorted(missing))}: its first line must name the "
+                f"columns, with tabs between them (found: {', '.join(reader.fieldnames or ())})"
+            )
+        yield from reader
+
+
+def _read_phones(path: Path) -> dict[str, list[Segment]]:
+    """Segments by utterance; an empty label continues the segment before it."""
+    phones: dict[str, list[Segment]] = {}
+    for number, row in enumerate(_read_rows(path, {"utt", "start", "end"}), start=2):
+        segments = phones.setdefault(row["utt"], [])
+        label = (row.get("phone") or row.get("label") or "").strip()
+        try:
+            start, end = float(row["start"]), float(row["end"])
+        except (TypeError, ValueError):
+            raise PrepareError(
+                f"{path} line {number}: start and end must be seconds, found "
+                f"{row['start']!r} and {row['end']!r}"
+            ) from None
+        if not label and segments:
+            label = segments[-1].label
+        if label:
+            segments.append(Segment(start, end, "_".join(label.split())))
+    return phones
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise PrepareError(f"{path} is not UTF-8 text: convert it, for instance with iconv") from (
+            None
+        )
+
+
+READERS: dict[str, Callable[[Path, Search], Corpus]] = {
+    "folder": read_folder,
+    "librispeech": read_librispeech,
+    "table": read_table,
+    "wav-txt": read_wav_txt,
+}
+
+
+def detect_layout(source: Path, search: Search) -> str:
+    """Which of `READERS` fits. Raises PrepareError where the source does not exist."""
+    if not source.exists():
+        raise PrepareError(f"{source} does not exist: give the folder that holds the recordings")
+    if source.is_file() or (source / "metadata.tsv").is_file():
+        return "table"
+    texts: set[str] = set()
+    audio: set[str] = set()
+    for path in walk_files(source):
+        if path.endswith(".trans.txt"):
+            return "librispeech"
+        if path.endswith(".txt"):
+            texts.add(path[:-4])
+        elif _has_extension(path, search.extensions):
+            audio.add(os.path.splitext(path)[0])
+    return "wav-txt" if texts & audio else "folder"
+
+
+def read_corpus(source: Path, layout: str, search: Search) -> Corpus:
+    """Read `source` as `layout`, one of `READERS` or "auto". Raises PrepareError."""
+    if layout == "auto":
+        layout = detect_layout(source, search)
+    if not source.exists():
+        raise PrepareError(f"{source} does not exist: give the folder that holds the recordings")
+    if layout != "table" and not source.is_dir():
+        raise PrepareError(f"{source} is not a folder, which --corpus {layout} needs")
+    return READERS[layout](source, search)

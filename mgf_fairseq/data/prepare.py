@@ -1,0 +1,269 @@
+"""From a corpus on disk to manifests, labels and dictionaries in one folder: `mgf prepare`.
+
+Between the layouts of `corpora` and the files that training and stock fairseq read; it reads
+headers only and prints nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .audio import AudioError, AudioInfo, audio_info, resampled_length
+from .corpora import READERS, Corpus, PrepareError, Search, Utterance, read_corpus
+from .label_files import LABEL_KINDS, write_labels
+from .manifest import replace_file, write_manifest
+from .splits import assign_splits, read_split_list
+
+SPLIT_BY = ("fraction", "speaker")
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What `mgf prepare` is asked to do; bad values raise PrepareError by name."""
+
+    source: Path
+    dest: Path
+    layout: str = "auto"
+    search: Search = field(default_factory=Search)
+    valid_percent: float = 0.01  # a share between 0 and 1, as in fairseq's wav2vec_manifest.py
+    test_percent: float = 0.0
+    seed: int = 42
+    split_by: str | None = None  # None: the table's own split column, else by fraction
+    split_list: Path | None = None
+    sample_rate: int = 16000  # Hz
+    segment_seconds: float | None = None
+    labels: tuple[str, ...] | None = None  # None: whatever the corpus has
+    spm_vocab_size: int = 1000
+    case: str = "upper"
+    workers: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("valid_percent", "test_percent"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise PrepareError(f"{name}={value}: must be a share between 0 and 1")
+        if self.valid_percent + self.test_percent > 1:
+            raise PrepareError("valid_percent and test_percent add up to more than 1")
+        for name in ("sample_rate", "workers", "spm_vocab_size"):
+            if getattr(self, name) < 1:
+                raise PrepareError(f"{name}={getattr(self, name)}: must be at least 1")
+        if self.segment_seconds is not None and self.segment_seconds <= 0:
+            raise PrepareError(f"segment_seconds={self.segment_seconds}: must be above 0")
+        if self.layout not in ("auto", *READERS):
+            raise PrepareError(f"layout={self.layout!r}: choose auto, {', '.join(READERS)}")
+        unknown = set(self.labels or ()) - set(LABEL_KINDS)
+        if unknown:
+            raise PrepareError(
+                f"labels={','.join(sorted(unknown))}: choose from {', '.join(LABEL_KINDS)}"
+            )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One manifest line and the utterance it comes from."""
+
+    utterance: Utterance
+    entry: str
+    num_samples: int  # at the manifest's rate
+    offset: float = 0.0  # seconds into the recording
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """One line of the table at the end."""
+
+    split: str
+    utterances: int
+    hours: float
+    speakers: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written, and what was not."""
+
+    layout: str
+    splits: list[SplitSummary]
+    labels: list[str]
+    skipped: list[tuple[str, str]]  # (path, reason)
+    resampled: int  # files of another rate, which our reader converts
+    down_mixed: int  # files of several channels
+    notes: list[str]
+
+
+class Progress:
+    """Told of each step; the command line shows a bar."""
+
+    def start(self, total: int) -> None:
+        """`total` headers are about to be read."""
+
+    def advance(self) -> None:
+        """One header was read."""
+
+    def stop(self) -> None:
+        """All headers were read."""
+
+
+def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summary:
+    """Read the corpus, write `{split}.tsv`, labels, dictionaries and skipped.tsv into `dest`.
+
+    The same source and options give the same bytes. Files that cannot be read are left out and
+    listed with the reason. Raises PrepareError, LabelError or ManifestError where nothing sensible
+    can be written.
+    """
+    corpus = read_corpus(options.source, options.layout, options.search)
+    skipped: list[tuple[str, str]] = []
+    wanted = _drop_unwanted(corpus, options, skipped)
+    infos = read_headers(corpus.root, wanted, options.workers, progress or Progress(), skipped)
+    readable = [(item, info) for item, info in zip(wanted, infos, strict=True) if info is not None]
+    if not readable:
+        reason = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
+        raise PrepareError(f"none of the {len(corpus.utterances)} files can be used{reason}")
+    splits = assign_splits(
+        [item for item, _ in readable],
+        options.split_by,
+        read_split_list(options.split_list),
+        {"valid": options.valid_percent, "test": options.test_percent},
+        options.seed,
+    )
+    rows: dict[str, list[Row]] = {}
+    for (item, info), split in zip(readable, splits, strict=True):
+        rows.setdefault(split, []).extend(
+            cut(item, info, options.sample_rate, options.segment_seconds)
+        )
+    options.dest.mkdir(parents=True, exist_ok=True)
+    notes = _stale_files(options.dest, rows)
+    rows = {split: rows[split] for split in _in_order(rows)}
+    written = write_labels(options, corpus, rows, notes)
+    for split, members in rows.items():
+        lines = ((row.entry, row.num_samples) for row in members)
+        write_manifest(options.dest / f"{split}.tsv", corpus.root, lines)
+    skipped.sort()
+    _write_skipped(options.dest / "skipped.tsv", skipped)
+    return Summary(
+        corpus.layout,
+        [_summarize(split, members, options.sample_rate) for split, members in rows.items()],
+        written,
+        skipped,
+        sum(info.sample_rate != options.sample_rate for _, info in readable),
+        sum(info.channels > 1 for _, info in readable),
+        notes,
+    )
+
+
+def _drop_unwanted(
+    corpus: Corpus, options: PrepareOptions, skipped: list[tuple[str, str]]
+) -> list[Utterance]:
+    """Leave out what the options or the file format exclude, each with its reason."""
+    listed = read_split_list(options.split_list)
+    text_asked = bool({"ltr", "wrd", "spm"} & set(options.labels or ()))
+    kept = []
+    for item in corpus.utterances:
+        if not _can_stand_in_manifest(item.path):
+            skipped.append((repr(item.path), "the name holds a tab, line break or broken UTF-8"))
+        elif listed and item.utt not in listed and item.path not in listed:
+            skipped.append((item.path, "not in the split list"))
+        elif text_asked and not item.text:
+            skipped.append((item.path, "no transcript"))
+        else:
+            kept.append(item)
+    if listed and not any(item.utt in listed or item.path in listed for item in corpus.utterances):
+        raise PrepareError(
+            f"{options.split_list} names none of the utterances: its first column must be the file "
+            f"name without extension, or the path under the source, as in {_example(corpus)}"
+        )
+    return kept
+
+
+def _example(corpus: Corpus) -> str:
+    """An utterance of the corpus, for messages."""
+    return f"{corpus.utterances[0].utt!r} or {corpus.utterances[0].path!r}"
+
+
+def _can_stand_in_manifest(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return not any(mark in path for mark in "\t\n\r")
+
+
+def read_headers(
+    root: Path,
+    utterances: list[Utterance],
+    workers: int,
+    progress: Progress,
+    skipped: list[tuple[str, str]],
+) -> list[AudioInfo | None]:
+    """Headers in the order of `utterances`; None, and a line in `skipped`, where unreadable."""
+
+    def read(item: Utterance) -> AudioInfo | str:
+        entry = os.path.join(root, item.path)
+        try:
+            return audio_info(entry)
+        except AudioError as error:
+            return str(error).removeprefix(f"{entry}: ")
+
+    infos: list[AudioInfo | None] = []
+    progress.start(len(utterances))
+    with ThreadPoolExecutor(workers) as pool:
+        for item, found in zip(utterances, pool.map(read, utterances), strict=True):
+            progress.advance()
+            if isinstance(found, str):
+                skipped.append((item.path, found))
+            infos.append(None if isinstance(found, str) else found)
+    progress.stop()
+    return infos
+
+
+def cut(
+    item: Utterance, info: AudioInfo, sample_rate: int, segment_seconds: float | None
+) -> list[Row]:
+    """One row, or equal offset segments of at most `segment_seconds` for a longer recording."""
+    longest = round((segment_seconds or 0) * info.sample_rate)
+    pieces = -(-info.num_samples // longest) if longest else 1
+    if pieces == 1:
+        count = resampled_length(info.num_samples, info.sample_rate, sample_rate)
+        return [Row(item, item.path, count)]
+    rows = []
+    for piece in range(pieces):
+        start = piece * info.num_samples // pieces
+        length = (piece + 1) * info.num_samples // pieces - start
+        count = resampled_length(length, info.sample_rate, sample_rate)
+        entry = f"{item.path}:{start}:{length}"
+        rows.append(Row(item, entry, count, start / info.sample_rate, whole=False))
+    return rows
+
+
+def _in_order(splits: Iterable[str]) -> list[str]:
+    """train, valid, test, then the others by name."""
+    usual = ("train", "valid", "test")
+    return sorted(splits, key=lambda name: (usual.index(name) if name in usual else 3, name))
+
+
+def _stale_files(dest: Path, rows: dict[str, list[Row]]) -> list[str]:
+    """Splits of an earlier run that this one does not replace."""
+    stale = sorted(
+        path.name
+        for path in dest.glob("*.tsv")
+        if path.stem not in rows and path.name != "skipped.tsv"
+    )
+    return [f"{', '.join(stale)} in {dest} are of an earlier run; remove them"] if stale else []
+
+
+def _write_skipped(path: Path, skipped: list[tuple[str, str]]) -> None:
+    with replace_file(path) as stream:
+        stream.write("path\treason\n")
+        stream.writelines(f"{name}\t{' '.join(reason.split())}\n" for name, reason in skipped)
+
+
+def _summarize(split: str, rows: list[Row], sample_rate: int) -> SplitSummary:
+    speakers = Counter(row.utterance.speaker for row in rows if row.utterance.speaker)
+    hours = sum(row.num_samples for row in rows) / sample_rate / 3600
+    return SplitSummary(split, len(rows), hours, len(speakers))

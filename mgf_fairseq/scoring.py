@@ -153,8 +153,8 @@ def load_recognizer(path: Path, data: Path, dictionary: Path | None = None) -> R
     if outputs is not None and outputs.shape[0] != len(symbols):
         raise CheckpointError(
             f"{path}: the model has {outputs.shape[0]} outputs but the dictionary from {origin} "
-            f"has {len(symbols)} symbols (4 special ones included); give the one it was trained with "
-            "by --dict"
+            f"has {len(symbols)} symbols (4 special ones included); give the one it was trained "
+            "with by --dict"
         )
     model = _build(config, symbols, state["model"], data, path)
     encoder = config.model.w2v_args.model

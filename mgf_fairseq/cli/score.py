@@ -161,8 +161,8 @@ def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) 
         )
     else:
         lines.append(
-            f"- too few updates: {num_updates} done. Nothing but blanks is normal for CTC at first:\n"
-            "  watch valid_uer, which falls before valid_wer does"
+            f"- too few updates: {num_updates} done. Nothing but blanks is normal for CTC "
+            "at first:\n  watch valid_uer, which falls before valid_wer does"
         )
     lines += [
         "- the learning rate: if valid_loss stands still, try 3 times more, or 3 times less",

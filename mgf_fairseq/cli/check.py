@@ -1,0 +1,128 @@
+"""`mgf check`: say what training would drop or be spoilt by, with the mend for each.
+
+Run it between `mgf prepare` and the first training minute; data/check.py holds the rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mgf_fairseq.data.check import (
+    ManifestReport,
+    check_manifests,
+    exit_code,
+    find_manifests,
+)
+from mgf_fairseq.data.check_audio import Options
+from mgf_fairseq.data.manifest import ManifestError, read_manifest
+
+HELP = "say what training would drop from a prepared folder, and how to mend it"
+EXAMPLES = """\
+examples:
+  mgf check data/mine                 every manifest of the folder, labels and dictionaries too
+  mgf check data/mine --fast          headers only: seconds instead of minutes
+  mgf check data/mine/train.tsv --min-seconds 1 --json check.json
+
+exit code: 0 fine (notes are no error), 1 errors found, 2 something could not be checked
+"""
+_WIDTH = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mgf check`."""
+    parser.add_argument("data", type=Path, help="folder with manifests, or one .tsv")
+    parser.add_argument("--fast", action="store_true", help="read headers only")
+    parser.add_argument("--sample-rate", type=int, default=16000, help="rate of training, in Hz")
+    parser.add_argument(
+        "--min-seconds", type=float, default=0.025, help="shorter is dropped (default: one frame)"
+    )
+    parser.add_argument(
+        "--max-seconds", type=float, default=math.inf, help="longer is dropped (default: none)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="threads that read audio"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, print the report, and return the exit code that EXAMPLES explains."""
+    options = Options(args.sample_rate, args.min_seconds, args.max_seconds, args.fast, args.workers)
+    paths = find_manifests(args.data)
+    with tqdm(total=_count_lines(paths), unit="file", desc="check", leave=False) as bar:
+        reports = check_manifests(paths, options, bar.update)
+    for line in render(reports):
+        print(line)
+    if args.fast:
+        print("fast: headers only; silence, clipping, damage and same content were not looked for")
+    if args.json:
+        content = [dataclasses.asdict(report) for report in reports]
+        args.json.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        print(f"wrote {args.json}")
+    return exit_code(reports)
+
+
+def _count_lines(paths: Sequence[Path]) -> int:
+    """Count the audio files ahead, for the progress bar; broken manifests count as nothing."""
+    total = 0
+    for path in paths:
+        try:
+            total += len(read_manifest(path))
+        except (ManifestError, OSError, UnicodeDecodeError):
+            continue
+    return total
+
+
+def render(reports: Sequence[ManifestReport]) -> list[str]:
+    """Lay the reports out in lines of at most 100 columns."""
+    width = max([8, *(len(report.name) for report in reports)])
+    width = min(width, 40)
+    lines = [f"{'manifest':<{width}}  {'lines':>9}  {'hours':>9}  {'kept':>9}  {'dropped':>9}"]
+    for report in reports:
+        name = _shorten(report.name, width)
+        if not report.checked:
+            lines.append(f"{name:<{width}}  could not be checked")
+            continue
+        dropped = report.hours - report.kept_hours
+        lines.append(
+            f"{name:<{width}}  {report.lines:>9,}  {report.hours:>9.3f}  "
+            f"{report.kept_hours:>9.3f}  {dropped:>9.3f}"
+        )
+    for report in reports:
+        lines.extend(_render_findings(report))
+    findings = [finding for report in reports for finding in report.findings]
+    errors = sum(finding.severity == "error" for finding in findings)
+    lines += ["", f"{errors} errors, {len(findings) - errors} notes"]
+    return lines
+
+
+def _render_findings(report: ManifestReport) -> list[str]:
+    lines: list[str] = []
+    for finding in sorted(report.findings, key=lambda f: f.severity != "error"):
+        lost = f", {finding.dropped_hours:.4f} h dropped" if finding.dropped_hours else ""
+        lines += [
+            "",
+            f"{finding.severity:<5}  {report.name}: {finding.rule}: {finding.count}{lost}",
+        ]
+        lines += [f"         {_shorten(example, _WIDTH - 9)}" for example in finding.examples]
+        lines += textwrap.wrap(
+            finding.mend,
+            _WIDTH,
+            initial_indent="   mend: ",
+            subsequent_indent="         ",
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+def _shorten(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width // 3]}...{text[-(width * 2 // 3 - 3) :]}"

@@ -1,0 +1,190 @@
+"""Measure one manifest line and judge it: one small rule per defect of an audio file.
+
+The audio half of `mgf check`: check.py applies these rules to whole manifests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from .audio import AudioError, AudioReader
+from .manifest import ManifestError, parse_entry
+
+Severity = Literal["error", "note"]
+_BLOCK_SECONDS = 60  # long recordings are looked through in pieces of this length
+_SILENT_RMS = 10 ** (-70 / 20)  # -70 dB of full scale
+_CLIPPED_LEVEL = 0.999
+_CLIPPED_SHARE = 0.001
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the rules measure against."""
+
+    sample_rate: int = 16000  # Hz
+    min_seconds: float = 0.025  # the receptive field: 400 samples at 16 kHz
+    max_seconds: float = math.inf
+    fast: bool = False  # headers only: no silent, clipped, truncated, NaN or same-content rule
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.sample_rate <= 0:
+            raise ValueError(f"sample_rate={self.sample_rate} must be above 0 Hz")
+        if not 0 <= self.min_seconds < self.max_seconds:
+            raise ValueError(
+                f"min_seconds={self.min_seconds} must lie between 0 and "
+                f"max_seconds={self.max_seconds}"
+            )
+        if self.workers < 1:
+            raise ValueError(f"workers={self.workers} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was measured of one manifest line; rules read nothing else."""
+
+    expected: int  # samples, as the manifest says
+    exists: bool
+    failure: str = ""  # why the file could not be read
+    num_samples: int = 0  # at Options.sample_rate
+    native_rate: int = 0  # Hz
+    channels: int = 0
+    rms: float | None = None  # of full scale 1; None: not measured
+    clipped_share: float = 0.0
+    digest: str = ""  # equal for equal audio (in fast mode: for the same file)
+
+
+Test = Callable[[Facts, Options], str]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A test of one line; it returns what is wrong, or an empty string."""
+
+    name: str
+    severity: Severity
+    drops: bool
+    mend: str
+    test: Test
+
+
+RULES: list[Rule] = []
+
+
+def rule(name: str, severity: Severity, drops: bool, mend: str) -> Callable[[Test], Test]:
+    """Register a test of one line; rules run in the order of this file, the first drop counts."""
+
+    def register(test: Test) -> Test:
+        RULES.append(Rule(name, severity, drops, mend, test))
+        return test
+
+    return register
+
+
+@rule("missing", "error", True, "restore the file, correct line 1, or run mgf prepare again")
+def _missing(facts: Facts, options: Options) -> str:
+    return "" if facts.exists else "no such file"
+
+
+@rule("unreadable", "error", True, "fetch or convert the file again, or remove its line")
+def _unreadable(facts: Facts, options: Options) -> str:
+    return facts.failure if facts.exists else ""
+
+
+@rule("too short", "error", True, "remove the line, or join it with its neighbor")
+def _too_short(facts: Facts, options: Options) -> str:
+    seconds = facts.num_samples / options.sample_rate
+    short = facts.num_samples and seconds < options.min_seconds
+    return f"{seconds:.3f} s < {options.min_seconds:g} s" if short else ""
+
+
+@rule("too long", "error", True, "cut it into segments: mgf prepare makes offset segments")
+def _too_long(facts: Facts, options: Options) -> str:
+    seconds = facts.num_samples / options.sample_rate
+    return f"{seconds:.1f} s > {options.max_seconds:g} s" if seconds > options.max_seconds else ""
+
+
+@rule("count differs", "error", False, "the file changed since: run mgf prepare again")
+def _count_differs(facts: Facts, options: Options) -> str:
+    # One sample of rounding is allowed where the rate is converted.
+    slack = int(facts.native_rate != options.sample_rate)
+    if not facts.num_samples or abs(facts.num_samples - facts.expected) <= slack:
+        return ""
+    return f"manifest {facts.expected}, file {facts.num_samples} samples"
+
+
+@rule("silent", "error", False, "remove the line: silence teaches nothing, and spoils statistics")
+def _silent(facts: Facts, options: Options) -> str:
+    if facts.rms is None or facts.rms >= _SILENT_RMS:
+        return ""
+    return "digital silence" if facts.rms == 0 else f"{20 * math.log10(facts.rms):.0f} dB"
+
+
+@rule("clipped", "note", False, "record or export it again at a lower level, if you can")
+def _clipped(facts: Facts, options: Options) -> str:
+    share = facts.clipped_share
+    return f"{100 * share:.1f} % at full scale" if share > _CLIPPED_SHARE else ""
+
+
+@rule("rate", "note", False, "resampled on reading by MGF; stock fairseq refuses it: convert it")
+def _rate(facts: Facts, options: Options) -> str:
+    other = facts.native_rate not in (0, options.sample_rate)
+    return f"{facts.native_rate} Hz" if other else ""
+
+
+@rule("channels", "note", False, "averaged to mono on reading; nothing to do if that is right")
+def _channels(facts: Facts, options: Options) -> str:
+    return f"{facts.channels} channels" if facts.channels > 1 else ""
+
+
+def measure(entry: str, expected: int, options: Options) -> Facts:
+    """Read what the rules need of one entry; never raises on a broken file."""
+    facts = Facts(expected, exists=_exists(entry))
+    try:
+        with AudioReader(entry, options.sample_rate) as reader:
+            facts = replace(
+                facts,
+                num_samples=reader.num_samples,
+                native_rate=reader.native_sample_rate,
+                channels=reader.channels,
+                digest=entry,
+            )
+        return facts if options.fast else _measure_content(facts, entry)
+    except (AudioError, ManifestError, OSError) as error:
+        reason = str(error).removeprefix(f"{entry}: ")
+        return Facts(expected, facts.exists, failure=reason)
+
+
+def _exists(entry: str) -> bool:
+    try:
+        return os.path.exists(entry) or os.path.exists(parse_entry(entry).path)
+    except ManifestError:
+        return False
+
+
+def _measure_content(facts: Facts, entry: str) -> Facts:
+    """Add level, clipping and a digest of the samples, at the file's own rate."""
+    digest = hashlib.blake2b(digest_size=16)
+    squares, clipped, total = 0.0, 0, 0
+    with AudioReader(entry, 0) as reader:
+        digest.update(str(reader.native_sample_rate).encode())
+        block = _BLOCK_SECONDS * reader.native_sample_rate
+        for start in range(0, reader.num_samples, block):
+            waveform = reader.read(start, min(block, reader.num_samples - start))
+            digest.update(waveform.tobytes())
+            squares += float(np.dot(waveform, waveform))
+            clipped += int(np.count_nonzero(np.abs(waveform) >= _CLIPPED_LEVEL))
+            total += len(waveform)
+    return replace(
+        facts,
+        rms=math.sqrt(squares / max(1, total)),
+        clipped_share=clipped / max(1, total),
+        digest=digest.hexdigest(),
+    )

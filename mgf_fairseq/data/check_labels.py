@@ -1,0 +1,207 @@
+"""Find what is wrong with the label files and dictionaries that lie beside a manifest.
+
+The text half of `mgf check`: check.py applies these rules to the labels of each manifest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from mgf_fairseq.lengths import ConvGeometry
+
+# wav2vec 2.0's stack, and the shape of every MGF preset: stride 320, receptive field 400.
+GEOMETRY = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+CTC_ENDINGS = ("ltr", "spm", "bpe", "phones")  # label sequences trained with CTC
+_EXAMPLES = 3
+_UNK_SHARE = 0.01  # below it, unknown symbols are rare characters; above, a wrong dictionary
+
+
+@dataclass(frozen=True)
+class LabelProblem:
+    """One rule's result on one label file."""
+
+    file: str
+    rule: str
+    fatal: bool
+    count: int
+    mend: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A label file with all that its rules look at."""
+
+    name: str
+    ending: str
+    rows: list[str]
+    num_samples: Sequence[int]  # of each manifest line, at 16 kHz
+    dictionary: dict[str, int] | None  # symbol -> count; None: there is no dictionary file
+    malformed: list[int]  # dictionary lines that are not `symbol count`
+
+    @property
+    def dictionary_name(self) -> str:
+        """The file that fairseq looks for."""
+        return f"dict.{self.ending}.txt"
+
+
+LabelRule = Callable[[LabelFile], Iterator[LabelProblem]]
+LABEL_RULES: list[LabelRule] = []
+
+
+def label_rule(test: LabelRule) -> LabelRule:
+    """Register a rule on a label file."""
+    LABEL_RULES.append(test)
+    return test
+
+
+@label_rule
+def _label_count(labels: LabelFile) -> Iterator[LabelProblem]:
+    lines = len(labels.num_samples)
+    if len(labels.rows) != lines:
+        yield LabelProblem(
+            labels.name,
+            "label count",
+            True,
+            abs(len(labels.rows) - lines),
+            f"{len(labels.rows)} labels for {lines} manifest lines; write both again with "
+            "mgf prepare, in one go",
+        )
+
+
+@label_rule
+def _label_empty(labels: LabelFile) -> Iterator[LabelProblem]:
+    empty = [i for i, row in enumerate(labels.rows) if not row.strip(" |\t")]
+    if empty:
+        yield LabelProblem(
+            labels.name,
+            "label empty",
+            True,
+            len(empty),
+            "write the transcript, or remove the line here and in the manifest",
+            tuple(f"line {i + 1}" for i in empty[:_EXAMPLES]),
+        )
+
+
+@label_rule
+def _dictionary_missing(labels: LabelFile) -> Iterator[LabelProblem]:
+    if labels.dictionary is None and labels.ending in CTC_ENDINGS:
+        yield LabelProblem(
+            labels.name,
+            "dictionary missing",
+            True,
+            1,
+            f"fine-tuning needs {labels.dictionary_name}; mgf prepare writes it",
+        )
+
+
+@label_rule
+def _dictionary_empty(labels: LabelFile) -> Iterator[LabelProblem]:
+    if labels.malformed:
+        yield LabelProblem(
+            labels.dictionary_name,
+            "dictionary format",
+            True,
+            len(labels.malformed),
+            "each line must be `symbol count`; mgf prepare writes it so",
+            tuple(f"line {i + 1}" for i in labels.malformed[:_EXAMPLES]),
+        )
+    if labels.dictionary is not None and not labels.dictionary:
+        yield LabelProblem(
+            labels.dictionary_name,
+            "dictionary empty",
+            True,
+            1,
+            "every label would become <unk>, without a word from fairseq; run mgf prepare again",
+        )
+
+
+@label_rule
+def _unknown_symbols(labels: LabelFile) -> Iterator[LabelProblem]:
+    if not labels.dictionary:
+        return
+    symbols = Counter(symbol for row in labels.rows for symbol in row.split())
+    unknown = {s: n for s, n in symbols.items() if s not in labels.dictionary}
+    total, missed = sum(symbols.values()), sum(unknown.values())
+    if not missed:
+        return
+    most = sorted(unknown.items(), key=lambda item: -item[1])[:_EXAMPLES]
+    shown = tuple(f"{symbol!r} {count} times" for symbol, count in most)
+    if missed == total:
+        rule, mend = "UNK only", "no label symbol is in the dictionary: it belongs to other labels"
+    else:
+        share = f"{100 * missed / total:.2f} % of symbols become <unk>"
+        rule, mend = "unknown symbols", f"{share}; normalize the text or extend the dictionary"
+    fatal = missed > _UNK_SHARE * total
+    yield LabelProblem(labels.name, rule, fatal, missed, mend, shown)
+
+
+@label_rule
+def _ctc_infeasible(labels: LabelFile) -> Iterator[LabelProblem]:
+    if labels.ending not in CTC_ENDINGS or len(labels.rows) != len(labels.num_samples):
+        return
+    hits = []
+    for i, (row, num_samples) in enumerate(zip(labels.rows, labels.num_samples, strict=True)):
+        needed, frames = ctc_frames_needed(row.split()), GEOMETRY.num_frames(num_samples)
+        if needed > frames:
+            hits.append(f"line {i + 1}: needs {needed} frames, has {frames}")
+    if hits:
+        yield LabelProblem(
+            labels.name,
+            "CTC infeasible",
+            True,
+            len(hits),
+            "label too long for its audio: check that they belong together, or use larger units",
+            tuple(hits[:_EXAMPLES]),
+        )
+
+
+def ctc_frames_needed(symbols: Sequence[str]) -> int:
+    """Count the fewest frames that CTC can spell a label in: a blank splits each repeat."""
+    return len(symbols) + sum(a == b for a, b in pairwise(symbols))
+
+
+def read_dictionary(path: Path) -> tuple[dict[str, int], list[int]]:
+    """Read fairseq's `symbol count` lines; returns the symbols and the malformed line numbers."""
+    symbols: dict[str, int] = {}
+    malformed = []
+    for i, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        symbol, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
+        if symbol and count.isdigit():
+            symbols[symbol] = int(count)
+        else:
+            malformed.append(i)
+    return symbols, malformed
+
+
+def check_labels(manifest: Path, num_samples: Sequence[int]) -> list[LabelProblem]:
+    """Apply every label rule to the files that share the manifest's name.
+
+    Args:
+        manifest: the .tsv; `train.ltr` beside `train.tsv` is a label file.
+        num_samples: of each manifest line, at 16 kHz.
+    """
+    problems: list[LabelProblem] = []
+    for path in sorted(manifest.parent.glob("*")):
+        if path.stem != manifest.stem or path.suffix in (".tsv", "") or not path.is_file():
+            continue
+        ending = path.suffix[1:]
+        try:
+            rows = path.read_text(encoding="utf-8").splitlines()
+        except (UnicodeDecodeError, OSError) as error:
+            mend = f"cannot be read as UTF-8 text ({error}); save it as UTF-8"
+            problems.append(LabelProblem(path.name, "label unreadable", True, 1, mend))
+            continue
+        dictionary: dict[str, int] | None = None
+        malformed: list[int] = []
+        dictionary_path = manifest.parent / f"dict.{ending}.txt"
+        if dictionary_path.is_file():
+            dictionary, malformed = read_dictionary(dictionary_path)
+        labels = LabelFile(path.name, ending, rows, num_samples, dictionary, malformed)
+        for test in LABEL_RULES:
+            problems.extend(test(labels))
+    return problems

@@ -21,7 +21,20 @@ class Batch:
     waveform: Tensor  # (B, S) fp32, zeros where padded
     padding_mask: Tensor  # (B, S) bool, True = padding
     utterance: Tensor  # (B,) int64, the manifest line: equal numbers are views of one utterance
-    row_id: Tensor  # (B,) int64, unique per (utterance, view): what masks are drawn from
+    row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices hang on
+    draw: int = 0  # changes with every update; with row_id it decides every random choice
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """What an objective must know of the encoder to build its heads."""
+
+    latent_dim: int  # C
+    embed_dim: int  # D
+    num_layers: int  # L
+    hop_length: int  # samples between two frames
+    receptive_field: int  # samples that one frame sees
+    sample_rate: int  # Hz
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,215 @@
+"""Crops of audio files as training rows: two views per utterance, padded, never cut to the shortest.
+
+Stands between the manifest and fairseq's batching; knows nothing about masks or targets.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fairseq.data import FairseqDataset
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .audio import AudioError, AudioReader
+from .manifest import Manifest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Crops:
+    """How views are cut: lengths in samples at the training rate."""
+
+    views: int
+    max_samples: int
+    min_samples: int
+
+    def __post_init__(self) -> None:
+        if self.views < 1:
+            raise ValueError(f"views={self.views} must be at least 1")
+        if not 0 < self.min_samples <= self.max_samples:
+            raise ValueError(
+                f"min_sample_size={self.min_samples} must be positive and no more than "
+                f"max_sample_size={self.max_samples}"
+            )
+
+    def length(self, num_samples: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Length of each view: apart where the utterance has room for it, overlapping else."""
+        apart = num_samples // self.views
+        return np.minimum(np.clip(apart, self.min_samples, self.max_samples), num_samples)
+
+    def starts(self, num_samples: int, length: int, rng: np.random.Generator) -> list[int]:
+        """Draw where the views begin, in random order; they overlap only if they must."""
+        slack = num_samples - self.views * length
+        if slack >= 0:
+            gaps = np.sort(rng.integers(0, slack + 1, self.views))
+            starts = gaps + length * np.arange(self.views)
+        else:
+            starts = rng.integers(0, num_samples - length + 1, self.views)
+        return [int(start) for start in rng.permutation(starts)]
+
+
+class MgfDataset(FairseqDataset):
+    """Views of the utterances of one manifest.
+
+    Crops are a function of (seed, epoch, utterance): the same on any rank or worker and after a
+    resume. A file that cannot be read is named, left out of its batch and counted in
+    ``num_skipped``; training goes on.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        crops: Crops,
+        *,
+        sample_rate: int,
+        normalize: bool,
+        shuffle: bool,
+        seed: int,
+        num_buckets: int,
+    ) -> None:
+        super().__init__()
+        self.manifest, self.crops = manifest, crops
+        self.sample_rate, self.normalize = sample_rate, normalize
+        self.shuffle, self.seed = shuffle, seed
+        # Line numbers of the utterances that are long enough.
+        self.lines = np.flatnonzero(manifest.num_samples >= crops.min_samples)
+        self.view_sizes = crops.length(manifest.num_samples[self.lines])
+        self.order_sizes = _rounded_to_buckets(self.view_sizes, num_buckets)
+        # Shared memory, since fairseq keeps workers alive from one epoch to the next.
+        self.epoch = torch.ones(1, dtype=torch.int64).share_memory_()
+        self._log_dropped()
+
+    def _log_dropped(self) -> None:
+        total = float(self.manifest.num_samples.sum()) / self.sample_rate / 3600
+        kept = float(self.manifest.num_samples[self.lines].sum()) / self.sample_rate / 3600
+        logger.info(
+            "%d of %d utterances kept (%.2f of %.2f h); dropped are shorter than "
+            "min_sample_size=%d samples",
+            len(self.lines),
+            len(self.manifest),
+            kept,
+            total,
+            self.crops.min_samples,
+        )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the epoch, which decides the crops."""
+        self.epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def size(self, index: int) -> int:
+        """Samples that one utterance brings to a batch: all its views."""
+        return int(self.view_sizes[index]) * self.crops.views
+
+    num_tokens = size
+
+    def num_tokens_vec(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Samples that each of the utterances brings to a batch."""
+        return self.view_sizes[indices] * self.crops.views
+
+    def ordered_indices(self) -> NDArray[np.int64]:
+        """Sort by length, longest first, in random order within a bucket of lengths."""
+        tie_breaker = np.random.permutation(len(self)) if self.shuffle else -np.arange(len(self))
+        return np.lexsort([tie_breaker, self.order_sizes])[::-1]
+
+    def filter_indices_by_size(
+        self, indices: NDArray[np.int64], max_sizes: Any
+    ) -> tuple[NDArray[np.int64], list[int]]:
+        """Keep everything: views are cut to size."""
+        return indices, []
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        line = int(self.lines[index])
+        entry = self.manifest.entry(line)
+        try:
+            return {"line": line, "views": self._read_views(entry, line, index)}
+        except AudioError as error:
+            logger.warning("left out of training: %s", error)
+            return {"line": line, "views": []}
+
+    def _read_views(self, entry: str, line: int, index: int) -> list[Tensor]:
+        """Read each view by seeking: tensors of (S,) fp32."""
+        length = int(self.view_sizes[index])
+        key = np.array([self.seed, line], dtype=np.uint64)
+        counter = np.array([0, 0, 0, int(self.epoch)], dtype=np.uint64)
+        rng = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        with AudioReader(entry, self.sample_rate) as reader:
+            if reader.num_samples < length:
+                raise AudioError(
+                    f"{entry}: the manifest says {int(self.manifest.num_samples[line])} samples, "
+                    f"the file has {reader.num_samples} at {self.sample_rate} Hz; "
+                    "make the manifest again with 'mgf prepare'"
+                )
+            starts = self.crops.starts(reader.num_samples, length, rng)
+            views = [torch.from_numpy(reader.read(start, length)) for start in starts]
+        return [F.layer_norm(view, view.shape) for view in views] if self.normalize else views
+
+    def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Pad the views of a batch's utterances to one batch, or make {} where none was read.
+
+        ``source`` is float64 on purpose: fairseq's ``common.fp16`` and ``bf16`` round float32
+        inputs before the task sees them, and the acoustic targets need the whole precision.
+        """
+        rows = [
+            (sample["line"], number, view)
+            for sample in samples
+            for number, view in enumerate(sample["views"])
+        ]
+        if not rows:
+            return {}
+        width = max(len(view) for _, _, view in rows)
+        source = torch.zeros(len(rows), width, dtype=torch.float64)
+        padding_mask = torch.ones(len(rows), width, dtype=torch.bool)
+        for row, (_, _, view) in enumerate(rows):
+            source[row, : len(view)] = view
+            padding_mask[row, : len(view)] = False
+        utterance = torch.tensor([line for line, _, _ in rows])
+        views = torch.tensor([number for _, number, _ in rows])
+        return {
+            "id": utterance,
+            "net_input": {
+                "source": source,
+                "padding_mask": padding_mask,
+                "utterance": utterance,
+                "row_id": utterance * self.crops.views + views,
+            },
+            "num_skipped": sum(not sample["views"] for sample in samples),
+        }
+
+
+def _rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[np.int64]:
+    """Round each size up to the edge of its bucket, so that batches differ between epochs.
+
+    Buckets hold equal numbers of utterances; 0 buckets keep the sizes, and so the least padding.
+    """
+    if num_buckets == 0 or len(sizes) == 0:
+        return sizes
+    edges = np.quantile(sizes, np.linspace(0, 1, num_buckets + 1)[1:], method="higher")
+    rounded: NDArray[np.int64] = edges[np.searchsorted(edges, sizes)]
+    return rounded
+
+
+def require_some_files(manifest: Manifest, name: str, probes: int = 8) -> None:
+    """Fail early where a manifest's root has moved: look for a few of its files.
+
+    Raises:
+        ValueError: none of them exists.
+    """
+    lines = np.unique(np.linspace(0, len(manifest) - 1, probes).astype(int))
+    entries = [manifest.entry(int(line)) for line in lines]
+    if not any(os.path.exists(entry.rsplit(":", 2)[0]) for entry in entries):
+        raise ValueError(
+            f"{name}: none of {len(entries)} files tried exists, such as {entries[0]}; "
+            f"the first line of the manifest says that the audio lies under {manifest.root}: "
+            "correct it, or run 'mgf prepare' again"
+        )

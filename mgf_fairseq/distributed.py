@@ -1,0 +1,73 @@
+"""Sums and gathers over ranks; with one process every function here is the identity.
+
+The criterion normalises by counts of all ranks, and the utterance objective takes its negatives
+from all ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def is_distributed() -> bool:
+    """Tell whether there is more than one rank."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """Sum a tensor of any shape over ranks, without gradient."""
+    values = values.detach().clone()
+    if is_distributed():
+        dist.all_reduce(values)
+    return values
+
+
+@dataclass(frozen=True)
+class GatheredRows:
+    """The rows of all ranks and where this rank's begin."""
+
+    rows: Tensor  # (B of all ranks, E)
+    keys: Tensor  # (B of all ranks,) int64
+    offset: int  # index of this rank's first row
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    """Concatenate equally shaped tensors of all ranks; gradients are summed back to their owner."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def gather_rows(rows: Tensor, keys: Tensor) -> GatheredRows:
+    """Gather (B, E) rows and (B,) keys of all ranks, whose B may differ, with gradient."""
+    if not is_distributed():
+        return GatheredRows(rows, keys, 0)
+    sizes = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=rows.device)
+    sizes[dist.get_rank()] = len(rows)
+    counts = [int(n) for n in all_reduce_sum(sizes).tolist()]
+    longest = max(counts)
+    padded = torch.cat([rows, rows.new_zeros(longest - len(rows), rows.shape[1])])
+    padded_keys = torch.cat([keys, keys.new_full((longest - len(keys),), -1)])
+    all_keys = [torch.empty_like(padded_keys) for _ in counts]
+    dist.all_gather(all_keys, padded_keys)
+    all_rows: Tensor = _GatherWithGradient.apply(padded)  # type: ignore[no-untyped-call]
+    kept = torch.cat(
+        [torch.arange(n, device=rows.device) + rank * longest for rank, n in enumerate(counts)]
+    )
+    return GatheredRows(
+        all_rows[kept], torch.cat(all_keys)[kept], sum(counts[: dist.get_rank()])
+    )

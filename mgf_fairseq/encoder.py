@@ -1,0 +1,410 @@
+"""The speech encoder: waveform to latents (conv stack) to context (Transformer).
+
+Parameters carry the names of fairseq's ``wav2vec2`` so that weights, exports and fine-tuning
+recipes fit; :class:`SpeechEncoder` is what objectives read from and what downstream users keep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .lengths import ConvGeometry, ConvLayer, num_samples_of, padding_mask_of, parse_conv_layers
+from .masking import SpanMask, draw_masks
+from .types import EncoderOutput
+
+TAPERED_CONV = "[(32, 10, 5), (48, 3, 2), (64, 3, 2), (96, 3, 2), (128, 3, 2), (160, 2, 2), (192, 2, 2)]"  # noqa: E501
+
+
+@dataclass
+class EncoderConfig:
+    """The encoder's shape and regularisation, under the key names of fairseq ``Wav2Vec2Config``.
+
+    The fine-tuning models of fairseq override dropouts, masks, layerdrop and
+    ``feature_grad_mult`` by bare key name, so these names mean nothing else anywhere below.
+    """
+
+    extractor_mode: str = field(
+        default="layer_norm",
+        metadata={"help": "layer_norm: padding never changes a valid frame; default: group norm"},
+    )
+    conv_feature_layers: str = field(
+        default="[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2",
+        metadata={"help": "conv stack as [(channels, kernel, stride), ...]; + and * n allowed"},
+    )
+    conv_bias: bool = field(default=False, metadata={"help": "biases in the conv stack"})
+    encoder_layers: int = field(default=12, metadata={"help": "Transformer layers"})
+    encoder_embed_dim: int = field(default=768, metadata={"help": "model width D"})
+    encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "feed-forward width"})
+    encoder_attention_heads: int = field(default=12, metadata={"help": "attention heads"})
+    layer_norm_first: bool = field(default=False, metadata={"help": "pre-norm Transformer"})
+    conv_pos: int = field(default=128, metadata={"help": "positional conv kernel, in frames"})
+    conv_pos_groups: int = field(default=16, metadata={"help": "positional conv groups"})
+    dropout: float = field(default=0.1, metadata={"help": "dropout in the Transformer"})
+    attention_dropout: float = field(default=0.1, metadata={"help": "dropout on attention"})
+    activation_dropout: float = field(default=0.0, metadata={"help": "dropout inside the FFN"})
+    dropout_input: float = field(default=0.0, metadata={"help": "dropout on projected latents"})
+    encoder_layerdrop: float = field(default=0.0, metadata={"help": "chance to skip a layer"})
+    feature_grad_mult: float = field(
+        default=1.0, metadata={"help": "scale of gradients into the conv stack; 0 freezes it"}
+    )
+    mask_prob: float = field(
+        default=0.65, metadata={"help": "share of frames masked if spans never overlapped"}
+    )
+    mask_length: int = field(default=10, metadata={"help": "span length, in frames"})
+    mask_selection: str = field(
+        default="static", metadata={"help": "span lengths: static, uniform, normal, poisson"}
+    )
+    mask_other: float = field(default=0.0, metadata={"help": "second parameter of mask_selection"})
+    no_mask_overlap: bool = field(default=False, metadata={"help": "spans may not overlap"})
+    mask_channel_prob: float = field(default=0.0, metadata={"help": "mask_prob over channels"})
+    mask_channel_length: int = field(default=10, metadata={"help": "span length, in channels"})
+    mask_channel_before: bool = field(
+        default=False, metadata={"help": "mask channels before frames rather than after"}
+    )
+    mask_channel_selection: str = field(
+        default="static", metadata={"help": "mask_selection over channels"}
+    )
+    mask_channel_other: float = field(default=0.0, metadata={"help": "mask_other over channels"})
+    no_mask_channel_overlap: bool = field(
+        default=False, metadata={"help": "no_mask_overlap over channels"}
+    )
+    checkpoint_activations: bool = field(
+        default=False, metadata={"help": "recompute layers in backward to save memory"}
+    )
+
+
+class ConvFeatureExtractor(nn.Module):
+    """Strided convolutions over the waveform, channels last throughout.
+
+    The same parameters and outputs as fairseq's ``ConvFeatureExtractionModel``, which transposes
+    twice per layer; keeping channels last needs no copy (measured in ``examples/benchmark``).
+    """
+
+    def __init__(self, layers: Sequence[ConvLayer], mode: str, bias: bool) -> None:
+        super().__init__()
+        if mode not in ("layer_norm", "default"):
+            raise ValueError(f"extractor_mode={mode!r} is neither 'layer_norm' nor 'default'")
+        self.conv_layers = nn.ModuleList()
+        in_channels = 1
+        for index, (channels, kernel, stride) in enumerate(layers):
+            conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=bias)
+            nn.init.kaiming_normal_(conv.weight)
+            block: list[nn.Module] = [conv, nn.Identity()]
+            if mode == "layer_norm":
+                # Position 2.1 is where fairseq keeps the norm, between its two transposes.
+                block.append(nn.Sequential(nn.Identity(), nn.LayerNorm(channels)))
+            elif index == 0:
+                block.append(nn.GroupNorm(channels, channels))
+            self.conv_layers.append(nn.Sequential(*block))
+            in_channels = channels
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Map (B, S) to (B, T, C)."""
+        x = waveform[:, None, None, :]  # (B, S) -> (B, 1, 1, S), which is already channels last
+        for block in self.conv_layers:
+            x = self._layer(block, x)
+        return x.squeeze(2).transpose(1, 2)  # (B, C, 1, T) -> (B, T, C), contiguous
+
+    @staticmethod
+    def _layer(block: nn.Module, x: Tensor) -> Tensor:
+        """Map (B, C, 1, S) to (B, C', 1, S'), both channels last in memory."""
+        assert isinstance(block, nn.Sequential)
+        conv = block[0]
+        assert isinstance(conv, nn.Conv1d)
+        weight = conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+        x = F.conv2d(x, weight, conv.bias, stride=(1, conv.stride[0]))
+        if len(block) == 2:
+            return F.gelu(x)
+        if isinstance(block[2], nn.GroupNorm):
+            return F.gelu(block[2](x))
+        x = x.permute(0, 2, 3, 1)  # (B, C', 1, S') -> (B, 1, S', C'): a view, no copy
+        x = F.gelu(block[2](x))
+        return x.permute(0, 3, 1, 2)
+
+
+class WeightNormConv(nn.Module):
+    """Grouped positional convolution with weight norm over its taps (fairseq ``make_conv_pos``)."""
+
+    def __init__(self, width: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        self.kernel, self.groups = kernel, groups
+        weight = torch.empty(width, width // groups, kernel)
+        nn.init.normal_(weight, mean=0.0, std=math.sqrt(4.0 / (kernel * width)))
+        self.weight_g = nn.Parameter(weight.norm(dim=(0, 1), keepdim=True))  # (1, 1, kernel)
+        self.weight_v = nn.Parameter(weight)
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, D, T) to (B, D, T)."""
+        norm = self.weight_v.norm(dim=(0, 1), keepdim=True)
+        weight = self.weight_v * (self.weight_g / norm)
+        y = F.conv1d(x, weight, self.bias, padding=self.kernel // 2, groups=self.groups)
+        return y[..., : x.shape[-1]]  # an even kernel makes one frame too many
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention under fairseq's parameter names."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(
+                f"encoder_embed_dim={width} is not a multiple of encoder_attention_heads={heads}"
+            )
+        self.heads, self.dropout = heads, dropout
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.q_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, attend: Tensor | None) -> Tensor:
+        """Map (B, T, D) to (B, T, D); ``attend`` is (B, 1, 1, T) bool, True = may be seen."""
+        b, t, d = x.shape
+        # (B, T, D) -> (B, heads, T, D / heads)
+        q, k, v = (
+            project(x).view(b, t, self.heads, d // self.heads).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, dropout_p=dropout)
+        return self.out_proj(y.transpose(1, 2).reshape(b, t, d))  # type: ignore[no-any-return]
+
+
+class TransformerLayer(nn.Module):
+    """One layer, post-norm or pre-norm (fairseq ``TransformerSentenceEncoderLayer``)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.encoder_embed_dim
+        self.embedding_dim = width  # read by fairseq's wav2vec_classification
+        self.layer_norm_first = config.layer_norm_first
+        self.self_attn = SelfAttention(
+            width, config.encoder_attention_heads, config.attention_dropout
+        )
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, config.encoder_ffn_embed_dim)
+        self.fc2 = nn.Linear(config.encoder_ffn_embed_dim, width)
+        self.final_layer_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.activation_dropout = nn.Dropout(config.activation_dropout)
+
+    def forward(self, x: Tensor, attend: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Map (B, T, D) to the layer's output and its feed-forward output, both (B, T, D)."""
+        if self.layer_norm_first:
+            x = x + self.dropout(self.self_attn(self.self_attn_layer_norm(x), attend))
+            ffn = self._feed_forward(self.final_layer_norm(x))
+            return x + self.dropout(ffn), ffn
+        x = self.self_attn_layer_norm(x + self.dropout(self.self_attn(x, attend)))
+        ffn = self._feed_forward(x)
+        return self.final_layer_norm(x + self.dropout(ffn)), ffn
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.activation_dropout(F.gelu(self.fc1(x))))  # type: ignore[no-any-return]
+
+
+class TransformerEncoder(nn.Module):
+    """Positional convolution and Transformer layers (fairseq wav2vec2 ``TransformerEncoder``)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        width = config.encoder_embed_dim
+        # A Sequential of one, so that the parameters are named pos_conv.0.* as in fairseq.
+        self.pos_conv = nn.Sequential(
+            WeightNormConv(width, config.conv_pos, config.conv_pos_groups)
+        )
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.encoder_layers))
+        self.layer_norm = nn.LayerNorm(width)
+        self.layer_norm_first = config.layer_norm_first
+        self.layerdrop = config.encoder_layerdrop
+        self.checkpoint_activations = config.checkpoint_activations
+        self.dropout = nn.Dropout(config.dropout)
+        self.apply(_init_linear)
+
+    def forward(
+        self, x: Tensor, padding_mask: Tensor | None
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Map (B, T, D) to context, L + 1 hidden states and L feed-forward outputs."""
+        attend = None
+        if padding_mask is not None:
+            x = x.masked_fill(padding_mask[..., None], 0.0)
+            attend = ~padding_mask[:, None, None, :]
+        x = x + F.gelu(self.pos_conv(x.transpose(1, 2)).transpose(1, 2))
+        if not self.layer_norm_first:
+            x = self.layer_norm(x)
+        x = self.dropout(x)
+        hidden_states, ffn_outputs = [x], []
+        for layer in self.layers:
+            x, ffn = self._run(layer, x, attend)
+            hidden_states.append(x)
+            ffn_outputs.append(ffn)
+        if self.layer_norm_first:
+            x = self.layer_norm(x)
+        return x, hidden_states, ffn_outputs
+
+    def _run(self, layer: nn.Module, x: Tensor, attend: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.training and self.layerdrop > 0.0 and float(torch.rand(())) < self.layerdrop:
+            # A skipped layer still hands every parameter a gradient of zero, so that ranks may
+            # skip different layers under DDP without find_unused_parameters.
+            x = x + sum(p.sum() for p in layer.parameters()) * 0.0
+            return x, torch.zeros_like(x)
+        if self.checkpoint_activations and self.training:
+            return checkpoint(layer, x, attend, use_reentrant=False)  # type: ignore[no-any-return]
+        return layer(x, attend)  # type: ignore[no-any-return]
+
+
+def _init_linear(module: nn.Module) -> None:
+    """Initialise linear layers as BERT does (fairseq ``init_bert_params``)."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, mean=0.0, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+class SpeechEncoder(nn.Module):
+    """Waveform in, :class:`~mgf_fairseq.types.EncoderOutput` out.
+
+    In the default ``layer_norm`` mode padding never changes a valid frame. Masks are drawn by
+    :mod:`mgf_fairseq.masking` from (``mask_seed``, ``mask_update``, row).
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        layers = parse_conv_layers(config.conv_feature_layers)
+        width = config.encoder_embed_dim
+        self.geometry = ConvGeometry.of(layers)
+        self.latent_dim = layers[-1][0]
+        self.feature_grad_mult = config.feature_grad_mult
+        self.mask_channel_before = config.mask_channel_before
+        self.frame_spans = SpanMask(
+            config.mask_prob,
+            config.mask_length,
+            config.mask_selection,
+            config.mask_other,
+            config.no_mask_overlap,
+        )
+        self.channel_spans = SpanMask(
+            config.mask_channel_prob,
+            config.mask_channel_length,
+            config.mask_channel_selection,
+            config.mask_channel_other,
+            config.no_mask_channel_overlap,
+        )
+        self.feature_extractor = ConvFeatureExtractor(
+            layers, config.extractor_mode, config.conv_bias
+        )
+        self.layer_norm = nn.LayerNorm(self.latent_dim)
+        self.post_extract_proj = (
+            nn.Linear(self.latent_dim, width) if self.latent_dim != width else None
+        )
+        self.dropout_input = nn.Dropout(config.dropout_input)
+        self.mask_emb = nn.Parameter(torch.empty(width).uniform_())
+        self.encoder = TransformerEncoder(config)
+        self.mask_seed = 0
+        self.mask_update = 0
+
+    def encode(
+        self,
+        waveform: Tensor,
+        padding_mask: Tensor | None = None,
+        *,
+        mask: bool = False,
+        row_id: Tensor | None = None,
+        update: int | None = None,
+    ) -> tuple[EncoderOutput, list[Tensor]]:
+        """Encode a batch.
+
+        Args:
+            waveform: (B, S), any floating dtype.
+            padding_mask: (B, S) bool, True = padding; None where no row is padded.
+            mask: mask spans of frames (and channels) before the Transformer.
+            row_id: (B,) int64, what masks are drawn from; drawn from torch's generator if None.
+            update: what masks are drawn from, too; ``mask_update`` if None.
+
+        Returns:
+            the output and the L feed-forward outputs, (B, T, D) each, that fairseq's
+            ``layer_results`` carry.
+
+        Raises:
+            ValueError: a row is shorter than the receptive field.
+        """
+        num_frames, width = self._num_frames(waveform, padding_mask)
+        masks = None
+        if mask:
+            update = self.mask_update if update is None else update
+            masks = self._draw_masks(num_frames, width, row_id, update)
+        latents = self._latents(waveform)  # (B, S) -> (B, T, C)
+        padded = min(num_frames) < width
+        frame_padding = padding_mask_of(num_frames, width, waveform.device)
+        x = self._project(latents)
+        if masks is not None:
+            x = self._apply_masks(x, *masks)
+        context, hidden_states, ffn = self.encoder(x, frame_padding if padded else None)
+        output = EncoderOutput(
+            latents=latents,
+            context=context,
+            hidden_states=hidden_states,
+            padding_mask=frame_padding,
+            num_frames=(~frame_padding).sum(dim=1),
+            mask_indices=torch.zeros_like(frame_padding) if masks is None else masks[0],
+        )
+        return output, ffn
+
+    def _num_frames(self, waveform: Tensor, padding_mask: Tensor | None) -> tuple[list[int], int]:
+        rows, width = waveform.shape
+        samples = [width] * rows if padding_mask is None else num_samples_of(padding_mask)
+        frames = [self.geometry.num_frames(n) for n in samples]
+        if min(frames) == 0:
+            row = frames.index(0)
+            raise ValueError(
+                f"row {row} of the batch has {samples[row]} samples, fewer than the "
+                f"{self.geometry.receptive_field} that one frame needs; "
+                "drop it (min_sample_size) or pad the recording"
+            )
+        return frames, self.geometry.num_frames(width)
+
+    def _latents(self, waveform: Tensor) -> Tensor:
+        """Map (B, S) to layer-normed latents (B, T, C), scaling the gradient into the stack."""
+        waveform = waveform.to(self.mask_emb.dtype)
+        scale = self.feature_grad_mult
+        with torch.set_grad_enabled(torch.is_grad_enabled() and scale > 0.0):
+            x = self.feature_extractor(waveform)
+        if scale not in (0.0, 1.0):
+            x = x * scale + x.detach() * (1.0 - scale)
+        return self.layer_norm(x)  # type: ignore[no-any-return]
+
+    def _project(self, latents: Tensor) -> Tensor:
+        """Map (B, T, C) to (B, T, D)."""
+        x = latents if self.post_extract_proj is None else self.post_extract_proj(latents)
+        return self.dropout_input(x)  # type: ignore[no-any-return]
+
+    def _draw_masks(
+        self, num_frames: list[int], width: int, row_id: Tensor | None, update: int
+    ) -> tuple[Tensor, Tensor]:
+        """Draw (B, T) frame masks and (B, D) channel masks."""
+        drawn = torch.randint(2**62, (len(num_frames),)) if row_id is None else row_id
+        rows = [int(row) for row in drawn.tolist()]
+        keys = {"seed": self.mask_seed, "update": update, "rows": rows}
+        channels = self.mask_emb.numel()
+        frame = draw_masks(self.frame_spans, num_frames, width, **keys)  # type: ignore[arg-type]
+        channel = draw_masks(
+            self.channel_spans,
+            [channels] * len(rows),
+            channels,
+            axis=1,
+            **keys,  # type: ignore[arg-type]
+        )
+        device = self.mask_emb.device
+        return torch.from_numpy(frame).to(device), torch.from_numpy(channel).to(device)
+
+    def _apply_masks(self, x: Tensor, frame: Tensor, channel: Tensor) -> Tensor:
+        """Put ``mask_emb`` on masked frames and zero on masked channels of x (B, T, D)."""
+        if self.mask_channel_before:
+            x = x.masked_fill(channel[:, None, :], 0.0)
+        x = torch.where(frame[..., None], self.mask_emb.to(x.dtype), x)
+        return x if self.mask_channel_before else x.masked_fill(channel[:, None, :], 0.0)

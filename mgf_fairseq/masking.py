@@ -1,0 +1,114 @@
+"""Span masks over frames and channels, each a function of (seed, update, row) and nothing else.
+
+The model asks for one mask per row before the Transformer; no global random state is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SELECTIONS = ("static", "uniform", "normal", "poisson")
+
+
+@dataclass(frozen=True)
+class SpanMask:
+    """How spans are laid over one axis (fairseq ``data_utils.compute_mask_indices``).
+
+    ``prob`` is the share of positions that would be masked if spans never overlapped; with
+    overlap the masked share is about ``1 - exp(-prob)``. A span never covers the whole row: rows
+    of ``length`` positions or fewer stay unmasked.
+    """
+
+    prob: float
+    length: int
+    selection: str = "static"  # distribution of span lengths
+    other: float = 0.0  # second parameter of that distribution
+    no_overlap: bool = False
+    min_space: int = 1  # positions between spans, when they may not overlap
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.prob <= 1.0:
+            raise ValueError(f"mask_prob={self.prob} must lie between 0 and 1")
+        if self.length < 1:
+            raise ValueError(f"mask_length={self.length} must be at least 1")
+        if self.selection not in SELECTIONS:
+            raise ValueError(
+                f"mask_selection={self.selection!r} is none of {', '.join(SELECTIONS)}"
+            )
+
+    def draw(self, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Draw one row: ``size`` positions -> (size,) bool, True = masked."""
+        mask = np.zeros(size, dtype=np.bool_)
+        if self.prob == 0.0 or size <= self.length:
+            return mask
+        # Rounding up with the leftover probability keeps the expected share exact.
+        num_spans = max(1, int(self.prob * size / self.length + rng.random()))
+        lengths = self._lengths(num_spans, size, rng)
+        starts = (
+            self._disjoint_starts(lengths, size, rng)
+            if self.no_overlap
+            else _free_starts(lengths, size, rng)
+        )
+        for start, length in zip(starts, lengths, strict=False):
+            mask[start : start + length] = True
+        return mask
+
+    def _lengths(self, num: int, size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw span lengths: (num,) in 1 .. size - 1."""
+        if self.selection == "uniform":
+            lengths = rng.integers(int(self.other), 2 * self.length + 1, num).astype(np.float64)
+        elif self.selection == "normal":
+            lengths = rng.normal(self.length, self.other, num)
+        elif self.selection == "poisson":
+            lengths = rng.poisson(self.length, num).astype(np.float64)
+        else:
+            lengths = np.full(num, float(self.length))
+        return np.clip(np.rint(lengths), 1, size - 1).astype(np.int64)
+
+    def _disjoint_starts(
+        self, lengths: NDArray[np.int64], size: int, rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Place as many spans as fit without touching: the free positions are dealt out."""
+        needed = np.cumsum(lengths) + self.min_space * np.arange(len(lengths))
+        fitting = lengths[needed < size]
+        slack = size - int(fitting.sum()) - self.min_space * max(0, len(fitting) - 1)
+        gaps = np.sort(rng.integers(0, slack + 1, len(fitting)))
+        before = np.concatenate([[0], np.cumsum(fitting[:-1] + self.min_space)])
+        return (gaps + before[: len(fitting)]).astype(np.int64)
+
+
+def _free_starts(
+    lengths: NDArray[np.int64], size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Place spans anywhere they fit, no two starting at one position."""
+    latest = size - int(lengths.max())
+    num = min(len(lengths), latest + 1)
+    return rng.choice(latest + 1, num, replace=False).astype(np.int64)
+
+
+def generator(seed: int, update: int, row: int, axis: int = 0) -> np.random.Generator:
+    """Make the generator of one row's mask: counter-based, so that no state is carried over."""
+    key = np.array([seed & 0xFFFFFFFF, row & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
+    counter = np.array([0, 0, update, axis], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+def draw_masks(
+    spans: SpanMask,
+    sizes: Sequence[int],
+    width: int,
+    *,
+    seed: int,
+    update: int,
+    rows: Sequence[int],
+    axis: int = 0,
+) -> NDArray[np.bool_]:
+    """Draw the masks of a batch: B sizes -> (B, width) bool, never beyond a row's size."""
+    masks = np.zeros((len(sizes), width), dtype=np.bool_)
+    for index, (size, row) in enumerate(zip(sizes, rows, strict=True)):
+        masks[index, :size] = spans.draw(size, generator(seed, update, row, axis))
+    return masks

@@ -1,0 +1,133 @@
+"""Model ``mgf``: the speech encoder with its objectives, and the contract with fine-tuning.
+
+Wires :class:`~mgf_fairseq.encoder.SpeechEncoder` to the objectives for pre-training; after
+``remove_pretraining_modules`` it is what fairseq's ``wav2vec_ctc`` and its relatives hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import BaseFairseqModel, register_model
+from omegaconf import II, OmegaConf
+from torch import Tensor
+
+from .encoder import EncoderConfig, SpeechEncoder
+from .objectives import build_objectives
+from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
+
+
+@dataclass
+class MgfConfig(EncoderConfig, FairseqDataclass):
+    """The encoder's fields at the top level, as fine-tuning overrides them, and the objectives."""
+
+    objectives: Any = field(
+        default_factory=dict,
+        metadata={"help": "objective name -> its settings; what is not named is not built"},
+    )
+    sample_rate: int = II("task.sample_rate")
+    seed: int = II("common.seed")
+
+
+@dataclass(frozen=True)
+class PretrainingOutput:
+    """What the criterion receives from one forward pass."""
+
+    objectives: dict[str, ObjectiveOutput]
+    encoded: EncoderOutput
+
+
+@register_model("mgf", dataclass=MgfConfig)
+class MgfModel(SpeechEncoder, BaseFairseqModel):
+    """The encoder under fairseq's ``wav2vec2`` parameter names, plus ``objectives.<name>.*``."""
+
+    def __init__(self, cfg: MgfConfig) -> None:
+        super().__init__(cfg)
+        self.cfg = cfg
+        self.mask_seed = cfg.seed
+        self.shape = EncoderShape(
+            latent_dim=self.latent_dim,
+            embed_dim=cfg.encoder_embed_dim,
+            num_layers=cfg.encoder_layers,
+            hop_length=self.geometry.hop_length,
+            receptive_field=self.geometry.receptive_field,
+            sample_rate=cfg.sample_rate,
+        )
+        mapping = cfg.objectives
+        if OmegaConf.is_config(mapping):
+            mapping = OmegaConf.to_container(mapping, resolve=True)
+        self.objectives = build_objectives(mapping or {}, self.shape)
+
+    @classmethod
+    def build_model(cls, cfg: MgfConfig, task: Any = None) -> MgfModel:
+        """Build the model as fairseq asks for it."""
+        return cls(cfg)
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Take the update count, which decides the next masks and random choices."""
+        super().set_num_updates(num_updates)
+        self.mask_update = num_updates
+
+    def forward(
+        self,
+        source: Tensor,
+        padding_mask: Tensor,
+        utterance: Tensor,
+        row_id: Tensor,
+    ) -> PretrainingOutput:
+        """Encode with masks and run every objective.
+
+        Args:
+            source: (B, S) waveform; float64 where fairseq must not round it (see data.dataset).
+            padding_mask: (B, S) bool, True = padding.
+            utterance: (B,) int64, equal for views of one utterance; negative rows do not count
+                for the utterance objective.
+            row_id: (B,) int64, what random choices hang on.
+        """
+        # Validation draws the same masks every time, so that its curves can be compared.
+        update = self.mask_update if self.training else 0
+        batch = Batch(
+            waveform=source.float(),
+            padding_mask=padding_mask,
+            utterance=utterance,
+            row_id=row_id,
+            draw=(self.mask_seed << 32) + update,
+        )
+        encoded, _ = self.encode(
+            batch.waveform, padding_mask, mask=True, row_id=row_id, update=update
+        )
+        outputs = {name: part(encoded, batch) for name, part in self.objectives.items()}
+        return PretrainingOutput(outputs, encoded)
+
+    def extract_features(
+        self, source: Tensor, padding_mask: Tensor | None, mask: bool = False, **_: Any
+    ) -> dict[str, Any]:
+        """Encode for fairseq's fine-tuning models (``wav2vec2_asr.Wav2VecEncoder.forward``).
+
+        Returns:
+            ``x`` (B, T, D); ``padding_mask`` (B, T) bool or None where nothing is padded;
+            ``features`` (B, T, C); ``layer_results``, L tuples of (T, B, D) output, None and
+            (T, B, D) feed-forward output.
+        """
+        encoded, ffn = self.encode(source, padding_mask, mask=mask)
+        layer_results = [
+            (x.transpose(0, 1), None, z.transpose(0, 1))  # (B, T, D) -> (T, B, D)
+            for x, z in zip(encoded.hidden_states[1:], ffn, strict=True)
+        ]
+        padded = padding_mask is not None and bool(padding_mask.any())
+        return {
+            "x": encoded.context,
+            "padding_mask": encoded.padding_mask if padded else None,
+            "features": encoded.latents,
+            "layer_results": layer_results,
+        }
+
+    def remove_pretraining_modules(self) -> None:
+        """Drop what fine-tuning does not use; ``mask_emb`` stays, since fine-tuning masks too.
+
+        None, not ``del``: a child that is None lets ``objectives.*`` in a checkpoint pass a
+        strict load, which is what fairseq's fine-tuning models ask for.
+        """
+        self.objectives = None

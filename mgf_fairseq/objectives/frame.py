@@ -1,0 +1,119 @@
+"""Frame scale, generative: predict acoustic features of each frame.
+
+Visible frames are read low, masked frames from the top (our choice, by measurement: see
+``examples/RESULTS.md``; the features follow the abstract of arXiv 2102.01930 and PASE+).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ..decoders import FrameDecoder
+from ..features import AcousticFeatures
+from ..losses import smooth_l1
+from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
+from .base import (
+    Objective,
+    ObjectiveConfig,
+    level_dim,
+    read_level,
+    register_objective,
+    resolve_level,
+    select_frames,
+)
+
+
+@dataclass
+class FrameConfig(ObjectiveConfig):
+    """Acoustic features to predict, and a second place to predict masked frames from."""
+
+    level: str = field(default="50%", metadata={"help": "level that the first heads read"})
+    frames: str = field(default="visible", metadata={"help": "frames the first heads cover"})
+    masked_level: str = field(
+        default="context",
+        metadata={"help": "level that heads for masked frames read; none: no such heads"},
+    )
+    features: tuple[str, ...] = field(
+        default=("lps", "mel", "mfcc", "prosody"),
+        metadata={"help": "any of lps (log power spectrum), mel (log-mel), mfcc, prosody"},
+    )
+    hidden_dim: int = field(default=256, metadata={"help": "width of the heads' trunk"})
+    normalization: str = field(
+        default="global", metadata={"help": "of the targets: global, utterance or none"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.masked_level = str(self.masked_level)
+        self.require_positive("hidden_dim")
+        if not self.features:
+            raise ValueError("features is empty; name at least one")
+
+
+@register_objective
+class FrameObjective(Objective):
+    """Smooth L1 between predicted and normalised features, mean over bins, per frame.
+
+    The loss is the mean over features, and over the two places they are read from.
+    """
+
+    name = "frame"
+    config_type = FrameConfig
+
+    def __init__(self, config: FrameConfig, shape: EncoderShape) -> None:
+        super().__init__(config, shape)
+        self.features = AcousticFeatures(
+            config.features,
+            sample_rate=shape.sample_rate,
+            hop_length=shape.hop_length,
+            receptive_field=shape.receptive_field,
+            normalization=config.normalization,
+        )
+        dims = self.features.dims
+        self.decoder = FrameDecoder(level_dim(self.level, shape), dims, config.hidden_dim)
+        self.masked_decoder: FrameDecoder | None = None
+        if config.masked_level != "none":
+            self.masked_level = resolve_level(config.masked_level, shape)
+            self.masked_decoder = FrameDecoder(
+                level_dim(self.masked_level, shape), dims, config.hidden_dim
+            )
+
+    def target(self, encoded: EncoderOutput, batch: Batch) -> dict[str, Tensor]:
+        """Compute the features in fp32: name -> (B, T, F)."""
+        valid = ~encoded.padding_mask
+        features: dict[str, Tensor] = self.features(
+            batch.waveform, batch.padding_mask, valid.shape[1], valid
+        )
+        return features
+
+    def predict(
+        self, encoded: EncoderOutput, batch: Batch
+    ) -> list[tuple[str, dict[str, Tensor], Tensor]]:
+        """Predict at each place: a suffix, name -> (B, T, F), and the frames that count."""
+        low = self.decoder(read_level(encoded, self.level))
+        places = [("", low, select_frames(encoded, self.config.frames))]
+        if self.masked_decoder is not None:
+            high = self.masked_decoder(read_level(encoded, self.masked_level))
+            places.append(("_masked", high, select_frames(encoded, "masked")))
+        return places
+
+    def compare(
+        self,
+        prediction: list[tuple[str, dict[str, Tensor], Tensor]],
+        target: dict[str, Tensor],
+        encoded: EncoderOutput,
+        batch: Batch,
+    ) -> ObjectiveOutput:
+        """Sum over frames; each feature at each place is reported by itself."""
+        metrics: dict[str, tuple[Tensor, Tensor]] = {}
+        total = encoded.context.new_zeros((), dtype=target[next(iter(target))].dtype)
+        frames = total.clone()
+        for suffix, predicted, valid in prediction:
+            for name, features in target.items():
+                loss_sum, count = smooth_l1(predicted[name], features, valid)
+                metrics[name + suffix] = (loss_sum.detach(), count)
+                total = total + loss_sum / len(target)
+            frames = frames + valid.sum()
+        return ObjectiveOutput(total, frames, metrics)

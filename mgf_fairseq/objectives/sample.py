@@ -1,0 +1,96 @@
+"""Sample scale, generative: decode the waveform of a random stretch from the encoder's frames.
+
+Reads latents by default, where phase still exists (our choice; the abstract of arXiv 2102.01930
+names waveform reconstruction, not where it reads from).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .. import draws
+from ..decoders import WaveformDecoder
+from ..losses import multi_resolution_stft_loss, si_sdr_loss
+from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
+from .base import Objective, ObjectiveConfig, level_dim, read_level, register_objective
+
+
+@dataclass
+class SampleConfig(ObjectiveConfig):
+    """Waveform reconstruction: ``stft_weight`` balances spectra (nats) against SI-SDR (dB)."""
+
+    level: str = field(default="latents", metadata={"help": "level the decoder reads"})
+    segment_frames: int = field(
+        default=32, metadata={"help": "frames decoded per row; shorter rows are left out"}
+    )
+    hidden_dim: int = field(default=256, metadata={"help": "decoder width"})
+    si_sdr_weight: float = field(default=0.1, metadata={"help": "weight of -SI-SDR, per dB"})
+    stft_weight: float = field(default=1.0, metadata={"help": "weight of the STFT terms"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive("segment_frames", "hidden_dim")
+        if self.frames != "all":
+            raise ValueError("frames: a stretch is decoded whole, so only 'all' is possible")
+
+
+@register_objective
+class SampleObjective(Objective):
+    """Reconstruct ``segment_frames`` frames of waveform per row.
+
+    The loss per segment is ``si_sdr_weight * -SI-SDR + stft_weight * (spectral convergence +
+    log-magnitude L1)``; SI-SDR (Le Roux et al. 2019) leaves silent segments out.
+    """
+
+    name = "sample"
+    config_type = SampleConfig
+
+    def __init__(self, config: SampleConfig, shape: EncoderShape) -> None:
+        super().__init__(config, shape)
+        self.decoder = WaveformDecoder(
+            level_dim(self.level, shape), config.hidden_dim, hop_length=shape.hop_length
+        )
+
+    def segment_starts(self, encoded: EncoderOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Draw where each row's stretch starts, in frames, and which rows are long enough: (B,)."""
+        room = encoded.num_frames - self.config.segment_frames
+        share = draws.uniform(draws.combine(batch.row_id, batch.draw), 1).squeeze(1)
+        starts = (share * (room + 1).clamp(min=1)).long()
+        return starts, room >= 0
+
+    def target(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
+        """Cut the stretches out of the waveform: (B, K * hop) fp32."""
+        hop, field_ = self.shape.hop_length, self.shape.receptive_field
+        starts, _ = self.segment_starts(encoded, batch)
+        # The decoder's block for a frame is the hop in the middle of its receptive field.
+        first = starts * hop + (field_ - hop) // 2
+        index = first[:, None] + torch.arange(
+            self.config.segment_frames * hop, device=first.device
+        )
+        return batch.waveform.gather(1, index.clamp(max=batch.waveform.shape[1] - 1))
+
+    def predict(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
+        """Decode the stretches: (B, T, C or D) -> (B, K * hop)."""
+        x = read_level(encoded, self.level)
+        starts, _ = self.segment_starts(encoded, batch)
+        index = starts[:, None] + torch.arange(self.config.segment_frames, device=x.device)
+        index = index.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2])
+        return self.decoder(x.gather(1, index))  # type: ignore[no-any-return]
+
+    def compare(
+        self, prediction: Tensor, target: Tensor, encoded: EncoderOutput, batch: Batch
+    ) -> ObjectiveOutput:
+        """Sum both terms over rows that are long enough; SI-SDR is reported in dB."""
+        _, long_enough = self.segment_starts(encoded, batch)
+        valid = long_enough[:, None].expand_as(prediction)  # (B,) -> (B, K * hop)
+        negative_db, audible = si_sdr_loss(prediction, target, valid)
+        spectral, count = multi_resolution_stft_loss(prediction, target, valid)
+        loss = self.config.si_sdr_weight * negative_db + self.config.stft_weight * spectral
+        metrics = {
+            "si_sdr": (-negative_db.detach(), audible),
+            "stft": (spectral.detach(), count),
+        }
+        return ObjectiveOutput(loss, count, metrics)

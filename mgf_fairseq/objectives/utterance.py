@@ -1,0 +1,96 @@
+"""Utterance scale, discriminative: do two segments come from the same utterance?
+
+Each view is pooled to one embedding and told from the other utterances' views in the batch, on
+all ranks (abstract of arXiv 2102.01930; relatives are LIM and GIM in PASE, Ravanelli & Bengio
+2019). Pooling, projection and form of the loss are our choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..decoders import AttentiveStatisticsPooling, MeanPooling, ProjectionHead
+from ..distributed import gather_rows
+from ..losses import pairwise_discrimination
+from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
+from .base import (
+    Objective,
+    ObjectiveConfig,
+    level_dim,
+    read_level,
+    register_objective,
+    select_frames,
+)
+from .phoneme import diversity
+
+
+@dataclass
+class UtteranceConfig(ObjectiveConfig):
+    """Pooling over time and the discrimination of pairs."""
+
+    level: str = field(default="context", metadata={"help": "level that is pooled"})
+    pooling: str = field(default="statistics", metadata={"help": "statistics (attentive) or mean"})
+    final_dim: int = field(default=128, metadata={"help": "width of an utterance embedding"})
+    kind: str = field(default="info_nce", metadata={"help": "info_nce or binary"})
+    logit_temp: float = field(default=0.1, metadata={"help": "temperature of the logits"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("pooling", ("statistics", "mean"))
+        self.require("kind", ("info_nce", "binary"))
+        self.require_positive("final_dim", "logit_temp")
+
+
+@register_objective
+class UtteranceObjective(Objective):
+    """Same-utterance discrimination with the other utterances of all ranks as negatives."""
+
+    name = "utterance"
+    config_type = UtteranceConfig
+
+    def __init__(self, config: UtteranceConfig, shape: EncoderShape) -> None:
+        super().__init__(config, shape)
+        dim = level_dim(self.level, shape)
+        if config.pooling == "mean":
+            self.pooling: MeanPooling | AttentiveStatisticsPooling = MeanPooling(dim)
+        else:
+            self.pooling = AttentiveStatisticsPooling(dim, config.final_dim)
+        self.head = ProjectionHead(self.pooling.output_dim, config.final_dim)
+
+    def target(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
+        """Name the utterance of each row: (B,) int64, negative for rows that do not count."""
+        return batch.utterance
+
+    def predict(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
+        """Embed each row: (B, final_dim)."""
+        left_out = ~select_frames(encoded, self.config.frames)
+        empty = left_out.all(dim=1, keepdim=True)  # such a row falls back to its valid frames
+        left_out = torch.where(empty, encoded.padding_mask, left_out)
+        pooled = self.pooling(read_level(encoded, self.level), left_out)
+        return self.head(pooled)  # type: ignore[no-any-return]
+
+    def compare(
+        self, prediction: Tensor, target: Tensor, encoded: EncoderOutput, batch: Batch
+    ) -> ObjectiveOutput:
+        """Sum over rows; report retrieval accuracy beside its chance level."""
+        counted = target >= 0
+        embeddings, group = prediction[counted], target[counted]
+        gathered = gather_rows(embeddings, group)
+        loss_sum, count, correct, chance = pairwise_discrimination(
+            embeddings,
+            group,
+            self.config.kind,
+            logit_scale=1.0 / self.config.logit_temp,
+            gathered_embeddings=gathered.rows,
+            gathered_group=gathered.keys,
+            offset=gathered.offset,
+        )
+        metrics = {
+            "accuracy": (correct, count),
+            "chance": (chance, count),
+            "diversity": diversity(embeddings),
+        }
+        return ObjectiveOutput(loss_sum, count, metrics)

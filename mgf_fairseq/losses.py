@@ -315,7 +315,7 @@ def pairwise_discrimination(
     with torch.no_grad():
         nearest = similarity.masked_fill(itself, float("-inf"))
         nearest = nearest == nearest.amax(1, keepdim=True)
-        correct = (nearest & same).sum(1) / nearest.sum(1)
-        chance = same.sum(1) / (~itself).sum(1).clamp(min=1)
+        correct = (nearest & same).sum(1).to(loss.dtype) / nearest.sum(1)
+        chance = same.sum(1).to(loss.dtype) / (~itself).sum(1).clamp(min=1)
     sums = [value.masked_fill(~counted, 0).sum() for value in (loss, correct, chance)]
     return sums[0], counted.sum().to(loss.dtype), sums[1], sums[2]

@@ -17,7 +17,8 @@ set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="${MGF_VENV:-$root/.venv}"
 case "$venv" in /*) ;; *) venv="$PWD/$venv" ;; esac
-torch_spec="${MGF_TORCH:-torch==2.13.0}"
+default_torch="torch==2.13.0"
+torch_spec="${MGF_TORCH:-$default_torch}"
 log="$venv/setup.log"
 stamp="$venv/mgf-setup.stamp"
 marker="$venv/mgf-setup.made"   # this script made the environment, so it may make it again
@@ -107,7 +108,10 @@ run_step() {   # $1: what it does, then the command; its output goes to the log
 
 install_torch() {
     "$venv/bin/python" -c 'import torch' 2>/dev/null && { echo "torch is here and is kept"; return; }
-    "$venv/bin/python" -m pip install "$torch_spec"
+    local pins=()
+    # The pins of sympy and the like fit this version; another one chooses its own.
+    if [ "$torch_spec" = "$default_torch" ]; then pins=(-c "$root/constraints.txt"); fi
+    "$venv/bin/python" -m pip install ${pins[@]+"${pins[@]}"} "$torch_spec"
 }
 
 write_constraints() {

@@ -18,7 +18,7 @@ cd "$root"
 failed=()
 check() {
     printf '\n== %s\n' "$*"
-    "$@" || failed+=("$1 $2")
+    "$@" || failed+=("$*")
 }
 
 check ruff check .

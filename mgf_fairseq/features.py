@@ -39,7 +39,7 @@ PITCH_WINDOW = 0.064  # seconds: four periods of the lowest F0
 PITCH_CUTOFF = 900.0  # Hz
 PITCH_TAPS = 32  # of the low-pass filter, at the full rate, either side of its centre
 PITCH_BLOCK = 16  # decimated samples made at once
-OCTAVE_COST = 0.03  # of autocorrelation per octave: prefers the shortest of equal periods
+OCTAVE_COST = 0.05  # of autocorrelation per octave: prefers the shortest of equal periods
 VOICING_THRESHOLD = 0.5  # of the normalised autocorrelation's peak
 LOG_F0, VOICED, LOG_ENERGY = range(3)  # columns of prosody
 
@@ -54,7 +54,7 @@ MFCC_MEAN = (-40.0, 19.7, 0.1, 6.7, -0.5, 0.8, -1.7, -0.2, -0.3, -0.1, -0.7, 0.0
 MFCC_STD = (27.4, 12.4, 6.6, 5.6, 4.67, 3.85, 3.64, 3.32, 2.8, 2.66, 2.31, 2.41, 2.15)
 DELTA_STD = (6.61, 3.66, 1.85, 1.53, 1.33, 1.09, 0.99, 0.93, 0.79, 0.77, 0.69, 0.7, 0.63)
 DELTA2_STD = (2.91, 1.58, 0.8, 0.65, 0.58, 0.49, 0.44, 0.41, 0.35, 0.34, 0.31, 0.31, 0.28)
-PROSODY_STATS = ((4.94, 0.0, -2.69), (0.411, 1.0, 3.37))
+PROSODY_STATS = ((4.95, 0.0, -2.69), (0.411, 1.0, 3.37))
 
 
 def _global_stats(name: str, num_mfcc: int) -> Tensor:
@@ -129,13 +129,14 @@ class PitchTracker(Fp32Constants):
     def _best_peak(self, strength: Tensor) -> tuple[Tensor, Tensor]:
         """(B, T, lags) -> F0 and strength of the best inner local maximum."""
         before, here, after = strength[..., :-2], strength[..., 1:-1], strength[..., 2:]
+        slope, curvature = before - after, before - 2 * here + after
         peak = (here > before) & (here >= after) & (here > 0)
-        best = (here + self.bonus).masked_fill(~peak, -1).argmax(-1, keepdim=True)
-        y0, y1, y2 = (part.gather(-1, best)[..., 0] for part in (before, here, after))
-        curvature = (y0 - 2 * y1 + y2).clamp(max=-1e-9)
-        shift = (0.5 * (y0 - y2) / curvature).clamp(-0.5, 0.5)
-        frequency = self.rate / (best[..., 0] + self.lags[0] + 1 + shift)
-        return frequency, y1 * peak.gather(-1, best)[..., 0]
+        shift = (slope / 2 / curvature.clamp(max=-1e-9)).clamp(-0.5, 0.5)  # in lags
+        height = here - slope * shift / 4  # of the parabola, or a double period between lags wins
+        best = (height + self.bonus).masked_fill(~peak, -1).argmax(-1, keepdim=True)
+        lag = best + self.lags[0] + 1 + shift.gather(-1, best)
+        found = height.masked_fill(~peak, 0).gather(-1, best)
+        return self.rate / lag[..., 0], found[..., 0]
 
 
 class AcousticFeatures(Fp32Constants):

@@ -101,7 +101,7 @@ run_step() {   # $1: what it does, then the command; its output goes to the log
     if ! wait "$worker"; then
         printf '%s\n' '----- the end of the log -----' >&2
         tail -n 30 "$log" >&2
-        die "\"$title\" failed; the whole log is $log. After the mend, run the same command again: it goes on from here."
+        die "\"$title\" failed; the whole log is $log. After the mend, run the same command again: it goes on from here (if that fails too, remove $venv first)."
     fi
     trap - INT TERM HUP
 }
@@ -112,6 +112,9 @@ install_torch() {
     # The pins of sympy and the like fit this version; another one chooses its own.
     if [ "$torch_spec" = "$default_torch" ]; then pins=(-c "$root/constraints.txt"); fi
     "$venv/bin/python" -m pip install ${pins[@]+"${pins[@]}"} "$torch_spec"
+    # An interrupted installation can look complete to pip.
+    "$venv/bin/python" -c 'import torch' ||
+        "$venv/bin/python" -m pip install --force-reinstall ${pins[@]+"${pins[@]}"} "$torch_spec"
 }
 
 write_constraints() {
@@ -185,7 +188,7 @@ main() {
         touch "$marker"
     fi
     printf 'set-up: %s in %s\n' "$("$python" --version)" "$venv"
-    printf '        once, and about 6 minutes on 2 cores, most of it for compiling fairseq; log: %s\n' "$log"
+    printf '        once, and 4 to 6 minutes on 2 cores, most of it for compiling fairseq; log: %s\n' "$log"
     if [ "$python" != "$venv/bin/python" ]; then
         run_step "make the environment" "$python" -m venv "$venv"
     elif ! "$python" -m pip --version >/dev/null 2>&1; then

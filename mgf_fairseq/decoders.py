@@ -147,8 +147,8 @@ class AttentiveStatisticsPooling(nn.Module):
 
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
         """(B, T, D), (B, T) True = padding -> (B, 2 D) fp32: means, then deviations."""
-        scores = self.attention(hidden).float()  # (B, T, 1)
         values, valid = _pooling_input(hidden, padding_mask)
+        scores = self.attention(values.to(hidden.dtype)).float()  # (B, T, 1)
         with torch.autocast(device_type=hidden.device.type, enabled=False):
             lowest = torch.finfo(scores.dtype).min
             weights = scores.masked_fill(~valid, lowest).softmax(1).masked_fill(~valid, 0)

@@ -1,0 +1,143 @@
+"""Manifests: what is read, refused and written; and that stock fairseq reads what we write."""
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import soundfile
+
+from mgf_fairseq.data.manifest import (
+    ManifestError,
+    PathTable,
+    parse_entry,
+    read_manifest,
+    write_manifest,
+)
+
+
+def test_a_written_manifest_reads_back_the_same(tmp_path):
+    rows = [("a/b.flac", 16000), ("grüße:1.wav", 400), ("c d.ogg:100:200", 200)]
+    write_manifest(tmp_path / "train.tsv", "/data", rows)
+    manifest = read_manifest(tmp_path / "train.tsv")
+    assert list(manifest.paths) == [name for name, _ in rows]
+    assert manifest.num_samples.tolist() == [count for _, count in rows]
+    assert manifest.num_samples.dtype == np.int64
+    assert manifest.entry(0) == "/data/a/b.flac"
+    assert len(manifest) == 3 and manifest.paths[-1] == rows[-1][0]
+    assert manifest.paths[0:2] == ["a/b.flac", "grüße:1.wav"]
+
+
+def test_stock_fairseq_reads_the_written_manifest(tmp_path):
+    from fairseq.data import FileAudioDataset
+
+    waveform = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
+    soundfile.write(tmp_path / "a.wav", waveform, 16000, subtype="FLOAT")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_STORED) as archive:
+        archive.write(tmp_path / "a.wav", "a.wav")
+        header = archive.getinfo("a.wav")
+    offset = header.header_offset + 30 + len("a.wav")
+    entry = f"all.zip:{offset}:{header.file_size}"
+    write_manifest(tmp_path / "train.tsv", tmp_path, [("a.wav", 1600), (entry, 1600)])
+    dataset = FileAudioDataset(str(tmp_path / "train.tsv"), sample_rate=16000)
+    assert dataset.sizes.tolist() == [1600, 1600]
+    for row in range(2):
+        np.testing.assert_array_equal(dataset[row]["source"].numpy(), waveform)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("/data\n", "no rows"),
+        ("/data\na.wav\n", "line 2"),
+        ("/data\na.wav\t5\nb.wav\t5\t6\n", "line 3"),
+        ("/data\na.wav\t5\n\nb.wav\t6\n", "line 3"),
+        ("/data\na.wav\t5\nb.wav\tlong\n", "line 3"),
+        ("/data\na.wav\t-5\n", "line 2"),
+        ("/data\na.wav\t1.5\n", "line 2"),
+        ("/data\n\t5\n", "line 2"),
+        ("a.wav\t5\nb.wav\t6\n", "root folder"),
+    ],
+)
+def test_a_malformed_manifest_is_refused_with_file_and_line(tmp_path, content, words):
+    path = tmp_path / "train.tsv"
+    path.write_text(content)
+    with pytest.raises(ManifestError, match=words) as caught:
+        read_manifest(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_manifest_names_the_command_that_writes_one(tmp_path):
+    with pytest.raises(ManifestError, match="mgf prepare"):
+        read_manifest(tmp_path / "train.tsv")
+
+
+def test_windows_line_ends_and_a_missing_last_one_are_accepted(tmp_path):
+    (tmp_path / "t.tsv").write_bytes(b"/data\r\na.wav\t5\r\nb.wav\t6")
+    manifest = read_manifest(tmp_path / "t.tsv")
+    assert str(manifest.root) == "/data"
+    assert list(manifest.paths) == ["a.wav", "b.wav"]
+    assert manifest.num_samples.tolist() == [5, 6]
+
+
+def test_an_entry_may_be_absolute_but_not_climb_out_of_the_root(tmp_path):
+    rows = [("/else/a.wav", 5), ("../a.wav", 5), ("x/../../a.wav", 5), ("x/../a..b.wav", 5)]
+    write_manifest(tmp_path / "t.tsv", tmp_path / "root", rows)
+    manifest = read_manifest(tmp_path / "t.tsv")
+    assert manifest.entry(0) == "/else/a.wav"
+    for row in (1, 2):
+        with pytest.raises(ManifestError, match="leaves the root"):
+            manifest.entry(row)
+    assert manifest.entry(3).endswith("a..b.wav")
+
+
+def test_a_moved_root_is_named(tmp_path):
+    write_manifest(tmp_path / "t.tsv", tmp_path / "gone", [("a.wav", 5)])
+    with pytest.raises(ManifestError, match="gone does not exist"):
+        read_manifest(tmp_path / "t.tsv").require_root()
+
+
+@pytest.mark.parametrize("row", [("a\tb.wav", 5), ("a\nb.wav", 5), ("a.wav", -1)])
+def test_a_row_that_would_break_the_file_is_refused_and_the_old_file_stays(tmp_path, row):
+    path = tmp_path / "t.tsv"
+    write_manifest(path, "/data", [("old.wav", 1)])
+    with pytest.raises(ManifestError):
+        write_manifest(path, "/data", [("new.wav", 1), row])
+    assert path.read_text() == "/data\nold.wav\t1\n"
+    assert os.listdir(tmp_path) == ["t.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("a/b.flac", ("a/b.flac", None, None)),
+        ("a.zip:10:20", ("a.zip", 10, 20)),
+        ("a.flac:10:20", ("a.flac", 10, 20)),
+        ("a:1:b.flac", ("a:1:b.flac", None, None)),
+        ("12:30:05.flac", ("12:30:05.flac", None, None)),
+        ("x:y.flac:0:20", ("x:y.flac", 0, 20)),
+        ("a.flac:-1:20", ("a.flac:-1:20", None, None)),
+    ],
+)
+def test_the_three_forms_of_an_entry_are_told_apart(entry, expected):
+    assert tuple(parse_entry(entry)) == expected
+    assert parse_entry(entry).in_zip == (".zip:" in entry)
+
+
+def test_an_entry_without_samples_is_refused():
+    with pytest.raises(ManifestError, match="0 samples"):
+        parse_entry("a.flac:5:0")
+
+
+def test_many_paths_take_little_more_memory_than_their_letters(tmp_path):
+    rows = [(f"speaker/chapter/utterance-{i:06d}.flac", i) for i in range(20000)]
+    write_manifest(tmp_path / "t.tsv", "/data", rows)
+    manifest = read_manifest(tmp_path / "t.tsv")
+    size = (tmp_path / "t.tsv").stat().st_size
+    # The file's bytes, two offsets and one count of 8 bytes per row, and pickle's framing.
+    assert len(pickle.dumps(manifest)) < size + 24 * len(rows) + 2000
+    assert manifest.paths[19999] == rows[19999][0]
+    assert list(PathTable.from_strings(["a", "", "ü"])) == ["a", "", "ü"]

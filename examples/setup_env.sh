@@ -165,6 +165,8 @@ install_fairseq() {
 }
 
 install_project() {
+    # Without a wheel for this Python (3.13) it needs a build system that only isolation fetches.
+    "$venv/bin/python" -m pip install -c "$venv/mgf-constraints.txt" editdistance
     pip_install -e "$root[demo,test]"
     (cd / && "$venv/bin/python" -c 'import fairseq, numpy, soundfile, soxr, torch')
 }

@@ -46,8 +46,8 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        # What examples/quickstart needs beyond training. espeakng-loader carries espeak-ng (GPL-3.0),
-        # which is loaded there to make audio; no part of it is in this package.
+        # What examples/quickstart needs beyond training. espeakng-loader carries espeak-ng
+        # (GPL-3.0), which is loaded there to make audio; no part of it is in this package.
         "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.6"],
         # What tests/run.sh needs.
         "test": [

@@ -1,0 +1,135 @@
+"""A tiny model, its task and its batches; conftest hands them to the tests as fixtures.
+
+A module of its own, so that processes which a test spawns can import it too.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from omegaconf import OmegaConf
+
+from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
+from mgf_fairseq.model import MgfConfig, MgfModel
+from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
+
+SAMPLE_RATE = 16000
+# wav2vec 2.0's kernels and strides, so 50 frames per second; few channels, tapered.
+CONV_LAYERS = "[(4, 10, 5), (6, 3, 2), (8, 3, 2), (8, 3, 2), (8, 3, 2), (12, 2, 2), (12, 2, 2)]"
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "sample": {"segment_frames": 8, "hidden_dim": 16},
+    "frame": {"hidden_dim": 16},
+    "phoneme": {"final_dim": 16, "num_negatives": 10},
+    "utterance": {"final_dim": 16},
+}
+# All different, so that a weight on the wrong objective shows.
+WEIGHTS = {"sample": 0.1, "frame": 1.0, "phoneme": 0.7, "utterance": 0.4}
+
+
+def tiny_model_config(names: Sequence[str] = tuple(OBJECTIVES), **overrides: Any) -> MgfConfig:
+    """2 layers of 16 with the named objectives; any field can be overridden."""
+    values: dict[str, Any] = {
+        "conv_feature_layers": CONV_LAYERS,
+        "encoder_layers": 2,
+        "encoder_embed_dim": 16,
+        "encoder_ffn_embed_dim": 32,
+        "encoder_attention_heads": 2,
+        "conv_pos": 8,
+        "conv_pos_groups": 2,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+        "mask_length": 4,
+        "sample_rate": SAMPLE_RATE,
+        "seed": 1,
+        "objectives": {name: copy.deepcopy(OBJECTIVES[name]) for name in names},
+    }
+    return MgfConfig(**{**values, **overrides})
+
+
+def tiny_task(data: Path | str = "none", **overrides: Any) -> MgfPretrainingTask:
+    """The task over a folder of manifests."""
+    values: dict[str, Any] = {"data": str(data), "seed": 1, "max_sample_size": 16000}
+    return MgfPretrainingTask.setup_task(MgfPretrainingConfig(**{**values, **overrides}))
+
+
+def tiny_training(
+    names: Sequence[str] = tuple(OBJECTIVES), data: Path | str = "none", **overrides: Any
+) -> tuple[MgfPretrainingTask, MgfModel, MgfCriterion]:
+    """Task, model and criterion of the named objectives, with the same weights every time."""
+    task = tiny_task(data)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = build_model(task, tiny_model_config(names, **overrides))
+    return task, model, tiny_criterion(task, names)
+
+
+def build_model(task: MgfPretrainingTask, config: MgfConfig) -> MgfModel:
+    """Build as fairseq's trainer does: from a plain config that names the model."""
+    model = task.build_model(OmegaConf.create({**dataclasses.asdict(config), "_name": "mgf"}))
+    assert isinstance(model, MgfModel)
+    return model
+
+
+def tiny_criterion(
+    task: MgfPretrainingTask, names: Sequence[str] = tuple(OBJECTIVES)
+) -> MgfCriterion:
+    """The criterion, with the weights of `WEIGHTS`."""
+    weights = {name: WEIGHTS[name] for name in names}
+    return MgfCriterion(MgfCriterionConfig(loss_weights=weights, sample_rate=SAMPLE_RATE), task)
+
+
+def speech_like(seconds: float, seed: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """Harmonics of a wavering pitch under a syllable-rate envelope, and noise: (S,) fp32."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * sample_rate)) / sample_rate
+    pitch = rng.uniform(90, 220) * (1 + 0.1 * np.sin(2 * np.pi * rng.uniform(1, 3) * time))
+    phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
+    voice = sum(rng.uniform(0.2, 1) / k * np.sin(k * phase) for k in range(1, 9))
+    envelope = 0.55 + 0.45 * np.sin(2 * np.pi * rng.uniform(2, 5) * time + rng.uniform(0, 6))
+    waveform = 0.1 * envelope * voice + 0.01 * rng.standard_normal(len(time))
+    return waveform.astype(np.float32)
+
+
+def tiny_sample(rows: Sequence[int]) -> dict[str, Any]:
+    """The named rows as the collater hands them over; row r is view r % 2 of utterance r // 2.
+
+    A row is the same whatever batch it is in; lengths differ from row to row.
+    """
+    waveforms = [
+        torch.from_numpy(speech_like(0.5 + 0.11 * (row % 5), seed=100 + row)) for row in rows
+    ]
+    width = max(len(waveform) for waveform in waveforms)
+    source = torch.zeros(len(rows), width, dtype=torch.float64)
+    padding_mask = torch.ones(len(rows), width, dtype=torch.bool)
+    for index, waveform in enumerate(waveforms):
+        source[index, : len(waveform)] = waveform
+        padding_mask[index, : len(waveform)] = False
+    row_id = torch.tensor(rows)
+    return {
+        "id": row_id // 2,
+        "net_input": {
+            "source": source,
+            "padding_mask": padding_mask,
+            "utterance": row_id // 2,
+            "row_id": row_id,
+        },
+        "num_skipped": 0,
+    }
+
+
+def write_corpus(root: Path, num_train: int = 12, num_valid: int = 4) -> Path:
+    """Write wav files of 0.8 to 2.5 s and their manifests; return the manifests' folder."""
+    (root / "audio").mkdir(parents=True)
+    lines: list[str] = []
+    for number in range(num_train + num_valid):
+        waveform = speech_like(0.8 + 1.7 * (number % 7) / 6, seed=number)
+        soundfile.write(root / "audio" / f"{number}.wav", waveform, SAMPLE_RATE)
+        lines.append(f"{number}.wav\t{len(waveform)}\n")
+    for split, part in (("train", lines[:num_train]), ("valid", lines[num_train:])):
+        (root / f"{split}.tsv").write_text(f"{root / 'audio'}\n{''.join(part)}")
+    return root

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mgf_fairseq.stft_distance import stft_distance
+
 SILENCE_RMS = 1e-3  # 60 dB below full scale, and below a crop normalised to unit variance
 SI_SDR_FLOOR = 1e-6  # relative to the target's energy: a perfect copy scores 60 dB
 MAGNITUDE_FLOOR = 1e-3  # spectral magnitude of white noise with an rms of SILENCE_RMS
@@ -131,19 +133,6 @@ def si_sdr_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tens
     return -ratio.sum(), _audible(target.masked_fill(~valid, 0), valid).sum().to(ratio.dtype)
 
 
-def _magnitude(segment: Tensor, n_fft: int, hop_length: int) -> Tensor:
-    """(B, S) -> (B, 1 + S // hop_length, F) magnitudes of a zero-padded, centred Hann STFT.
-
-    Scaled so that white noise with rms r has magnitude r; floored at MAGNITUDE_FLOOR.
-    """
-    window = torch.hann_window(n_fft, dtype=segment.dtype, device=segment.device)
-    window = window / window.square().sum().sqrt()
-    padded = F.pad(segment, (n_fft // 2, n_fft // 2))
-    frames = padded.unfold(1, n_fft, hop_length) * window  # -> (B, frames, n_fft)
-    power = torch.view_as_real(torch.fft.rfft(frames)).square().sum(-1)  # -> (B, frames, F)
-    return power.clamp(min=MAGNITUDE_FLOOR**2).sqrt()
-
-
 @_in_full_precision
 def multi_resolution_stft_loss(
     prediction: Tensor,
@@ -163,20 +152,14 @@ def multi_resolution_stft_loss(
     audible = _audible(target, valid)
     loss = prediction.sum(1) * 0  # (B,)
     for n_fft, hop_length in resolutions:
-        produced = _magnitude(prediction, n_fft, hop_length)
-        with torch.no_grad():
-            wanted = _magnitude(target, n_fft, hop_length)
-        starts = torch.arange(produced.shape[1], device=valid.device) * hop_length
-        frame_valid = (starts <= num_samples[:, None])[..., None]  # (B, frames, 1)
-        error = (wanted - produced).masked_fill(~frame_valid, 0).square().sum((1, 2))
-        energy = wanted.masked_fill(~frame_valid, 0).square().sum((1, 2))
-        smallest = torch.finfo(error.dtype).tiny
-        convergence = (error.clamp(min=smallest) / energy.clamp(min=smallest)).sqrt()
-        log_error = (wanted.log() - produced.log()).abs().mean(-1, keepdim=True)
-        log_error = log_error.masked_fill(~frame_valid, 0).sum((1, 2)) / frame_valid.sum((1, 2))
-        loss = loss + (convergence.masked_fill(~audible, 0) + log_error) / len(resolutions)
+        starts = torch.arange(0, valid.shape[1] + 1, hop_length, device=valid.device)
+        frame_valid = starts <= num_samples[:, None]  # (B, frames)
+        distance = stft_distance(
+            prediction, target, frame_valid, audible, n_fft, hop_length, MAGNITUDE_FLOOR
+        )
+        loss = loss + distance / len(resolutions)
     counted = num_samples > 0
-    return loss.masked_fill(~counted, 0).sum(), counted.sum().to(loss.dtype)
+    return loss.sum(), counted.sum().to(loss.dtype)
 
 
 def _unit(vectors: Tensor) -> Tensor:
@@ -246,8 +229,8 @@ def info_nce_pool(
     """`info_nce` with negatives `pool[negative_index]`, not copied when the pool is small.
 
     queries, positives (M, D); pool (R, D); negative_index (M, N) int64 into the pool;
-    negative_valid (M, N) bool. Up to R = 4 N the M x R similarities are fewer numbers than the
-    M x N vectors and one matrix product makes them. Returns and raises as `info_nce`.
+    negative_valid (M, N) bool. While R < N D the M x R similarities are fewer numbers than the
+    M x N vectors, and one matrix product makes them. Returns and raises as `info_nce`.
     """
     _check_same("info_nce_pool queries and positives", queries.shape, positives.shape)
     _check_same("info_nce_pool pool and queries, width", pool.shape[1:], queries.shape[1:])
@@ -258,7 +241,7 @@ def info_nce_pool(
         left_out = left_out | ~negative_valid
     query, candidates = _unit(queries), _unit(pool)
     positive = (query * _unit(positives)).sum(-1) / temperature
-    if len(pool) <= 4 * negative_index.shape[1]:
+    if len(pool) < negative_index.shape[1] * pool.shape[1]:
         negative = (query @ candidates.T).gather(1, negative_index)  # (M, R) -> (M, N)
     else:
         negative = torch.einsum("md,mnd->mn", query, candidates[negative_index])
@@ -314,7 +297,8 @@ def pairwise_discrimination(
     loss = _pair_loss(similarity * logit_scale + logit_bias, same | every, other | every, kind)
     with torch.no_grad():
         nearest = similarity.masked_fill(itself, float("-inf"))
-        nearest = nearest == nearest.amax(1, keepdim=True)
+        best = torch.cat([nearest, nearest.new_full((len(nearest), 1), -2.0)], 1).amax(1, True)
+        nearest = nearest == best  # -2 is below every cosine: a maximum even of no rows
         correct = (nearest & same).sum(1).to(loss.dtype) / nearest.sum(1)
         chance = same.sum(1).to(loss.dtype) / (~itself).sum(1).clamp(min=1)
     sums = [value.masked_fill(~counted, 0).sum() for value in (loss, correct, chance)]

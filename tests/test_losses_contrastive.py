@@ -278,3 +278,20 @@ def test_pairwise_discrimination_names_a_bad_kind_and_bad_shapes():
         losses.pairwise_discrimination(randn(3, 2), torch.arange(3), "triplet")
     with pytest.raises(ValueError, match=r"\(4,\) and \(3,\)"):
         losses.pairwise_discrimination(randn(3, 2), torch.arange(4), "binary")
+
+
+def test_autocast_and_half_inputs_do_not_lower_the_precision(frames):
+    queries, positives, pool, index, _ = frames
+    q, p, pool = queries.float(), positives.float(), pool.float()
+    calls = [
+        lambda: losses.info_nce(q, p, pool[index], TEMPERATURE),
+        lambda: losses.info_nce_pool(q, p, pool, index, TEMPERATURE),
+        lambda: losses.pairwise_discrimination(q[:7], GROUP, "binary"),
+    ]
+    for call in calls:
+        plain = call()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            cast = call()
+        assert cast[0].dtype == torch.float32
+        assert [float(x) for x in cast] == [float(x) for x in plain]
+    assert losses.info_nce(q.half(), p.half(), pool[index].half(), 0.1)[0].dtype == torch.float32

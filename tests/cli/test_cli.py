@@ -51,7 +51,7 @@ def test_version_is_printed(capsys):
 def test_user_dir_prints_the_folder_of_the_package_alone(capsys):
     assert main(["user-dir"]) == 0
     printed = capsys.readouterr().out
-    assert printed == f"{Path(list(mgf_fairseq.__path__)[0]).resolve()}\n"
+    assert printed == f"{Path(next(iter(mgf_fairseq.__path__))).resolve()}\n"
 
 
 def test_an_error_is_one_line_and_its_traceback_is_shown_on_demand(tmp_path, capsys):

@@ -99,6 +99,20 @@ def test_crops_of_other_formats_equal_the_whole(tmp_path, extension, subtype, na
             )
 
 
+def test_crops_near_the_end_of_a_vorbis_file_are_not_shifted(tmp_path):
+    # A seek into the last page is off by what was trimmed from its end.
+    path = tmp_path / "a.ogg"
+    rng = np.random.default_rng(0)
+    waveform = tones(48000, 8000)[:, 0] + 0.02 * rng.standard_normal(48000)
+    soundfile.write(path, waveform, 8000, subtype="VORBIS", format="OGG")
+    with AudioReader(str(path), 8000) as reader:
+        whole = reader.read()
+        for start in range(43000, 47000, 199):
+            np.testing.assert_allclose(
+                reader.read(start, 1000), whole[start : start + 1000], atol=1e-6
+            )
+
+
 def test_a_segment_counts_at_the_rate_of_the_file(tmp_path):
     path = tmp_path / "with:colon.wav"
     waveform = tones(44100, 44100)

@@ -82,7 +82,8 @@ def test_a_folder_becomes_manifests_that_hold_every_file_once(folder, tmp_path):
     summary = run(folder, tmp_path / "out", valid_percent=0.2, test_percent=0.1)
     found = {split: names(tmp_path / "out", split) for split in ("train", "valid", "test")}
     assert {split: len(found[split]) for split in found} == {"train": 14, "valid": 4, "test": 2}
-    assert sorted(sum(found.values(), [])) == sorted(f"{s}{n}" for s in "abcd" for n in range(5))
+    everyone = sorted(name for members in found.values() for name in members)
+    assert everyone == [f"{speaker}{number}" for speaker in "abcd" for number in range(5)]
     assert [item.utterances for item in summary.splits] == [14, 4, 2]
     manifest = read_manifest(tmp_path / "out" / "train.tsv")
     assert manifest.root == Path(os.path.realpath(folder))
@@ -107,8 +108,8 @@ def test_the_same_call_writes_the_same_bytes_and_the_seed_changes_them(table, tm
 
 
 def test_a_split_by_speaker_shares_no_speaker(folder, tmp_path):
-    run(folder, tmp_path / "o", split_by="speaker", search=Search(speaker_level=1),
-        valid_percent=0.25, test_percent=0.25)  # fmt: skip
+    options = {"split_by": "speaker", "valid_percent": 0.25, "test_percent": 0.25}
+    run(folder, tmp_path / "o", search=Search(speaker_level=1), **options)
     speakers = {
         split: {name[0] for name in names(tmp_path / "o", split)}
         for split in ("train", "valid", "test")
@@ -154,8 +155,8 @@ def test_long_recordings_become_segments_that_tile_them_in_one_split(tmp_path):
         assert len(manifest) == 3 * recordings
         for first in range(0, len(manifest), 3):
             position = 0
-            for entry, count in zip(manifest.paths[first : first + 3],
-                                    manifest.num_samples[first : first + 3], strict=True):  # fmt: skip
+            for row in range(first, first + 3):
+                entry, count = manifest.paths[row], manifest.num_samples[row]
                 path, start, length = entry.rsplit(":", 2)
                 assert int(start) == position and int(length) <= 0.7 * 44100
                 assert count == round(int(length) * 16000 / 44100)
@@ -186,7 +187,7 @@ def test_librispeech_subsets_give_letters_words_and_speakers(librispeech, tmp_pa
 def test_a_table_keeps_its_splits_and_gives_every_label(table, tmp_path):
     out = tmp_path / "o"
     summary = run(table, out)
-    assert summary.layout == "auto" or summary.layout == "table"
+    assert summary.layout == "table"
     assert summary.labels == ["ltr", "wrd", "phn", "spk", "emo"]
     assert names(out, "train") == ["u0", "u1", "u2", "u3"] and names(out, "test") == ["u4", "u5"]
     assert lines(out / "train.wrd") == ["SO IT IS"] * 4

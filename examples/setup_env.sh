@@ -171,22 +171,32 @@ install_project() {
     (cd / && "$venv/bin/python" -c 'import fairseq, numpy, soundfile, soxr, torch')
 }
 
+stands() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(digest)" ] && [ -x "$venv/bin/python" ]; }
+
+take_turn() {   # tests and quickstart may be started at the same time
+    command -v flock >/dev/null || return 0
+    exec 9>"$venv/mgf-setup.lock"
+    flock -n 9 || { echo "set-up: another one works on $venv; waiting for it"; flock 9; }
+}
+
 main() {
     local python
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(digest)" ] && [ -x "$venv/bin/python" ]; then
-        return
-    fi
+    stands && return
     if [ -x "$venv/bin/python" ] && usable_python "$venv/bin/python"; then
         python="$venv/bin/python"
-    elif [ -e "$venv" ] && [ ! -f "$marker" ] && [ -n "$(ls -A "$venv")" ]; then
+    elif [ -e "$venv" ] && [ ! -f "$marker" ] && [ -n "$(ls -A "$venv" | grep -v mgf-setup.lock)" ]; then
         die "$venv exists and holds no Python 3.11 to 3.13 environment; move it away or set MGF_VENV."
     else
         python="$(find_python)"
     fi
     check_machine "$python"
-    if [ "$python" != "$venv/bin/python" ]; then
-        rm -rf "$venv"   # empty, or a broken one of our own
-        mkdir -p "$venv"
+    mkdir -p "$venv"
+    take_turn
+    stands && return
+    if [ -x "$venv/bin/python" ] && usable_python "$venv/bin/python"; then
+        python="$venv/bin/python"
+    else   # empty, or a broken one of our own
+        find "$venv" -mindepth 1 ! -name mgf-setup.lock -delete
         touch "$marker"
     fi
     printf 'set-up: %s in %s\n' "$("$python" --version)" "$venv"

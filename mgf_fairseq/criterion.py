@@ -64,15 +64,17 @@ class MgfCriterion(FairseqCriterion):
             sample size; sums for the log, under the same keys on every rank and step.
         """
         output: PretrainingOutput = model(**sample["net_input"])
-        active = not sample.get("ignore", False)
+        active = int(not sample.get("ignore", False))
         counts = [part.count for part in output.objectives.values()]
-        own = torch.stack([*counts, counts[0].new_tensor(1.0)]).float() * float(active)
+        own = torch.stack([*counts, counts[0].new_tensor(1.0)]).float() * active
         *totals, ranks = all_reduce_sum(own).unbind()
-        loss = torch.zeros((), device=own.device)
+        # An objective may read a low level only; yet DDP waits for a gradient of every parameter.
+        loss = output.encoded.context.float().sum() * 0.0
         for (name, part), total in zip(output.objectives.items(), totals, strict=True):
             scale = self.loss_weights[name] * ranks / total.clamp(min=1.0)
-            loss = loss + part.loss_sum.float() * scale
-        return loss, 1, self._logging_output(loss, output, sample)
+            loss = loss + part.loss_sum.float() * scale * active
+        log = self._logging_output(loss, output, sample)
+        return loss, active, {key: value * active for key, value in log.items()}
 
     def _logging_output(
         self, loss: Tensor, output: PretrainingOutput, sample: dict[str, Any]
@@ -103,17 +105,17 @@ class MgfCriterion(FairseqCriterion):
         def total(key: str) -> float:
             return float(sum(log.get(key, 0) for log in logging_outputs))
 
+        # Without a sample (every rank had nothing to read) the weight is 0: no mean moves.
         size = total("sample_size")
-        if size == 0:
-            return
-        metrics.log_scalar("loss", total("loss") / size, size, round=4)
+        metrics.log_scalar("loss", total("loss") / max(size, 1), size, round=4)
         for key in (k for k in logging_outputs[0] if k.startswith("sum:")):
             name = key.removeprefix("sum:")
             count = total(f"count:{name}")
             if count > 0:
                 metrics.log_scalar(name, total(key) / count, count, round=4)
         seconds, padding = total("audio_s"), total("padding_s")
-        metrics.log_scalar("padding", padding / (seconds + padding), round=4)
+        share = padding / max(seconds + padding, 1e-9)
+        metrics.log_scalar("padding", share, seconds + padding, round=4)
         metrics.log_scalar_sum("skipped", total("num_skipped"), round=0)
         metrics.log_scalar_sum("audio_h", seconds / 3600, round=3)
         metrics.log_speed("audio_s_per_s", seconds, round=1)

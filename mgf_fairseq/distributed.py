@@ -68,6 +68,4 @@ def gather_rows(rows: Tensor, keys: Tensor) -> GatheredRows:
     kept = torch.cat(
         [torch.arange(n, device=rows.device) + rank * longest for rank, n in enumerate(counts)]
     )
-    return GatheredRows(
-        all_rows[kept], torch.cat(all_keys)[kept], sum(counts[: dist.get_rank()])
-    )
+    return GatheredRows(all_rows[kept], torch.cat(all_keys)[kept], sum(counts[: dist.get_rank()]))

@@ -19,8 +19,6 @@ from .lengths import ConvGeometry, ConvLayer, num_samples_of, padding_mask_of, p
 from .masking import SpanMask, draw_masks
 from .types import EncoderOutput
 
-TAPERED_CONV = "[(32, 10, 5), (48, 3, 2), (64, 3, 2), (96, 3, 2), (128, 3, 2), (160, 2, 2), (192, 2, 2)]"  # noqa: E501
-
 
 @dataclass
 class EncoderConfig:

@@ -37,8 +37,7 @@ def parse_conv_layers(text: str) -> tuple[ConvLayer, ...]:
     try:
         layers = [tuple(layer) for layer in unfold(ast.parse(text, mode="eval").body)]  # type: ignore[call-overload]
         well_formed = bool(layers) and all(
-            len(layer) == 3 and all(isinstance(n, int) and n > 0 for n in layer)
-            for layer in layers
+            len(layer) == 3 and all(isinstance(n, int) and n > 0 for n in layer) for layer in layers
         )
     except (SyntaxError, ValueError, TypeError):
         well_formed = False

@@ -28,15 +28,11 @@ class MgfPretrainingConfig(FairseqDataclass):
     sample_rate: int = field(
         default=16_000, metadata={"help": "Hz; files of another rate are resampled on reading"}
     )
-    normalize: bool = field(
-        default=True, metadata={"help": "zero mean and unit variance per view"}
-    )
+    normalize: bool = field(default=True, metadata={"help": "zero mean and unit variance per view"})
     views: int = field(
         default=2, metadata={"help": "crops per utterance; the utterance objective needs two"}
     )
-    max_sample_size: int = field(
-        default=160_000, metadata={"help": "longest crop, in samples"}
-    )
+    max_sample_size: int = field(default=160_000, metadata={"help": "longest crop, in samples"})
     min_sample_size: int = field(
         default=8_000, metadata={"help": "utterances shorter than this many samples are dropped"}
     )
@@ -117,13 +113,10 @@ class MgfPretrainingTask(FairseqTask):
         dtype = AUTOCAST[self.cfg.autocast]
         device = sample["net_input"]["source"].device.type
         with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
-            return super().train_step(
-                sample, model, criterion, optimizer, update_num, ignore_grad
-            )
+            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def max_positions(self) -> None:
-        """Any length: crops are cut to ``max_sample_size``."""
-        return None
+        """Accept any length: crops are cut to ``max_sample_size``."""
 
 
 def _without_weight(sample: dict[str, Any]) -> dict[str, Any]:

@@ -67,9 +67,7 @@ class SampleObjective(Objective):
         starts, _ = self.segment_starts(encoded, batch)
         # The decoder's block for a frame is the hop in the middle of its receptive field.
         first = starts * hop + (field_ - hop) // 2
-        index = first[:, None] + torch.arange(
-            self.config.segment_frames * hop, device=first.device
-        )
+        index = first[:, None] + torch.arange(self.config.segment_frames * hop, device=first.device)
         return batch.waveform.gather(1, index.clamp(max=batch.waveform.shape[1] - 1))
 
     def predict(self, encoded: EncoderOutput, batch: Batch) -> Tensor:

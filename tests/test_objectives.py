@@ -1,0 +1,275 @@
+"""Each objective: what it reads, that it learns, that it never cheats."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+
+from mgf_fairseq.objectives import OBJECTIVES, build_objectives
+from mgf_fairseq.objectives.base import resolve_level
+from mgf_fairseq.objectives.phoneme import diversity
+from mgf_fairseq.types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
+
+SHAPE = EncoderShape(
+    latent_dim=12,
+    embed_dim=16,
+    num_layers=2,
+    hop_length=320,
+    receptive_field=400,
+    sample_rate=16000,
+)
+ALL = tuple(OBJECTIVES)
+FAST: dict[str, dict[str, Any]] = {
+    "sample": {"segment_frames": 8, "hidden_dim": 16},
+    "frame": {"hidden_dim": 16},
+    "phoneme": {"final_dim": 8, "num_negatives": 5},
+    "utterance": {"final_dim": 8},
+}
+
+
+def build(name: str, **changes: Any) -> Any:
+    torch.manual_seed(0)
+    return build_objectives({name: {**FAST[name], **changes}}, SHAPE)[name]
+
+
+def encoded_batch(frames: tuple[int, ...] = (30, 30, 20, 20), masked: bool = True) -> tuple:
+    """Random encoder outputs with gradient, and the batch they would come from."""
+    torch.manual_seed(1)
+    rows, width = len(frames), max(frames)
+    samples = [400 + 320 * (n - 1) for n in frames]
+    padding = torch.arange(width) >= torch.tensor(frames)[:, None]
+    mask = torch.zeros(rows, width, dtype=torch.bool)
+    if masked:
+        mask[:, 3:9] = True
+    latents = torch.randn(rows, width, 12, requires_grad=True)
+    states = [torch.randn(rows, width, 16, requires_grad=True) for _ in range(3)]
+    encoded = EncoderOutput(latents, states[-1], states, padding, torch.tensor(frames), mask)
+    waveform = torch.randn(rows, max(samples))
+    padding_mask = torch.arange(max(samples)) >= torch.tensor(samples)[:, None]
+    batch = Batch(
+        waveform.masked_fill(padding_mask, 0),
+        padding_mask,
+        torch.arange(rows) // 2,
+        torch.arange(rows),
+        draw=5,
+    )
+    return encoded, batch
+
+
+def row_of(encoded: EncoderOutput, batch: Batch, row: int) -> tuple[EncoderOutput, Batch]:
+    """Cut one row out and drop its padding."""
+    n = int(encoded.num_frames[row])
+    s = int((~batch.padding_mask[row]).sum())
+    pick = slice(row, row + 1)
+    states = [x[pick, :n] for x in encoded.hidden_states]
+    one = EncoderOutput(
+        encoded.latents[pick, :n],
+        states[-1],
+        states,
+        encoded.padding_mask[pick, :n],
+        encoded.num_frames[pick],
+        encoded.mask_indices[pick, :n],
+    )
+    return one, Batch(
+        batch.waveform[pick, :s],
+        batch.padding_mask[pick, :s],
+        batch.utterance[pick],
+        batch.row_id[pick],
+        batch.draw,
+    )
+
+
+@pytest.mark.parametrize("name", ["sample", "frame", "phoneme"])
+def test_a_padded_batch_equals_the_sum_over_unpadded_singles(name: str) -> None:
+    objective = build(name)
+    encoded, batch = encoded_batch()
+    whole = objective(encoded, batch)
+    parts = [objective(*row_of(encoded, batch, row)) for row in range(4)]
+    # fp32 sums of a few hundred terms in another order.
+    assert float(whole.loss_sum.detach()) == pytest.approx(
+        sum(float(p.loss_sum.detach()) for p in parts), rel=1e-5
+    )
+    assert float(whole.count) == sum(float(p.count) for p in parts)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_gradient_reaches_the_waveform_that_targets_come_from(name: str) -> None:
+    encoded, batch = encoded_batch()
+    waveform = batch.waveform.requires_grad_()
+    output = build(name)(encoded, batch)
+    output.loss_sum.backward()
+    assert waveform.grad is None
+
+
+READS: Mapping[str, tuple[dict[str, Any], set[str]]] = {
+    "sample": ({}, {"latents"}),
+    "frame": ({}, {"1", "context"}),
+    "phoneme": ({}, {"latents", "context"}),
+    "utterance": ({"level": "1"}, {"1"}),
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_reach_just_the_levels_it_reads_and_all_its_own_parameters(name: str) -> None:
+    changes, levels = READS[name]
+    objective = build(name, **changes)
+    encoded, batch = encoded_batch()
+    objective(encoded, batch).loss_sum.backward()
+    every = {"latents": encoded.latents, "0": encoded.hidden_states[0]}
+    every |= {"1": encoded.hidden_states[1], "context": encoded.context}
+    reached = {k for k, x in every.items() if x.grad is not None and x.grad.abs().sum() > 0}
+    assert reached == levels
+    # The attention's last bias shifts all scores alike, which softmax does not see.
+    silent = [k for k, p in objective.named_parameters() if p.grad is None]
+    assert silent == []
+
+
+def test_detached_targets_keep_the_phoneme_objective_off_the_latents() -> None:
+    encoded, batch = encoded_batch()
+    build("phoneme", target_gradient=False)(encoded, batch).loss_sum.backward()
+    assert encoded.latents.grad is None
+
+
+def test_padding_gets_no_gradient() -> None:
+    for name in ALL:
+        encoded, batch = encoded_batch()
+        build(name)(encoded, batch).loss_sum.backward()
+        for x in (encoded.latents, *encoded.hidden_states):
+            if x.grad is not None:
+                assert x.grad[encoded.padding_mask].abs().sum() == 0
+
+
+def test_visible_and_masked_places_of_the_frame_objective_split_the_frames() -> None:
+    encoded, batch = encoded_batch()
+    output = build("frame", frames="visible")(encoded, batch)
+    visible, masked = output.metrics["mel"][1], output.metrics["mel_masked"][1]
+    assert float(masked) == float(encoded.mask_indices.sum())
+    assert float(visible + masked) == float(encoded.num_frames.sum()) == float(output.count)
+
+
+def test_negatives_come_from_the_own_row_are_never_the_positive_and_reach_every_place() -> None:
+    encoded, batch = encoded_batch()
+    objective = build("phoneme", num_negatives=200)
+    index = objective.target(encoded, batch)
+    row = encoded.mask_indices.nonzero()[:, 0]
+    own = torch.arange(len(row))[:, None]
+    assert (index != own).all()
+    assert (row[index] == row[:, None]).all()
+    # 5 candidates, 200 draws: one is missed with probability 5 * 0.8^200 < 1e-18.
+    assert all(len(set(line.tolist())) == 5 for line in index)
+
+
+def test_cross_sample_negatives_come_from_other_rows_only() -> None:
+    encoded, batch = encoded_batch()
+    objective = build("phoneme", num_negatives=1, cross_sample_negatives=300)
+    index = objective.target(encoded, batch)[:, 1:]
+    row = encoded.mask_indices.nonzero()[:, 0]
+    assert (row[index] != row[:, None]).all()
+    # 18 candidates, 300 draws: one is missed with probability 18 * (17/18)^300 < 1e-6.
+    assert len(set(index[0].tolist())) == 18
+
+
+def test_negatives_change_with_the_update_and_stay_for_the_same_row_in_another_batch() -> None:
+    encoded, batch = encoded_batch()
+    objective = build("phoneme")
+    first = objective.target(encoded, batch)
+    later = Batch(**{**vars(batch), "draw": 6})
+    assert not torch.equal(first, objective.target(encoded, later))
+    alone = objective.target(*row_of(encoded, batch, 2))
+    assert torch.equal(alone + 12, first[12:18])
+
+
+def test_the_sample_objective_cuts_prediction_and_target_at_the_same_place() -> None:
+    """A decoder that returns the samples its frames stand for must reconstruct perfectly."""
+    encoded, batch = encoded_batch((30, 30))
+    objective = build("sample")
+    blocks = batch.waveform[:, 40:].unfold(1, 320, 320)[:, : encoded.latents.shape[1]]
+    perfect = EncoderOutput(**{**vars(encoded), "latents": blocks})
+    objective.decoder = torch.nn.Flatten()
+    output = objective(perfect, batch)
+    assert float(output.metrics["si_sdr"][0] / output.metrics["si_sdr"][1]) > 60
+    assert float(output.metrics["stft"][0]) < 1e-3
+
+
+def test_rows_shorter_than_a_segment_are_left_out_of_the_sample_objective() -> None:
+    encoded, batch = encoded_batch((30, 30, 7, 7))
+    assert float(build("sample")(encoded, batch).count) == 2
+    output = build("sample", segment_frames=31)(encoded, batch)
+    assert float(output.count) == 0
+    output.loss_sum.backward()
+    assert torch.isfinite(encoded.latents.grad).all()
+
+
+def test_rows_of_a_dummy_batch_do_not_count_for_the_utterance_objective() -> None:
+    encoded, batch = encoded_batch()
+    ignored = Batch(**{**vars(batch), "utterance": torch.full((4,), -1)})
+    output = build("utterance")(encoded, ignored)
+    assert float(output.count) == 0
+    output.loss_sum.backward()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_batch_without_masks_gives_finite_sums_and_gradients(name: str) -> None:
+    encoded, batch = encoded_batch(masked=False)
+    output: ObjectiveOutput = build(name)(encoded, batch)
+    output.loss_sum.backward()
+    assert torch.isfinite(output.loss_sum)
+    assert float(output.count) == 0 if name == "phoneme" else float(output.count) > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_constant_embeddings_keep_loss_and_gradient_finite(name: str) -> None:
+    encoded, batch = encoded_batch()
+    same = [torch.ones_like(x).requires_grad_() for x in encoded.hidden_states]
+    flat = EncoderOutput(
+        torch.ones_like(encoded.latents).requires_grad_(), same[-1], same,
+        encoded.padding_mask, encoded.num_frames, encoded.mask_indices,
+    )  # fmt: skip
+    output = build(name)(flat, batch)
+    output.loss_sum.backward()
+    assert torch.isfinite(output.loss_sum)
+    assert all(x.grad is None or torch.isfinite(x.grad).all() for x in (flat.latents, *same))
+    if "diversity" in output.metrics:
+        total, count = output.metrics["diversity"]
+        assert float(total / count) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_diversity_is_zero_for_equal_and_near_one_for_random_directions() -> None:
+    total, count = diversity(torch.ones(50, 64))
+    assert float(total / count) == pytest.approx(0.0, abs=1e-6)
+    total, count = diversity(torch.randn(2000, 64, generator=torch.Generator().manual_seed(0)))
+    assert float(total / count) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("latents", "latents"), ("context", "context"), ("0", "0"), ("50%", "1"), ("100%", "2")],
+)
+def test_levels_are_names_layers_or_shares_of_the_depth(level: str, expected: str) -> None:
+    assert resolve_level(level, SHAPE) == expected
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"phonem": {}}, "did you mean 'phoneme'"),
+        ({"phoneme": {"num_negative": 3}}, "did you mean 'num_negatives'"),
+        ({"phoneme": {"level": "7"}}, "level='7'"),
+        ({"phoneme": {"level": "150%"}}, "level='150%'"),
+        ({"phoneme": {"logit_temp": 0}}, "logit_temp=0.0 must be greater"),
+        ({"phoneme": {"logit_temp": "warm"}}, "logit_temp='warm' must be of type float"),
+        ({"phoneme": {"frames": "visible"}}, "frames='visible'"),
+        ({"phoneme": {"target_gradient": 1}}, "target_gradient=1 must be of type bool"),
+        ({"frame": {"features": "mel"}}, "features='mel' must be a list"),
+        ({"frame": {"features": ["melody"]}}, "melody"),
+        ({"frame": {"frames": "some"}}, "frames='some'"),
+        ({"sample": {"frames": "masked"}}, "'all'"),
+        ({"utterance": {"kind": "triplet"}}, "kind='triplet'"),
+        ({"utterance": {"pooling": "max"}}, "pooling='max'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_place(mapping: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=r"model\.objectives") as error:
+        build_objectives(mapping, SHAPE)
+    assert message in str(error.value)

@@ -57,6 +57,8 @@ def frames():
     index[3, 2] = 3  # a negative that is the positive
     pool[19] = positives[5]
     index[5, 0] = 19  # a copy of the positive from elsewhere
+    pool[18, :4] = positives[2, :4]
+    index[2, 1] = 18  # a negative that shares half of the components is one
     negative_valid = torch.rand(12, 6) < 0.8
     negative_valid[:, 1] = True
     return queries, positives, pool, index, negative_valid
@@ -90,7 +92,7 @@ def test_info_nce_equals_fairseq_on_the_same_negatives(frames):
     assert (float(count), float(accurate)) == (12, float(correct))
 
 
-@pytest.mark.parametrize("pool_size", [20, 40])  # both sides of 4 N = 24
+@pytest.mark.parametrize("pool_size", [20, 60])  # both sides of N D = 48
 def test_the_pool_form_equals_the_plain_form_with_gradients(frames, pool_size):
     queries, positives, pool, index, negative_valid = frames
     pool = torch.cat([pool, randn(pool_size - len(pool), 8)])

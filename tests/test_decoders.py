@@ -56,7 +56,7 @@ def test_constant_windows_sum_to_a_constant_inside():
     samples = decoder(torch.randn(1, 4, D))[0]
     torch.testing.assert_close(samples[160:-160], torch.ones(4 * 320 - 320))
     # The outer halves have one window only: half a Hann slope.
-    assert float(samples[0]) == pytest.approx(0.5, abs=1e-6)
+    assert samples[0].item() == pytest.approx(0.5, abs=1e-6)
 
 
 def test_each_frame_sits_in_the_middle_of_its_cell():
@@ -76,7 +76,7 @@ def test_each_frame_sits_in_the_middle_of_its_cell():
 def test_the_first_output_of_a_waveform_decoder_is_small_but_can_be_trained_by_si_sdr():
     decoder = WaveformDecoder(D, 32)
     samples = decoder(torch.randn(2, 8, D))
-    assert 1e-3 < float(samples.std()) < 0.5
+    assert 1e-3 < samples.std().item() < 0.5
     target = torch.randn(2, 8 * 320)
     si_sdr_loss(samples, target, torch.ones(2, 8 * 320, dtype=torch.bool))[0].backward()
     for name, parameter in decoder.named_parameters():
@@ -94,7 +94,7 @@ def test_the_waveform_decoder_overfits_a_tone():
         loss, _ = si_sdr_loss(decoder(frames), target, valid)
         loss.backward()
         optimizer.step()
-    assert float(loss.detach()) < -15  # dB
+    assert loss.item() < -15  # dB
 
 
 # ---- frames and heads
@@ -158,7 +158,7 @@ def test_attention_weighs_frames_unequally():
     torch.nn.init.normal_(pooling.attention[2].weight, std=10)
     hidden = torch.randn(1, T, D)
     mean = pooling(hidden, padding([7]))[0, :D]
-    assert float((mean - hidden[0].mean(0)).abs().max()) > 0.1
+    assert (mean - hidden[0].mean(0)).abs().max().item() > 0.1
 
 
 @pytest.mark.parametrize("make", POOLINGS)
@@ -203,7 +203,7 @@ class TestPooling:
             got = make()(hidden, padding([7, 4, 1]))
         assert got.dtype == torch.float32
         # bf16 would round a mean of 100 to a multiple of 0.5.
-        assert float((got[:, :D] * 2 % 1).abs().max()) > 0
+        assert (got[:, :D] * 2 % 1).abs().max().item() > 0
 
     def test_disagreeing_shapes_are_named(self, make):
         with pytest.raises(ValueError, match=r"\(3, 6\) and \(3, 7, 16\)"):

@@ -61,14 +61,14 @@ def test_frame_losses_equal_their_oracles(function, oracle, dtype, tolerance):
     expected, frames = oracle(prediction.numpy(), target.numpy(), valid.numpy())
     loss, count = function(prediction.to(dtype), target.to(dtype), valid)
     assert loss.dtype == dtype
-    assert float(loss) == pytest.approx(expected, rel=tolerance)
-    assert float(count) == frames
+    assert loss.item() == pytest.approx(expected, rel=tolerance)
+    assert count.item() == frames
 
 
 def test_smooth_l1_of_a_perfect_copy_is_zero():
     target = randn(2, 5, 3)
     loss, count = losses.smooth_l1(target.clone(), target, torch.ones(2, 5, dtype=torch.bool))
-    assert (float(loss), float(count)) == (0, 10)
+    assert (loss.item(), count.item()) == (0, 10)
 
 
 @pytest.mark.parametrize("function", [losses.smooth_l1, losses.binary_cross_entropy])
@@ -80,7 +80,7 @@ def test_frame_losses_ignore_nan_and_inf_on_padding(function):
     prediction.requires_grad_()
     loss, _ = function(prediction, target, valid)
     loss.backward()
-    assert float(loss) == float(whole)
+    assert loss.item() == whole.item()
     assert torch.isfinite(prediction.grad).all()
     assert not prediction.grad[1, 4:].any()
 
@@ -106,10 +106,10 @@ def test_si_sdr_equals_its_oracle_on_valid_samples():
         expected = slow_si_sdr(
             prediction[b, :n].numpy(), target[b, :n].numpy(), losses.SI_SDR_FLOOR
         )
-        assert float(got[b]) == pytest.approx(expected, rel=EXACT)
+        assert got[b].item() == pytest.approx(expected, rel=EXACT)
     loss, count = losses.si_sdr_loss(prediction, target, valid)
-    assert float(loss) == pytest.approx(-float(got.sum()), rel=EXACT)
-    assert float(count) == 3
+    assert loss.item() == pytest.approx(-got.sum().item(), rel=EXACT)
+    assert count.item() == 3
 
 
 def test_si_sdr_of_orthogonal_noise_is_the_energy_ratio_at_any_scale_and_offset():
@@ -120,7 +120,7 @@ def test_si_sdr_of_orthogonal_noise_is_the_energy_ratio_at_any_scale_and_offset(
     for scale, offset in ((1, 0), (3, 2), (-0.7, 0.1)):
         got = losses.si_sdr(scale * prediction + offset, tone[None] + offset, valid)
         # 20 dB; the floor of 1e-6 in a distortion of 1e-2 moves it by 1e-3 dB at most.
-        assert float(got) == pytest.approx(20, abs=2e-3)
+        assert got.item() == pytest.approx(20, abs=2e-3)
 
 
 def test_si_sdr_closed_forms_perfect_zero_and_constant():
@@ -160,15 +160,15 @@ def test_stft_loss_equals_its_oracle_on_padded_rows():
         for b, n in enumerate(lengths[:3])
     )
     loss, count = losses.multi_resolution_stft_loss(prediction, target, valid, resolutions)
-    assert float(loss) == pytest.approx(expected, rel=1e-9)  # two FFT implementations
-    assert float(count) == 3
+    assert loss.item() == pytest.approx(expected, rel=1e-9)  # two FFT implementations
+    assert count.item() == 3
 
 
 def test_stft_loss_of_a_perfect_copy_is_zero():
     target = randn(2, 2000, dtype=torch.float32)
     valid = torch.ones(2, 2000, dtype=torch.bool)
     loss, count = losses.multi_resolution_stft_loss(target.clone(), target, valid)
-    assert (float(loss), float(count)) == (pytest.approx(0, abs=1e-6), 2)
+    assert (loss.item(), count.item()) == (pytest.approx(0, abs=1e-6), 2)
 
 
 WAVEFORM_LOSSES = [losses.si_sdr_loss, losses.multi_resolution_stft_loss]
@@ -192,7 +192,7 @@ def test_waveform_losses_are_finite_for_every_degenerate_pair(function):
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(prediction.grad).all()
-    assert 0 < float(count) <= len(pairs)
+    assert 0 < count.item() <= len(pairs)
 
 
 def test_silent_targets_are_not_counted_by_si_sdr():
@@ -201,7 +201,7 @@ def test_silent_targets_are_not_counted_by_si_sdr():
     prediction = randn(4, 800).requires_grad_()
     loss, count = losses.si_sdr_loss(prediction, target, torch.ones(4, 800, dtype=torch.bool))
     loss.backward()
-    assert float(count) == 2
+    assert count.item() == 2
     assert prediction.grad.abs().sum(1).gt(0).tolist() == [True, False, False, True]
 
 
@@ -225,14 +225,14 @@ class TestReconstruction:
             function(prediction[b : b + 1, :n], target[b : b + 1, :n], valid[b : b + 1, :n])
             for b, n in enumerate(lengths[:3])
         ]
-        assert float(loss) == pytest.approx(sum(float(s) for s, _ in singles), rel=EXACT)
-        assert float(count) == sum(float(c) for _, c in singles)
+        assert loss.item() == pytest.approx(sum(s.item() for s, _ in singles), rel=EXACT)
+        assert count.item() == sum(c.item() for _, c in singles)
 
     def test_nothing_valid_gives_a_zero_that_hangs_on_the_graph(self, function, shape):
         prediction = randn(*shape).requires_grad_()
         loss, count = function(prediction, randn(*shape), torch.zeros(shape[:2], dtype=torch.bool))
         loss.backward()
-        assert (float(loss), float(count)) == (0, 0)
+        assert (loss.item(), count.item()) == (0, 0)
         assert prediction.grad is not None
         assert not prediction.grad.any()
 
@@ -260,7 +260,7 @@ class TestReconstruction:
             cast, _ = function(prediction, target, valid)
         half, _ = function(prediction.bfloat16(), target, valid=valid)
         assert cast.dtype == half.dtype == torch.float32
-        assert float(cast) == float(plain)
+        assert cast.item() == plain.item()
 
     def test_disagreeing_shapes_are_named(self, function, shape):
         valid = torch.ones(shape[:2], dtype=torch.bool)

@@ -70,7 +70,7 @@ def test_info_nce_equals_its_oracle(frames):
         *(x.numpy() for x in (queries, positives, pool[index])), TEMPERATURE, negative_valid.numpy()
     )
     got = losses.info_nce(queries, positives, pool[index], TEMPERATURE, negative_valid)
-    assert [float(x) for x in got] == pytest.approx(list(expected), rel=EXACT)
+    assert [x.item() for x in got] == pytest.approx(list(expected), rel=EXACT)
 
 
 def test_info_nce_equals_fairseq_on_the_same_negatives(frames):
@@ -88,8 +88,8 @@ def test_info_nce_equals_fairseq_on_the_same_negatives(frames):
     # As in fairseq.criterions.wav2vec_criterion: argmax is 0, but not argmin too.
     correct = ((logits.argmax(-1) == 0) & ~(logits.argmin(-1) == 0)).sum()
     loss, count, accurate = losses.info_nce(queries, positives, negatives, TEMPERATURE)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-5)  # fp32
-    assert (float(count), float(accurate)) == (12, float(correct))
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)  # fp32
+    assert (count.item(), accurate.item()) == (12, correct.item())
 
 
 @pytest.mark.parametrize("pool_size", [20, 60])  # both sides of N D = 48
@@ -102,7 +102,7 @@ def test_the_pool_form_equals_the_plain_form_with_gradients(frames, pool_size):
     b = losses.info_nce_pool(*pooled, index, TEMPERATURE, negative_valid)
     a[0].backward()
     b[0].backward()
-    assert [float(x) for x in b] == pytest.approx([float(x) for x in a], rel=EXACT)
+    assert [x.item() for x in b] == pytest.approx([x.item() for x in a], rel=EXACT)
     for one, other in zip(plain, pooled, strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-12)
 
@@ -123,8 +123,8 @@ def test_identical_embeddings_give_the_log_of_the_number_of_choices(count):
     # Another length, same direction: equal logits but not the positive itself.
     negatives = torch.full((4, count, 8), 2.0)
     loss, rows, accurate = losses.info_nce(queries, queries, negatives, TEMPERATURE)
-    assert float(loss) / float(rows) == pytest.approx(math.log(count + 1), rel=1e-6)
-    assert float(accurate) == 0  # a tie is not a win, as in fairseq
+    assert (loss / rows).item() == pytest.approx(math.log(count + 1), rel=1e-6)
+    assert accurate.item() == 0  # a tie is not a win, as in fairseq
 
 
 def test_negatives_that_are_the_positive_or_not_valid_have_no_effect():
@@ -134,7 +134,7 @@ def test_negatives_that_are_the_positive_or_not_valid_have_no_effect():
     negatives[:, 3] = positives
     valid = torch.tensor([True, True, True, True, False]).expand(3, 5)
     loss, _, _ = losses.info_nce(queries, positives, negatives, TEMPERATURE, valid)
-    assert float(loss) == pytest.approx(float(kept), rel=EXACT)
+    assert loss.item() == pytest.approx(kept.item(), rel=EXACT)
 
 
 @pytest.mark.parametrize("form", ["plain", "pool"])
@@ -150,18 +150,18 @@ def test_info_nce_survives_collapse_zeros_no_negatives_and_no_rows(form):
         pool = queries[:1].expand(5, 4)
         loss, count, _ = run(queries, queries, pool, index)
         loss.backward()
-        assert float(count) == 3
-        assert float(loss) == pytest.approx(0, abs=1e-6)  # every negative is the positive
+        assert count.item() == 3
+        assert loss.item() == pytest.approx(0, abs=1e-6)  # every negative is the positive
         assert torch.isfinite(queries.grad).all()
     queries = randn(3, 4).requires_grad_()
     loss, _, _ = run(queries, randn(3, 4), randn(5, 4), index, torch.zeros(3, 5, dtype=torch.bool))
     loss.backward()
-    assert float(loss) == pytest.approx(0, abs=1e-12)
+    assert loss.item() == pytest.approx(0, abs=1e-12)
     assert torch.isfinite(queries.grad).all()
     empty = randn(0, 4).requires_grad_()
     loss, count, accurate = run(empty, randn(0, 4), randn(5, 4), index[:0])
     loss.backward()
-    assert [float(x) for x in (loss, count, accurate)] == [0, 0, 0]
+    assert [x.item() for x in (loss, count, accurate)] == [0, 0, 0]
 
 
 def test_info_nce_names_disagreeing_shapes():
@@ -206,8 +206,8 @@ def test_pairwise_discrimination_equals_its_oracle(kind):
     embeddings = randn(7, 5) + randn(4, 5)[GROUP]
     got = losses.pairwise_discrimination(embeddings, GROUP, kind, 4.0, -0.5)
     expected = slow_pairwise(embeddings.numpy(), GROUP.numpy(), kind, 4.0, -0.5)
-    assert [float(x) for x in got] == pytest.approx(list(expected), rel=EXACT)
-    assert float(got[1]) == 5
+    assert [x.item() for x in got] == pytest.approx(list(expected), rel=EXACT)
+    assert got[1].item() == 5
 
 
 @pytest.mark.parametrize("kind", ["info_nce", "binary"])
@@ -227,7 +227,7 @@ def test_two_ranks_that_gather_make_the_sums_of_one(kind):
         for part in (slice(0, 3), slice(3, 8))
     ]
     for one, two, both in zip(*parts, whole, strict=True):
-        assert float(one + two) == pytest.approx(float(both), rel=EXACT)
+        assert (one + two).item() == pytest.approx(both.item(), rel=EXACT)
 
 
 def test_identical_embeddings_are_at_chance():
@@ -235,11 +235,11 @@ def test_identical_embeddings_are_at_chance():
     group = torch.arange(4).repeat_interleave(2)
     loss, count, correct, chance = losses.pairwise_discrimination(embeddings, group, "info_nce")
     loss.backward()
-    assert float(loss / count) == pytest.approx(math.log(6 + 1), rel=1e-6)
-    assert float(correct) == pytest.approx(float(chance)) == pytest.approx(8 / 7)
+    assert (loss / count).item() == pytest.approx(math.log(6 + 1), rel=1e-6)
+    assert correct.item() == pytest.approx(chance.item()) == pytest.approx(8 / 7)
     assert torch.isfinite(embeddings.grad).all()
     loss, count, _, _ = losses.pairwise_discrimination(embeddings, group, "binary", 0.0)
-    assert float(loss / count) == pytest.approx(math.log(2), rel=1e-6)
+    assert (loss / count).item() == pytest.approx(math.log(2), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["info_nce", "binary"])
@@ -248,8 +248,8 @@ def test_perfectly_separated_groups_cost_nothing_and_are_all_retrieved(kind):
     group = torch.arange(3).repeat_interleave(2)
     bias = -20.0 if kind == "binary" else 0.0
     loss, count, correct, _ = losses.pairwise_discrimination(embeddings, group, kind, 40.0, bias)
-    assert float(loss) == pytest.approx(0, abs=1e-6)
-    assert float(count) == float(correct) == 6
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+    assert count.item() == correct.item() == 6
 
 
 @pytest.mark.parametrize("kind", ["info_nce", "binary"])
@@ -258,7 +258,7 @@ def test_rows_without_partner_or_negative_give_a_connected_zero(kind, group):
     embeddings = randn(len(group), 4).requires_grad_()
     sums = losses.pairwise_discrimination(embeddings, torch.tensor(group).long(), kind)
     sums[0].backward()
-    assert [float(x) for x in sums] == [0, 0, 0, 0]
+    assert [x.item() for x in sums] == [0, 0, 0, 0]
     assert embeddings.grad is not None
     assert not embeddings.grad.any()
 
@@ -295,5 +295,5 @@ def test_autocast_and_half_inputs_do_not_lower_the_precision(frames):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             cast = call()
         assert cast[0].dtype == torch.float32
-        assert [float(x) for x in cast] == [float(x) for x in plain]
+        assert [x.item() for x in cast] == [x.item() for x in plain]
     assert losses.info_nce(q.half(), p.half(), pool[index].half(), 0.1)[0].dtype == torch.float32

@@ -140,19 +140,17 @@ def _text_lines(kind: str, options: PrepareOptions, rows: Rows) -> dict[str, lis
 def _phone_lines(
     options: PrepareOptions, corpus: Corpus, rows: Rows, notes: list[str]
 ) -> dict[str, list[str]]:
-    """Frame labels; an utterance without segments gets an empty line."""
+    """Frame labels; a row without segments has `UNLABELLED` in every frame."""
 
     def label(row: Row) -> str:
-        segments = corpus.phones.get(row.utterance.utt)
-        if segments is None:
-            return ""
+        segments = corpus.phones.get(row.utterance.utt, [])
         return " ".join(frame_labels(segments, row.num_samples, options.sample_rate, row.offset))
 
-    lines = _map_rows(rows, label)
-    empty = sum(not line for split_lines in lines.values() for line in split_lines)
-    if empty:
-        notes.append(f"{empty} row(s) have no phone segments: their .phn line is empty")
-    return lines
+    every = [row for members in rows.values() for row in members]
+    bare = sum(row.utterance.utt not in corpus.phones for row in every)
+    if bare:
+        notes.append(f"{bare} row(s) have no phone segments: {UNLABELLED} in every frame of .phn")
+    return _map_rows(rows, label)
 
 
 def _unseen(kind: str, lines: dict[str, list[str]]) -> list[str]:

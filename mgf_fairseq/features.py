@@ -216,9 +216,9 @@ class AcousticFeatures(Fp32Constants):
         power = self.power_spectrum(signal, num_frames)  # (B, T, n_fft // 2 + 1)
         raw: dict[str, Tensor] = {}
         if "lps" in self.names:
-            raw["lps"] = power.clamp(min=LOG_FLOOR).log()
+            raw["lps"] = power.clamp(min=LOG_FLOOR).log_()
         if "mel" in self.names or "mfcc" in self.names:
-            raw["mel"] = (power @ self.mel_matrix).clamp(min=LOG_FLOOR).log()
+            raw["mel"] = (power @ self.mel_matrix).clamp_(min=LOG_FLOOR).log_()
         if "mfcc" in self.names:
             cepstrum = raw["mel"] @ self.dct
             first = deltas(cepstrum, frame_valid)
@@ -249,20 +249,20 @@ class AcousticFeatures(Fp32Constants):
         return torch.stack([log_f0, voiced.float(), energy.clamp(min=LOG_FLOOR).log()], dim=-1)
 
     def _normalize(self, name: str, values: Tensor, frame_valid: Tensor) -> Tensor:
-        """(B, T, F) -> the same, normalised, zeros where not valid."""
-        counted = frame_valid[..., None].expand_as(values)
+        """(B, T, F) -> the same, normalised in place where that will do, zeros where not valid."""
+        counted = frame_valid[..., None]
         if name == "prosody":
-            counted = counted.clone()
+            counted = counted.repeat(1, 1, values.shape[2])
             counted[..., LOG_F0] &= values[..., VOICED] > 0.5
         if self.normalization == "global":
             mean, std = getattr(self, f"{name}_stats")
-            values = (values - mean) / std
+            values = values.sub_(mean).div_(std)
         elif self.normalization == "utterance":
             fixed = values[..., VOICED]
             values = _standardise(values, counted)
             if name == "prosody":
                 values[..., VOICED] = fixed
-        return values.masked_fill(~counted, 0)
+        return values.masked_fill_(~counted, 0)
 
 
 def _standardise(values: Tensor, counted: Tensor) -> Tensor:

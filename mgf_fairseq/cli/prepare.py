@@ -152,7 +152,7 @@ def _print_summary(summary: Summary, options: PrepareOptions) -> None:
     if summary.down_mixed:
         print(f"{summary.down_mixed} file(s) have several channels: averaged on reading")
     if summary.skipped:
-        print(f"left out: {len(summary.skipped)} file(s), listed in {options.dest / 'skipped.tsv'}")
+        print(f"left out: {len(summary.skipped)} file(s), listed in {options.dest / 'skipped.txt'}")
         for reason, count in Counter(reason for _, reason in summary.skipped).most_common(5):
             print(f"  {count:6d}  {reason}")
     for note in summary.notes:

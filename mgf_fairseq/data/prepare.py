@@ -111,7 +111,7 @@ class Progress:
 
 
 def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summary:
-    """Read the corpus, write `{split}.tsv`, labels, dictionaries and skipped.tsv into `dest`.
+    """Read the corpus, write `{split}.tsv`, labels, dictionaries and skipped.txt into `dest`.
 
     The same source and options give the same bytes. Files that cannot be read are left out and
     listed with the reason. Raises PrepareError, LabelError or ManifestError where nothing sensible
@@ -145,7 +145,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         lines = ((row.entry, row.num_samples) for row in members)
         write_manifest(options.dest / f"{split}.tsv", corpus.root, lines)
     skipped.sort()
-    _write_skipped(options.dest / "skipped.tsv", skipped)
+    _write_skipped(options.dest / "skipped.txt", skipped)
     return Summary(
         corpus.layout,
         [_summarize(split, members, options.sample_rate) for split, members in rows.items()],
@@ -249,11 +249,7 @@ def _in_order(splits: Iterable[str]) -> list[str]:
 
 def _stale_files(dest: Path, rows: dict[str, list[Row]]) -> list[str]:
     """Splits of an earlier run that this one does not replace."""
-    stale = sorted(
-        path.name
-        for path in dest.glob("*.tsv")
-        if path.stem not in rows and path.name != "skipped.tsv"
-    )
+    stale = sorted(path.name for path in dest.glob("*.tsv") if path.stem not in rows)
     return [f"{', '.join(stale)} in {dest} are of an earlier run; remove them"] if stale else []
 
 

@@ -38,7 +38,7 @@ def read_split_list(path: Path | None) -> dict[str, str]:
 
 def check_split_name(split: str, where: str) -> None:
     """A split names files, so it is made of letters, digits, `_`, `-` and `.`."""
-    if not split.replace("_", "").replace("-", "").replace(".", "").isalnum() or split == "skipped":
+    if not split.replace("_", "").replace("-", "").replace(".", "").isalnum():
         raise PrepareError(f"{where}: {split!r} cannot name a split; use a word like train")
 
 

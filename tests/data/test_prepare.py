@@ -127,7 +127,7 @@ def test_a_split_list_decides_and_the_others_are_listed_as_left_out(folder, tmp_
     summary = run(folder, tmp_path / "o", split_list=tmp_path / "list")
     assert names(tmp_path / "o", "train") == ["a0"] and names(tmp_path / "o", "dev") == ["a1"]
     assert len(summary.skipped) == 18
-    assert lines(tmp_path / "o" / "skipped.tsv")[1] == "a/a2.wav\tnot in the split list"
+    assert lines(tmp_path / "o" / "skipped.txt")[1] == "a/a2.wav\tnot in the split list"
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason(folder, tmp_path):
     make_audio(folder / "a" / "eight.wav", 4000, 8000)
     make_audio(folder / "a" / "stereo.wav", 4000, 16000, 2)
     summary = run(folder, tmp_path / "o")
-    reasons = dict(line.split("\t") for line in lines(tmp_path / "o" / "skipped.tsv")[1:])
+    reasons = dict(line.split("\t") for line in lines(tmp_path / "o" / "skipped.txt")[1:])
     assert reasons["a/broken.wav"].startswith("not an audio file")
     assert reasons["a/empty.wav"] == "the file holds no samples"
     assert reasons["a/cut.wav"].startswith("truncated")

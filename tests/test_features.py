@@ -216,6 +216,13 @@ def test_the_decimated_signal_equals_a_plain_convolution():
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_low_pass_keeps_pitch_and_removes_what_decimation_would_fold():
+    gain = torch.fft.rfft(spectrum.low_pass(900.0, RATE, 32), n=RATE).abs()  # one bin per Hz
+    assert gain[0].item() == pytest.approx(1)
+    assert gain[:400].min() > 0.99
+    assert gain[1500:].max() < 0.01  # 40 dB
+
+
 def test_other_rates_and_hops_keep_their_meaning():
     module = AcousticFeatures(
         ("prosody",), sample_rate=8000, hop_length=80, receptive_field=200, normalization="none"

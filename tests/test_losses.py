@@ -171,6 +171,14 @@ def test_stft_loss_of_a_perfect_copy_is_zero():
     assert (loss.item(), count.item()) == (pytest.approx(0, abs=1e-6), 2)
 
 
+def test_a_prediction_below_the_floor_gets_no_gradient_from_the_stft():
+    prediction = (1e-2 * losses.MAGNITUDE_FLOOR * randn(1, 64)).requires_grad_()
+    valid = torch.ones(1, 64, dtype=torch.bool)
+    loss, _ = losses.multi_resolution_stft_loss(prediction, randn(1, 64), valid, ((16, 4),))
+    loss.backward()
+    assert not prediction.grad.any()
+
+
 WAVEFORM_LOSSES = [losses.si_sdr_loss, losses.multi_resolution_stft_loss]
 
 

@@ -6,6 +6,7 @@ The work behind ``mgf score``: checkpoint and audio in, one transcript per line 
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +83,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([Dictionary]):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = next((line for line in lines if "GLOBAL" in line or "global" in line), lines[:1])
-        detail = reason if isinstance(reason, str) else " ".join(reason)
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        detail = f"it names the class {found[1]}" if found else "it is damaged or no checkpoint"
         raise CheckpointError(
             f"{path}: refused, it does not load as plain tensors and containers ({detail}). "
             "Use a checkpoint saved by fairseq-hydra-train, unharmed"

@@ -13,9 +13,12 @@ from pathlib import Path
 
 from mgf_fairseq.lengths import ConvGeometry
 
+from .labels import UNLABELLED
+
 # wav2vec 2.0's stack, and the shape of every MGF preset: stride 320, receptive field 400.
 GEOMETRY = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
 CTC_ENDINGS = ("ltr", "spm", "bpe", "phones")  # label sequences trained with CTC
+FRAME_ENDING = "phn"  # one label per encoder frame
 _EXAMPLES = 3
 _UNK_SHARE = 0.01  # below it, unknown symbols are rare characters; above, a wrong dictionary
 
@@ -125,6 +128,8 @@ def _unknown_symbols(labels: LabelFile) -> Iterator[LabelProblem]:
     if not labels.dictionary:
         return
     symbols = Counter(symbol for row in labels.rows for symbol in row.split())
+    if labels.ending == FRAME_ENDING:
+        del symbols[UNLABELLED]
     unknown = {s: n for s, n in symbols.items() if s not in labels.dictionary}
     total, missed = sum(symbols.values()), sum(unknown.values())
     if not missed:
@@ -156,6 +161,26 @@ def _ctc_infeasible(labels: LabelFile) -> Iterator[LabelProblem]:
             True,
             len(hits),
             "label too long for its audio: check that they belong together, or use larger units",
+            tuple(hits[:_EXAMPLES]),
+        )
+
+
+@label_rule
+def _frame_labels(labels: LabelFile) -> Iterator[LabelProblem]:
+    if labels.ending != FRAME_ENDING or len(labels.rows) != len(labels.num_samples):
+        return
+    hits = []
+    for i, (row, num_samples) in enumerate(zip(labels.rows, labels.num_samples, strict=True)):
+        given, frames = len(row.split()), GEOMETRY.num_frames(num_samples)
+        if given != frames:
+            hits.append(f"line {i + 1}: {given} labels for {frames} frames")
+    if hits:
+        yield LabelProblem(
+            labels.name,
+            "frame label count",
+            True,
+            len(hits),
+            "the audio or the manifest changed since: run mgf prepare again",
             tuple(hits[:_EXAMPLES]),
         )
 

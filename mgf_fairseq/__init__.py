@@ -4,8 +4,11 @@ Importing the package registers task ``mgf_pretraining``, model ``mgf`` and crit
 fairseq, which is what ``common.user_dir=$(mgf user-dir)`` does in every process.
 """
 
+import sys
+from pathlib import Path
+
 __version__ = "0.1.0"
 
-from . import criterion, model, task
-
-__all__ = ["__version__", "criterion", "model", "task"]
+# fairseq and torch take seconds to import, and most verbs of the command need neither.
+if Path(sys.argv[0]).name not in ("mgf", "mgf.exe"):
+    from . import plugin as plugin

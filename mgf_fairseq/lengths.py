@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ def parse_conv_layers(text: str) -> tuple[ConvLayer, ...]:
         ValueError: the text is not of that form, or a number in it is not a positive integer.
     """
 
-    def unfold(node: ast.expr) -> list[object]:
+    def unfold(node: ast.expr) -> list[Any]:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             return unfold(node.left) + unfold(node.right)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
@@ -34,8 +35,9 @@ def parse_conv_layers(text: str) -> tuple[ConvLayer, ...]:
             return [ast.literal_eval(item) for item in node.elts]
         raise ValueError(ast.dump(node))
 
+    layers: list[tuple[Any, ...]]
     try:
-        layers = [tuple(layer) for layer in unfold(ast.parse(text, mode="eval").body)]  # type: ignore[call-overload]
+        layers = [tuple(layer) for layer in unfold(ast.parse(text, mode="eval").body)]
         well_formed = bool(layers) and all(
             len(layer) == 3 and all(isinstance(n, int) and n > 0 for n in layer) for layer in layers
         )

@@ -67,7 +67,8 @@ class SpanMask:
             lengths = rng.poisson(self.length, num).astype(np.float64)
         else:
             lengths = np.full(num, float(self.length))
-        return np.clip(np.rint(lengths), 1, size - 1).astype(np.int64)
+        whole: NDArray[np.int64] = np.clip(np.rint(lengths), 1, size - 1).astype(np.int64)
+        return whole
 
     def _disjoint_starts(
         self, lengths: NDArray[np.int64], size: int, rng: np.random.Generator

@@ -12,7 +12,7 @@ from typing import Any
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import II, OmegaConf
-from torch import Tensor
+from torch import Tensor, nn
 
 from .encoder import EncoderConfig, SpeechEncoder
 from .objectives import build_objectives
@@ -58,7 +58,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         mapping = cfg.objectives
         if OmegaConf.is_config(mapping):
             mapping = OmegaConf.to_container(mapping, resolve=True)
-        self.objectives = build_objectives(mapping or {}, self.shape)
+        self.objectives: nn.ModuleDict | None = build_objectives(mapping or {}, self.shape)
 
     @classmethod
     def build_model(cls, cfg: MgfConfig, task: Any = None) -> MgfModel:
@@ -98,7 +98,8 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         encoded, _ = self.encode(
             batch.waveform, padding_mask, mask=True, row_id=row_id, update=update
         )
-        outputs = {name: part(encoded, batch) for name, part in self.objectives.items()}
+        objectives: Any = self.objectives or {}
+        outputs = {name: part(encoded, batch) for name, part in objectives.items()}
         return PretrainingOutput(outputs, encoded)
 
     def extract_features(

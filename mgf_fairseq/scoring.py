@@ -20,8 +20,9 @@ from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from mgf_fairseq.data.audio import AudioReader
-from mgf_fairseq.lengths import ConvGeometry, padding_mask_of, parse_conv_layers
+from . import plugin as plugin  # the model in the checkpoint may be ours
+from .data.audio import AudioReader
+from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
 
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
 POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}

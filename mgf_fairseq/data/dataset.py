@@ -1,4 +1,4 @@
-"""Crops of audio files as training rows: two views per utterance, padded, never cut to the shortest.
+"""Crops of audio files as training rows: views of an utterance, padded, never cut to the shortest.
 
 Stands between the manifest and fairseq's batching; knows nothing about masks or targets.
 """
@@ -84,7 +84,8 @@ class MgfDataset(FairseqDataset):
         self.view_sizes = crops.length(manifest.num_samples[self.lines])
         self.order_sizes = _rounded_to_buckets(self.view_sizes, num_buckets)
         # Shared memory, since fairseq keeps workers alive from one epoch to the next.
-        self.epoch = torch.ones(1, dtype=torch.int64).share_memory_()
+        self.epoch = torch.ones(1, dtype=torch.int64)
+        self.epoch.share_memory_()  # type: ignore[no-untyped-call]
         self._log_dropped()
 
     def _log_dropped(self) -> None:
@@ -194,7 +195,9 @@ def _rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[n
     """
     if num_buckets == 0 or len(sizes) == 0:
         return sizes
-    edges = np.quantile(sizes, np.linspace(0, 1, num_buckets + 1)[1:], method="higher")
+    edges = np.quantile(sizes, np.linspace(0, 1, num_buckets + 1)[1:], method="higher").astype(
+        np.int64
+    )
     rounded: NDArray[np.int64] = edges[np.searchsorted(edges, sizes)]
     return rounded
 

@@ -1,0 +1,101 @@
+"""Draw what the quickstart's pre-training did: losses per scale, accuracies, a reconstruction.
+
+Reads the training log and the pre-trained checkpoint; `quickstart.py` calls it last.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mgf_fairseq.checkpoint import load_pretrained
+from mgf_fairseq.data.audio import AudioReader
+from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.training_log import LOG_NAME, columns, read_log
+
+Signal = npt.NDArray[np.float32]
+SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
+NUM_NEGATIVES = 100  # PhonemeConfig.num_negatives
+
+
+def draw_losses(axes: Axes, entries: list[dict[str, float]]) -> None:
+    """Draw each scale's loss as a share of its first value, so that one axis serves all."""
+    for name, color in SCALES.items():
+        updates, losses = columns(entries, f"loss_{name}")
+        if losses:
+            label = f"{name}: {losses[0]:.2f} to {losses[-1]:.2f}"
+            axes.plot(updates, np.array(losses) / abs(losses[0]), color=color, label=label)
+    axes.set(title="Loss per scale, relative to its start", xlabel="update")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9, loc="lower left")
+
+
+def draw_accuracies(axes: Axes, entries: list[dict[str, float]]) -> None:
+    """Draw contrastive and retrieval accuracy, each with its chance level."""
+    updates, phoneme = columns(entries, "phoneme_accuracy")
+    axes.plot(updates, phoneme, color=SCALES["phoneme"], label="masked frame: which latent?")
+    axes.axhline(1 / (1 + NUM_NEGATIVES), color=SCALES["phoneme"], linestyle=":", label="chance")
+    updates, utterance = columns(entries, "utterance_accuracy")
+    axes.plot(updates, utterance, color=SCALES["utterance"], label="segment: same utterance?")
+    updates, chance = columns(entries, "utterance_chance")
+    axes.plot(updates, chance, color=SCALES["utterance"], linestyle=":", label="chance")
+    axes.set(title="Accuracy of the two discriminative scales", xlabel="update", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9, loc="upper left")
+
+
+@torch.no_grad()
+def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> tuple[Signal, Signal]:
+    """Decode the longest utterance of a manifest: (S,) original and (S,) reconstruction."""
+    model, config = load_pretrained(checkpoint)
+    table = read_manifest(manifest)
+    with AudioReader(table.entry(int(np.argmax(table.num_samples))), config.task.sample_rate) as f:
+        signal = f.read(0, min(f.num_samples, int(seconds * config.task.sample_rate)))
+    waveform = torch.from_numpy(signal)[None]
+    waveform = F.layer_norm(waveform, waveform.shape)
+    encoded, _ = model.encode(waveform)
+    assert model.objectives is not None
+    decoded = model.objectives["sample"].decoder(encoded.latents)[0]
+    first = (model.shape.receptive_field - model.shape.hop_length) // 2
+    original = waveform[0, first : first + len(decoded)]
+    scale = (original @ decoded) / decoded.square().sum()  # SI-SDR leaves the scale open
+    return original.numpy(), (scale * decoded).numpy()
+
+
+def draw_signal(wave: Axes, spectrum: Axes, signal: Signal, rate: int, title: str) -> None:
+    """Draw a waveform and, below it, its spectrogram."""
+    wave.plot(np.arange(len(signal)) / rate, signal, linewidth=0.4, color="#333333")
+    wave.set(title=title, xlim=(0, len(signal) / rate), ylim=(-6, 6), xticks=[])
+    wave.set_ylabel("deviations")
+    spectrum.specgram(signal, NFFT=400, Fs=rate, noverlap=300, cmap="magma", vmin=-110, vmax=-30)
+    spectrum.set(xlabel="seconds", ylabel="Hz", ylim=(0, 8000))
+
+
+def draw(run: Path, manifest: Path, destination: Path) -> None:
+    """Draw the picture of a pre-training run from its log and last checkpoint."""
+    entries = read_log(run / LOG_NAME, "train_inner")
+    original, decoded = reconstruct(run / "checkpoint_last.pt", manifest)
+    residual = original - decoded
+    si_sdr = 10 * np.log10(np.square(decoded).sum() / np.square(residual).sum())
+    with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(12, 9), layout="constrained")
+        grid = figure.add_gridspec(3, 2, height_ratios=[3, 1, 2])
+        draw_losses(figure.add_subplot(grid[0, 0]), entries)
+        draw_accuracies(figure.add_subplot(grid[0, 1]), entries)
+        for column, (signal, title) in enumerate(
+            [
+                (original, "An utterance that training did not see"),
+                (decoded, f"The same, decoded from the latents (SI-SDR {si_sdr:.1f} dB)"),
+            ]
+        ):
+            axes = [figure.add_subplot(grid[row, column]) for row in (1, 2)]
+            draw_signal(axes[0], axes[1], signal, 16000, title)
+        figure.savefig(destination, dpi=110)

@@ -1,0 +1,77 @@
+"""Read checkpoints without running code from them, and build the models they hold.
+
+Every command that takes a checkpoint comes through here; training itself goes through fairseq.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary
+from omegaconf import DictConfig, OmegaConf
+
+from .model import MgfModel
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used, with the file, the reason and what to do instead."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a fairseq checkpoint without running any code that it may hold.
+
+    Beside tensors and plain containers only fairseq's ``Dictionary`` is let through: a fine-tuning
+    checkpoint keeps its dictionary in ``task_state``.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint, or it holds other classes.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        with torch.serialization.safe_globals([Dictionary]):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = next((line for line in lines if "GLOBAL" in line or "global" in line), lines[:1])
+        detail = reason if isinstance(reason, str) else " ".join(reason)
+        raise CheckpointError(
+            f"{path}: refused, it does not load as plain tensors and containers ({detail}). "
+            "Use a checkpoint saved by fairseq-hydra-train, unharmed"
+        ) from None
+    if not isinstance(state, dict) or "model" not in state:
+        raise CheckpointError(f"{path}: not a fairseq checkpoint (it has no 'model' entry)")
+    return state
+
+
+def config_of(state: dict[str, Any], path: Path) -> DictConfig:
+    """Take a checkpoint's configuration.
+
+    Raises:
+        CheckpointError: it was saved without one.
+    """
+    if not state.get("cfg"):
+        raise CheckpointError(
+            f"{path}: holds no 'cfg'; it was saved by fairseq before hydra, or exported without "
+            "its configuration. Train or convert it with fairseq-hydra-train"
+        )
+    return OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+
+
+def load_pretrained(path: Path) -> tuple[MgfModel, DictConfig]:
+    """Build a pre-trained MGF with its objectives, in evaluation mode, and its configuration.
+
+    Raises:
+        CheckpointError: the file is not an MGF pre-training checkpoint.
+    """
+    state = read_checkpoint(path)
+    config = config_of(state, path)
+    name = OmegaConf.select(config, "model._name")
+    if name != "mgf":
+        raise CheckpointError(f"{path}: holds a model {name!r}, not a pre-trained 'mgf'")
+    model = MgfModel(config.model)
+    model.load_state_dict(state["model"], strict=True)
+    return model.eval(), config

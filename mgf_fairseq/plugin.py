@@ -1,0 +1,11 @@
+"""Registers task, model and criterion with fairseq; importing it is all there is to do.
+
+The package imports it, except in the command ``mgf``, whose verbs import it when they need it.
+"""
+
+from . import criterion, model, task
+from .compat import mend_host
+
+mend_host()
+
+__all__ = ["criterion", "model", "task"]

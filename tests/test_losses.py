@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mgf_fairseq import losses
+from mgf_fairseq.stft_distance import stft_distance
 
 # fp64 against NumPy fp64: only the order of additions differs.
 EXACT = 1e-10
@@ -177,6 +178,17 @@ def test_a_prediction_below_the_floor_gets_no_gradient_from_the_stft():
     loss, _ = losses.multi_resolution_stft_loss(prediction, randn(1, 64), valid, ((16, 4),))
     loss.backward()
     assert not prediction.grad.any()
+
+
+def test_a_row_without_a_valid_frame_has_distance_zero_and_an_odd_grid_is_named():
+    prediction, target = randn(2, 64).requires_grad_(), randn(2, 64)
+    no, yes = torch.zeros(2, 17, dtype=torch.bool), torch.ones(2, dtype=torch.bool)
+    distance = stft_distance(prediction, target, no, yes, 16, 4, 1e-3)
+    distance.sum().backward()
+    assert distance.tolist() == [0, 0]
+    assert not prediction.grad.any()
+    with pytest.raises(ValueError, match=r"n_fft 12 .* hop_length 4"):
+        stft_distance(prediction, target, no, yes, 12, 4, 1e-3)
 
 
 WAVEFORM_LOSSES = [losses.si_sdr_loss, losses.multi_resolution_stft_loss]

@@ -1,0 +1,123 @@
+"""Planted defects are each found and named by `mgf check`, and sound data passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mgf_fairseq.data.check import check_manifests, exit_code, find_manifests
+from mgf_fairseq.data.check_audio import Options
+from mgf_fairseq.data.check_labels import ctc_frames_needed
+from mgf_fairseq.data.manifest import ManifestError
+
+
+def _noise(seed: int, num_samples: int = 16000) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-0.3, 0.3, num_samples).astype(np.float32)
+
+
+def _write(folder: Path, split: str, rows: list[tuple[str, int]], letters: list[str]) -> Path:
+    lines = [str(folder), *(f"{name}\t{count}" for name, count in rows)]
+    path = folder / f"{split}.tsv"
+    path.write_text("\n".join(lines) + "\n")
+    (folder / f"{split}.ltr").write_text("".join(f"{row}\n" for row in letters))
+    (folder / "dict.ltr.txt").write_text("| 9\nA 5\nB 5\n")
+    return path
+
+
+def _rules(path: Path, **options: float) -> dict[str, str]:
+    reports = check_manifests(find_manifests(path), Options(**options))  # type: ignore[arg-type]
+    return {f.rule: f.severity for report in reports for f in report.findings}
+
+
+def _single(folder: Path, audio: np.ndarray, rate: int = 16000, count: int | None = None) -> Path:
+    soundfile.write(folder / "a.wav", audio, rate)
+    return _write(folder, "train", [("a.wav", count or len(audio))], ["A B |"])
+
+
+def test_sound_data_passes(tmp_path: Path) -> None:
+    path = _single(tmp_path, _noise(0))
+    reports = check_manifests([path], Options())
+    assert not reports[0].findings and exit_code(reports) == 0
+    assert reports[0].kept_hours == pytest.approx(1 / 3600)
+
+
+PLANTED = {
+    "too short": (lambda: _noise(0, 300), 16000, None, "error"),
+    "count differs": (lambda: _noise(0), 16000, 15000, "error"),
+    "silent": (lambda: np.zeros(16000, np.float32), 16000, None, "error"),
+    "clipped": (lambda: np.clip(_noise(0) * 10, -1, 1), 16000, None, "note"),
+    "rate": (lambda: _noise(0, 8000), 8000, 16000, "note"),
+    "channels": (lambda: np.stack([_noise(0), _noise(1)], 1), 16000, None, "note"),
+}
+
+
+@pytest.mark.parametrize("rule", PLANTED)
+def test_a_planted_audio_defect_is_named(tmp_path: Path, rule: str) -> None:
+    make, rate, count, severity = PLANTED[rule]
+    assert _rules(_single(tmp_path, make(), rate, count)).get(rule) == severity
+
+
+def test_missing_and_unreadable_files_are_dropped_with_their_hours(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", _noise(0), 16000)
+    whole = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[:9000])
+    (tmp_path / "text.wav").write_text("no audio")
+    bad = _noise(1)
+    bad[5] = np.nan
+    soundfile.write(tmp_path / "nan.wav", bad, 16000, subtype="FLOAT")
+    names = ["a.wav", "cut.wav", "text.wav", "nan.wav", "gone.wav"]
+    path = _write(tmp_path, "train", [(name, 16000) for name in names], ["A |"] * 5)
+    report = check_manifests([path], Options())[0]
+    counts = {finding.rule: finding.count for finding in report.findings}
+    assert counts == {"missing": 1, "unreadable": 3}
+    assert report.kept_hours == pytest.approx(1 / 3600)
+    assert all(finding.mend for finding in report.findings)
+
+
+def test_the_same_audio_in_two_splits_is_leakage_but_a_subset_is_not(tmp_path: Path) -> None:
+    _single(tmp_path, _noise(0))
+    soundfile.write(tmp_path / "b.flac", soundfile.read(tmp_path / "a.wav")[0], 16000)
+    _write(tmp_path, "train_10min", [("a.wav", 16000)], ["A B |"])
+    assert "duplicate across splits" not in _rules(tmp_path)
+    _write(tmp_path, "valid", [("b.flac", 16000)], ["A B |"])
+    assert _rules(tmp_path)["duplicate across splits"] == "error"
+
+
+LABELS = {
+    "label count (train.ltr)": "A |\nB |\n",
+    "label empty (train.ltr)": "\n",
+    "UNK only (train.ltr)": "x y z\n",
+    "unknown symbols (train.ltr)": "A x |\n",
+    "CTC infeasible (train.ltr)": "A A " * 20 + "\n",
+}
+
+
+@pytest.mark.parametrize("rule", LABELS)
+def test_a_planted_label_defect_is_an_error(tmp_path: Path, rule: str) -> None:
+    path = _single(tmp_path, _noise(0))
+    (tmp_path / "train.ltr").write_text(LABELS[rule])
+    assert _rules(path).get(rule) == "error"
+
+
+def test_an_empty_dictionary_is_an_error(tmp_path: Path) -> None:
+    path = _single(tmp_path, _noise(0))
+    (tmp_path / "dict.ltr.txt").write_text("")
+    assert _rules(path)["dictionary empty (dict.ltr.txt)"] == "error"
+
+
+def test_repeats_need_a_blank_between_them() -> None:
+    assert ctc_frames_needed(list("AABBB")) == 8
+
+
+def test_what_cannot_be_checked_is_said_with_exit_code_2(tmp_path: Path) -> None:
+    path = _single(tmp_path, _noise(0))
+    path.write_text("/nowhere/at/all\na.wav\t16000\n")
+    reports = check_manifests([path], Options(fast=True))
+    assert exit_code(reports) == 2 and "/nowhere/at/all" in reports[0].findings[0].mend
+    path.write_text("")
+    assert exit_code(check_manifests([path], Options())) == 2
+    with pytest.raises(ManifestError, match="no such file"):
+        find_manifests(tmp_path / "absent")

@@ -190,6 +190,22 @@ def test_white_noise_and_silence_are_unvoiced_with_f0_zero():
     assert not silence[..., [LOG_F0, VOICED]].any()
 
 
+def test_a_sound_below_the_range_has_no_peak_and_is_unvoiced():
+    got = run(AcousticFeatures(("prosody",)), tone(35)[None])["prosody"][0]
+    assert not got[2:-2, VOICED].any()
+
+
+def test_the_level_of_frames_that_are_not_valid_does_not_decide_voicing():
+    waveform = voice(1.0, 130)
+    waveform[8000:] *= 100
+    valid = torch.arange(num_frames(16000))[None] < 22
+    got = AcousticFeatures(("prosody",))(
+        waveform[None], torch.zeros(1, 16000, dtype=torch.bool), num_frames(16000), valid
+    )
+    assert got["prosody"][0, :22, VOICED].all()
+    assert not got["prosody"][0, 22:].any()
+
+
 def test_hum_in_a_pause_is_unvoiced_and_the_speech_around_it_is_voiced():
     waveform = voice(1.0, 130)
     waveform[6000:10000] = 0.05 * tone(100)[6000:10000]  # 29 dB under it

@@ -25,6 +25,7 @@ from .data.audio import AudioReader
 from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
 
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
+UNKNOWN = "\u2047"
 POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}
 
 _FIT = {
@@ -201,6 +202,11 @@ def collapse(path: Sequence[int], blank: int) -> list[int]:
     return [symbol for symbol in kept if symbol != blank]
 
 
+def _spell(dictionary: Dictionary, index: int) -> str:
+    """Return a symbol; <unk> and <pad> as one character, so that each counts as one error."""
+    return UNKNOWN if index < dictionary.nspecial else str(dictionary[index])
+
+
 def decode_batch(
     recognizer: Recognizer, waveforms: Sequence[Tensor], device: torch.device
 ) -> list[Decoded]:
@@ -219,7 +225,9 @@ def decode_batch(
         path = row[: recognizer.geometry.num_frames(length)]
         kept = collapse(path, recognizer.blank)
         # End-of-sentence is left out of text as in fairseq's Dictionary.string.
-        symbols = [recognizer.dictionary[i] for i in kept if i != recognizer.dictionary.eos()]
+        symbols = [
+            _spell(recognizer.dictionary, i) for i in kept if i != recognizer.dictionary.eos()
+        ]
         blanks = sum(symbol == recognizer.blank for symbol in path)
         decoded.append(Decoded(" ".join(symbols), len(path), blanks))
     return decoded

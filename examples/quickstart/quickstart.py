@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shlex
 import subprocess
@@ -186,6 +187,7 @@ def main() -> None:
         "mgf", "score", "--checkpoint", finetune / "checkpoint_best.pt",
         "--manifest", data / "test.tsv", "--worst", "3", "--output", score,
     )  # fmt: skip
+    logging.disable(logging.INFO)  # fairseq turns everybody's debugging messages on
     picture = dest / "quickstart.png"
     draw(pretrain, data / "valid.tsv", picture)
     print(f"\n{table(pretrain, score)}\n\npicture: {picture}")

@@ -151,7 +151,7 @@ class AttentiveStatisticsPooling(nn.Module):
         scores = self.attention(values.to(hidden.dtype)).float()  # (B, T, 1)
         with torch.autocast(device_type=hidden.device.type, enabled=False):
             lowest = torch.finfo(scores.dtype).min
-            weights = scores.masked_fill(~valid, lowest).softmax(1).masked_fill(~valid, 0)
+            weights = scores.masked_fill(~valid, lowest).softmax(1)
             mean = (weights * values).sum(1, keepdim=True)  # -> (B, 1, D)
             variance = (weights * (values - mean).square()).sum(1)  # -> (B, D)
             deviation = (variance + STD_FLOOR**2).sqrt()

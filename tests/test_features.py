@@ -188,6 +188,9 @@ def test_white_noise_and_silence_are_unvoiced_with_f0_zero():
     assert not noise[..., LOG_F0][noise[..., VOICED] == 0].any()
     silence = run(module, torch.zeros(1, 16000))["prosody"]
     assert not silence[..., [LOG_F0, VOICED]].any()
+    frequency, strength = module.pitch(torch.zeros(1, 16000), 49)
+    assert torch.isfinite(frequency).all()
+    assert not strength.any()
 
 
 def test_a_sound_below_the_range_has_no_peak_and_is_unvoiced():
@@ -260,14 +263,14 @@ def test_other_rates_and_hops_keep_their_meaning():
 
 def test_utterance_normalisation_gives_zero_mean_and_unit_deviation_over_valid_frames():
     module = AcousticFeatures(normalization="utterance")
-    waveform = torch.stack([voice(1, 120), voice(1, 180)]) * torch.linspace(0.2, 1, RATE)
+    waveform = torch.stack([voice(1, 120), voice(1, 180)]) * torch.linspace(0.4, 1, RATE)
     got = run(module, waveform, [16000, 8000])
     for b, n in enumerate([num_frames(16000), num_frames(8000)]):
         for name in ("lps", "mel", "mfcc"):
             values = got[name][b, :n].double()
             assert float(values.mean(0).abs().max()) < 1e-4
             np.testing.assert_allclose(values.std(0, correction=0), 1, atol=1e-3)
-        assert set(got["prosody"][b, :n, VOICED].unique().tolist()) <= {0.0, 1.0}
+        assert got["prosody"][b, :n, VOICED].all()  # a decision stays a decision
 
 
 def test_global_normalisation_is_the_same_affine_map_for_everyone():

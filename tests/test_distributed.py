@@ -1,0 +1,302 @@
+"""Several gloo processes give what one process gives on the whole batch."""
+
+import contextlib
+import io
+import os
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mgf_fairseq.distributed import all_reduce_sum, gather_rows
+from mgf_fairseq.task import _without_weight
+
+pytestmark = pytest.mark.ddp
+
+NAMES = tuple(tiny.OBJECTIVES)
+WORLD = 2
+# Unequal shares, so that means per rank would be wrong by tens of percent.
+ROWS = {0: [0, 1, 2, 3, 4, 5], 1: [6, 7]}
+
+
+class Ranks:
+    """Two gloo processes that stay alive: importing fairseq anew for every test takes long."""
+
+    def __init__(self, folder: Path) -> None:
+        context = mp.get_context("spawn")
+        self.tasks = [context.Queue() for _ in range(WORLD)]
+        self.results = [context.Queue() for _ in range(WORLD)]
+        self.processes = [
+            context.Process(
+                target=serve, args=(rank, str(folder), self.tasks[rank], self.results[rank])
+            )
+            for rank in range(WORLD)
+        ]
+        for process in self.processes:
+            process.start()
+
+    def run(self, function: Callable[..., Any], *args: Any) -> list[Any]:
+        """Run function(rank, *args) in each process; return what each of them returned."""
+        for tasks in self.tasks:
+            tasks.put((function, args))
+        found = [results.get(timeout=180) for results in self.results]
+        for rank, (result, error) in enumerate(found):
+            assert error is None, f"rank {rank}: {error}"
+            found[rank] = torch.load(io.BytesIO(result))
+        return found
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+def serve(rank: int, folder: str, tasks: Any, results: Any) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/rendezvous",
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(seconds=60),  # a rank that waits for ever fails instead
+    )
+    while True:
+        function, args = tasks.get()
+        buffer, error = io.BytesIO(), None
+        try:
+            torch.save(function(rank, *args), buffer)
+        except Exception:  # noqa: BLE001 (handed to the test, which fails with it)
+            error = traceback.format_exc()
+        results.put((buffer.getvalue(), error))
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    started = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield started
+    started.stop()
+
+
+def train(
+    names: Sequence[str],
+    batches: Sequence[Any],
+    dtype: torch.dtype,
+    overrides: dict[str, Any],
+    steps: int = 1,
+) -> dict[str, Tensor | None]:
+    """Gradients of the last update, scaled as fairseq's trainer does (Trainer.train_step).
+
+    A batch is a list of rows, or None for a dummy batch. Several are micro-batches.
+    """
+    _, model, criterion = tiny.tiny_training(names, **overrides)
+    model = model.to(dtype).train()
+    world = dist.get_world_size() if dist.is_initialized() else 1
+    # fairseq's default back end, c10d, with find_unused_parameters=False, its default.
+    wrapped: Any = DistributedDataParallel(model) if world > 1 else model
+    for update in range(steps):
+        model.set_num_updates(update)
+        model.zero_grad()
+        total = 0.0
+        for number, rows in enumerate(batches):
+            sample = tiny.tiny_sample([0, 1] if rows is None else rows)
+            last = number == len(batches) - 1
+            wait = contextlib.nullcontext() if last or world == 1 else wrapped.no_sync()
+            with wait:
+                loss, sample_size, _ = criterion(
+                    wrapped, _without_weight(sample) if rows is None else sample
+                )
+                loss.backward()
+            total += sample_size
+        scale = world / float(all_reduce_sum(torch.tensor(total)))
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= scale
+    return {name: p.grad for name, p in model.named_parameters()}
+
+
+def train_rank(rank: int, names: Any, batches: Any, *args: Any) -> dict[str, Tensor | None]:
+    return train(names, batches[rank], *args)
+
+
+def assert_equal_gradients(
+    found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float
+) -> None:
+    largest = max(float(gradient.abs().max()) for gradient in expected.values())
+    assert largest > 0
+    for name, gradient in expected.items():
+        error = float((found[name] - gradient).abs().max())
+        assert error <= tolerance * max(1.0, largest), f"{name}: {error} of {largest}"
+
+
+# name -> (dtype, tolerance). In fp64 what is left is the loss's own fp32 scale factors. Pooling
+# computes in fp32 whatever it gets, so there the sums over rows differ in fp32, and so do the
+# convolutions' sums over 6 x 15000 positions.
+PRECISION = {
+    "sample": (torch.float64, 1e-6),
+    "frame": (torch.float64, 1e-6),
+    "phoneme": (torch.float64, 1e-6),
+    "utterance": (torch.float32, 2e-5),
+    "all": (torch.float32, 2e-5),
+}
+
+
+@pytest.mark.parametrize("name", list(PRECISION))
+def test_gradients_of_two_ranks_equal_those_of_one_process_on_the_whole_batch(ranks, name):
+    names = NAMES if name == "all" else (name,)
+    dtype, tolerance = PRECISION[name]
+    results = ranks.run(train_rank, names, {r: [ROWS[r]] for r in ROWS}, dtype, {})
+    whole = train(names, [ROWS[0] + ROWS[1]], dtype, {})
+    for found in results:
+        assert_equal_gradients(found, whole, tolerance)
+
+
+def test_two_micro_batches_per_update_give_the_mean_of_their_gradients(ranks):
+    # Two steps: DDP rebuilds its buckets after the first, and masks change.
+    micro = {0: [[0, 1, 2, 3], [4, 5]], 1: [[6, 7], [8, 9, 10, 11, 12, 13]]}
+    results = ranks.run(train_rank, NAMES, micro, torch.float32, {}, 2)
+    parts = [train(NAMES, [micro[0][n] + micro[1][n]], torch.float32, {}, 2) for n in range(2)]
+    expected = {name: (parts[0][name] + parts[1][name]) / 2 for name in parts[0]}
+    for found in results:
+        assert_equal_gradients(found, expected, PRECISION["all"][1])
+
+
+def test_a_rank_with_a_dummy_batch_adds_nothing_and_nobody_waits(ranks):
+    batches = {0: [[0, 1, 2, 3]], 1: [None]}
+    results = ranks.run(train_rank, NAMES, batches, torch.float32, {}, 3)
+    whole = train(NAMES, batches[0], torch.float32, {}, 3)
+    for found in results:
+        assert_equal_gradients(found, whole, PRECISION["all"][1])
+
+
+def test_a_rank_with_nothing_masked_and_one_utterance_keeps_step(ranks):
+    # 0.8 s per row, so spans of 39 frames leave rows unmasked; one utterance has no negative.
+    overrides = {"mask_length": 39}
+    batches = {0: [[0, 1]], 1: [[3, 4, 8, 9]]}
+    results = ranks.run(train_rank, NAMES, batches, torch.float32, overrides, 2)
+    for name, gradient in results[0].items():
+        assert gradient is not None and torch.equal(gradient, results[1][name])
+
+
+def test_layerdrop_that_differs_between_ranks_leaves_no_parameter_without_gradient(ranks):
+    overrides = {"encoder_layerdrop": 0.5, "encoder_layers": 4}
+    batches = {0: [[0, 1, 2, 3]], 1: [[4, 5, 6, 7]]}
+    results = ranks.run(layerdrop_rank, NAMES, batches, torch.float32, overrides, 4)
+    for name, gradient in results[0].items():
+        assert gradient is not None and torch.equal(gradient, results[1][name])
+
+
+def layerdrop_rank(rank: int, *args: Any) -> dict[str, Tensor | None]:
+    torch.manual_seed(rank)  # ranks skip different layers
+    return train_rank(rank, *args)
+
+
+# ---- sums and gathers
+
+
+def gather_rank(rank: int, counts: list[int]) -> dict[str, Any]:
+    rows = torch.arange(counts[rank] * 3.0).reshape(-1, 3) + 100 * rank
+    rows.requires_grad_()
+    gathered = gather_rows(rows, torch.arange(counts[rank]) + 10 * rank)
+    # The ranks weigh the rows differently: 1 + rank.
+    (gathered.rows.sum() * (1 + rank)).backward()
+    return {
+        "rows": gathered.rows.detach(),
+        "keys": gathered.keys,
+        "offset": gathered.offset,
+        "grad": rows.grad,
+        "sum": all_reduce_sum(torch.tensor([1.0, float(rank)])),
+    }
+
+
+@pytest.mark.parametrize("counts", [[3, 1], [0, 2], [2, 2]])
+def test_rows_of_unequal_ranks_are_gathered_in_order_with_summed_gradients(ranks, counts):
+    results = ranks.run(gather_rank, counts)
+    own = [torch.arange(n * 3.0).reshape(-1, 3) + 100 * r for r, n in enumerate(counts)]
+    for rank, found in enumerate(results):
+        assert torch.equal(found["rows"], torch.cat(own))
+        assert found["keys"].tolist() == [
+            10 * r + number for r, n in enumerate(counts) for number in range(n)
+        ]
+        assert found["offset"] == sum(counts[:rank])
+        assert torch.equal(found["grad"], torch.full((counts[rank], 3), 3.0))
+        assert found["sum"].tolist() == [2.0, 1.0]
+
+
+def test_with_one_process_sums_and_gathers_are_the_identity():
+    rows = torch.randn(3, 2)
+    gathered = gather_rows(rows, torch.arange(3))
+    assert gathered.rows is rows and gathered.offset == 0
+    assert torch.equal(all_reduce_sum(rows), rows)
+
+
+# ---- fairseq's own command
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_two_processes_of_fairseq_hydra_train_on_the_cpu_train_and_save(
+    tmp_path, corpus, user_dir, pretrain_configs
+):
+    port = free_port()
+    command = [
+        str(Path(sys.executable).parent / "fairseq-hydra-train"),
+        "--config-dir",
+        str(pretrain_configs),
+        "--config-name",
+        "mgf_debug",
+        f"task.data={corpus}",
+        f"common.user_dir={user_dir}",
+        "common.log_interval=1",
+        "dataset.max_tokens=100000",
+        "dataset.num_workers=0",
+        "optimization.max_update=3",
+        "optimization.update_freq=[2]",
+        "checkpoint.save_interval_updates=3",
+        f"checkpoint.save_dir={tmp_path}/checkpoints",
+        "distributed_training.distributed_world_size=2",
+        f"distributed_training.distributed_init_method=tcp://127.0.0.1:{port}",
+        "distributed_training.distributed_no_spawn=true",
+        "distributed_training.distributed_backend=gloo",
+        # fairseq hands its default back end a GPU number, which DDP refuses on the CPU.
+        "distributed_training.ddp_backend=legacy_ddp",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [
+                *command,
+                f"distributed_training.distributed_rank={rank}",
+                f"hydra.run.dir={tmp_path}/rank{rank}",
+            ],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(WORLD)
+    ]
+    try:
+        outputs = [process.communicate(timeout=180)[0] for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert [process.returncode for process in ranks] == [0, 0], "\n".join(outputs)[-4000:]
+    assert (tmp_path / "checkpoints" / "checkpoint_last.pt").exists()
+    assert "done training" in outputs[0]

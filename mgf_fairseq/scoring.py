@@ -5,8 +5,6 @@ The work behind ``mgf score``: checkpoint and audio in, one transcript per line 
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from . import plugin as plugin  # the model in the checkpoint may be ours
+from .checkpoint import CheckpointError, config_of, read_checkpoint
 from .data.audio import AudioReader
 from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
 
@@ -34,10 +33,6 @@ _FIT = {
     "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
     "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",
 }
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be scored, with the file, the reason and what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -70,40 +65,9 @@ class Decoded:
     blank_frames: int
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a fairseq checkpoint without running any code that it may hold.
-
-    Beside tensors and plain containers only fairseq's ``Dictionary`` is let through: a fine-tuning
-    checkpoint keeps its dictionary in ``task_state``.
-
-    Raises:
-        CheckpointError: no such file, not a checkpoint, or it holds other classes.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint file")
-    try:
-        with torch.serialization.safe_globals([Dictionary]):
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        detail = f"it names the class {found[1]}" if found else "it is damaged or no checkpoint"
-        raise CheckpointError(
-            f"{path}: refused, it does not load as plain tensors and containers ({detail}). "
-            "Use a checkpoint saved by fairseq-hydra-train, unharmed"
-        ) from None
-    if not isinstance(state, dict) or "model" not in state:
-        raise CheckpointError(f"{path}: not a fairseq checkpoint (it has no 'model' entry)")
-    return state
-
-
 def _config_of(state: dict[str, Any], path: Path) -> DictConfig:
     """Return the configuration, or say what kind of checkpoint this is and which command fits."""
-    if not state.get("cfg"):
-        raise CheckpointError(
-            f"{path}: holds no 'cfg'; it was saved by fairseq before hydra, or exported without "
-            "its configuration. Train or convert it with fairseq-hydra-train"
-        )
-    config = OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+    config = config_of(state, path)
     name = OmegaConf.select(config, "model._name")
     if name == "wav2vec_ctc":
         if not OmegaConf.select(config, "model.w2v_args"):
@@ -114,7 +78,7 @@ def _config_of(state: dict[str, Any], path: Path) -> DictConfig:
     kind = _FIT.get(
         str(name),
         f"a {name!r} checkpoint, not one fine-tuned with CTC: if it is pre-trained, fine-tune it "
-        "first (examples/finetune), or look at its features with mgf probe",
+        "first (examples/finetune)",
     )
     raise CheckpointError(f"{path}: this is {kind}")
 

@@ -142,6 +142,10 @@ def _unknown_symbols(labels: LabelFile) -> Iterator[LabelProblem]:
         share = f"{100 * missed / total:.2f} % of symbols become <unk>"
         rule, mend = "unknown symbols", f"{share}; normalize the text or extend the dictionary"
     fatal = missed > _UNK_SHARE * total
+    if labels.ending not in (*CTC_ENDINGS, FRAME_ENDING) and not labels.name.startswith("train"):
+        # Words and speakers that training lacks are what held-out splits are for.
+        fatal, mend = False, "expected in a split of other speakers or sentences; a task that "
+        mend += f"classifies .{labels.ending} labels cannot use this split"
     yield LabelProblem(labels.name, rule, fatal, missed, mend, shown)
 
 

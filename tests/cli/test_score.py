@@ -17,9 +17,9 @@ from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import OmegaConf
 
+from mgf_fairseq.checkpoint import CheckpointError
 from mgf_fairseq.cli.score import advice
 from mgf_fairseq.scoring import (
-    CheckpointError,
     collapse,
     decode_batch,
     load_recognizer,

@@ -102,6 +102,14 @@ def test_a_planted_label_defect_is_an_error(tmp_path: Path, rule: str) -> None:
     assert _rules(path).get(rule) == "error"
 
 
+def test_words_that_only_a_held_out_split_has_are_a_note(tmp_path: Path) -> None:
+    _single(tmp_path, _noise(0))
+    (tmp_path / "dict.wrd.txt").write_text("ONE 1\n")
+    held_out = _write(tmp_path, "test", [("a.wav", 16000)], ["A B |"])
+    (tmp_path / "test.wrd").write_text("ONE NEW\n")
+    assert _rules(held_out)["unknown symbols (test.wrd)"] == "note"
+
+
 def test_an_empty_dictionary_is_an_error(tmp_path: Path) -> None:
     path = _single(tmp_path, _noise(0))
     (tmp_path / "dict.ltr.txt").write_text("")

@@ -75,19 +75,6 @@ def smooth_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor
     return per_frame.sum(), valid.sum().to(per_frame.dtype)
 
 
-@_in_full_precision
-def binary_cross_entropy(logits: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Bernoulli cross-entropy in nats: mean over the last axis, summed over valid frames.
-
-    logits, target (B, T, F), target in [0, 1]; valid (B, T) bool. Returns loss_sum () and the
-    number of valid frames (). Raises ValueError when shapes disagree.
-    """
-    _check_same("binary_cross_entropy valid and logits", valid.shape, logits.shape[:2])
-    logits, target = _only_valid("binary_cross_entropy", logits, target, valid)
-    per_frame = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(-1)
-    return per_frame.masked_fill(~valid, 0).sum(), valid.sum().to(per_frame.dtype)
-
-
 def _centred(segment: Tensor, valid: Tensor) -> Tensor:
     """(B, S) minus its mean over valid samples, zeros elsewhere."""
     mean = segment.sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)

@@ -152,7 +152,7 @@ def main() -> None:
     pretrain, finetune, score = dest / "pretrain", dest / "finetune", dest / "score.json"
     steps = Steps(6)
     steps.command(
-        f"Synthesise {args.minutes:g} minutes of speech", corpus / "corpus.json",
+        f"Synthesise {args.minutes:g} minutes of speech", corpus / "metadata.tsv",
         sys.executable, HERE / "corpus.py", "--dest", corpus, "--minutes", str(args.minutes),
     )  # fmt: skip
     steps.command(

@@ -67,8 +67,7 @@ class SpanMask:
             lengths = rng.poisson(self.length, num).astype(np.float64)
         else:
             lengths = np.full(num, float(self.length))
-        whole: NDArray[np.int64] = np.clip(np.rint(lengths), 1, size - 1).astype(np.int64)
-        return whole
+        return np.asarray(np.clip(np.rint(lengths), 1, size - 1), dtype=np.int64)
 
     def _disjoint_starts(
         self, lengths: NDArray[np.int64], size: int, rng: np.random.Generator
@@ -79,7 +78,7 @@ class SpanMask:
         slack = size - int(fitting.sum()) - self.min_space * max(0, len(fitting) - 1)
         gaps = np.sort(rng.integers(0, slack + 1, len(fitting)))
         before = np.concatenate([[0], np.cumsum(fitting[:-1] + self.min_space)])
-        return (gaps + before[: len(fitting)]).astype(np.int64)
+        return np.asarray(gaps + before[: len(fitting)], dtype=np.int64)
 
 
 def _free_starts(

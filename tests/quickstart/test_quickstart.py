@@ -1,0 +1,39 @@
+"""The quickstart runs through every step at toy size, and skips what stands the second time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("espeakng_loader", reason="the quickstart's voices come with extra [demo]")
+pytest.importorskip("matplotlib", reason="the quickstart's picture is drawn with extra [demo]")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def quickstart(dest: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "examples/quickstart/quickstart.py", "--dest", str(dest)]
+    command += ["--minutes", "2", "--pretrain-updates", "10", "--finetune-updates", "10"]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return run.stdout
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_and_its_second_run_skips_every_step(tmp_path: Path) -> None:
+    first = quickstart(tmp_path / "run")
+    for word in ("SI-SDR", "contrastive accuracy", "retrieval accuracy", "WER", "chance 1.0 %"):
+        assert word in first
+    picture = tmp_path / "run/quickstart.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 50_000  # an empty figure of this size takes about 10 kB
+    second = quickstart(tmp_path / "run")
+    assert second.count("stands, skipped") == 6
+    assert first.split("scale ")[-1].split("all of it")[0] in second

@@ -23,8 +23,9 @@ from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 class MgfConfig(EncoderConfig, FairseqDataclass):
     """The encoder's fields at the top level, as fine-tuning overrides them, and the objectives."""
 
+    # None, not {}: from a checkpoint fairseq removes what a default mapping does not hold.
     objectives: Any = field(
-        default_factory=dict,
+        default=None,
         metadata={"help": "objective name -> its settings; what is not named is not built"},
     )
     sample_rate: int = II("task.sample_rate")

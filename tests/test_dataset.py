@@ -169,6 +169,15 @@ def test_validation_has_the_same_order_every_time(corpus):
     assert (np.diff(sizes) <= 0).all()
 
 
+@pytest.mark.parametrize("max_tokens", [60_000, 100_000, 10_000_000])
+def test_batches_hold_every_utterance_even_if_there_are_fewer_than_eight(corpus, max_tokens):
+    items = dataset(corpus, "valid", shuffle=False)
+    # 8 is fairseq's default; its own batch_by_size drops a last batch that is no multiple.
+    batches = items.batch_by_size(items.ordered_indices(), max_tokens, None, 8)
+    assert sorted(int(index) for batch in batches for index in batch) == [0, 1, 2, 3]
+    assert all(sum(items.size(index) for index in batch) <= max_tokens for batch in batches)
+
+
 # ---- audio of other forms
 
 

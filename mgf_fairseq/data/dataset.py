@@ -129,6 +129,20 @@ class MgfDataset(FairseqDataset):
         """Keep everything: views are cut to size."""
         return indices, []
 
+    def batch_by_size(
+        self,
+        indices: NDArray[np.int64],
+        max_tokens: int | None = None,
+        max_sentences: int | None = None,
+        required_batch_size_multiple: int = 1,
+    ) -> Any:
+        """Make batches of any number of utterances.
+
+        The multiple (``dataset.required_batch_size_multiple``, 8 by default) is left out on
+        purpose: fairseq drops a last batch that is none, and so the shortest utterances.
+        """
+        return super().batch_by_size(indices, max_tokens, max_sentences, 1)
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         line = int(self.lines[index])
         entry = self.manifest.entry(line)

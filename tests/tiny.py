@@ -12,7 +12,11 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from omegaconf import OmegaConf
+from fairseq.dataclass.initialize import add_defaults, hydra_init
+from fairseq.dataclass.utils import omegaconf_no_object_check
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
 from mgf_fairseq.model import MgfConfig, MgfModel
@@ -133,3 +137,25 @@ def write_corpus(root: Path, num_train: int = 12, num_valid: int = 4) -> Path:
     for split, part in (("train", lines[:num_train]), ("valid", lines[num_train:])):
         (root / f"{split}.tsv").write_text(f"{root / 'audio'}\n{''.join(part)}")
     return root
+
+
+def compose_recipe(folder: Path, name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """Compose a YAML recipe as `fairseq-hydra-train` does (fairseq_cli/hydra_train.py)."""
+    hydra_init(name)
+    with initialize_config_dir(str(folder), version_base="1.1"):
+        config = compose(name, list(overrides), return_hydra_config=True)
+    with open_dict(config):
+        hydra_part = config.hydra
+        # What hydra fills in when it runs a job.
+        hydra_part.runtime.output_dir = hydra_part.job.id = "unset"
+        HydraConfig.instance().set_config(OmegaConf.create({"hydra": hydra_part}))
+        del config["hydra"]
+    add_defaults(config)
+    try:
+        with omegaconf_no_object_check():
+            container = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+            config = OmegaConf.create(container)
+    finally:
+        HydraConfig.instance().cfg = None
+    OmegaConf.set_struct(config, True)
+    return config

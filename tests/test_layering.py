@@ -1,0 +1,181 @@
+"""Who may import what, what library code may not do, and a fifth objective in one place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+import mgf_fairseq
+from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
+from mgf_fairseq.decoders import ProjectionHead
+from mgf_fairseq.model import MgfModel
+from mgf_fairseq.objectives import OBJECTIVES, Objective, ObjectiveConfig, register_objective
+from mgf_fairseq.objectives.base import read_level
+from mgf_fairseq.types import ObjectiveOutput
+
+PACKAGE = Path(mgf_fairseq.__file__).parent
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+TREES = {name: ast.parse((PACKAGE / name).read_text()) for name in FILES}
+MAY_IMPORT_FAIRSEQ = {
+    "__init__.py",
+    "task.py",
+    "model.py",
+    "encoder.py",
+    "criterion.py",
+    "checkpoint.py",
+    "scoring.py",  # loads fine-tuned models through fairseq
+    "compat.py",  # mends fairseq
+    "data/dataset.py",
+}
+
+
+def imported(name: str) -> set[str]:
+    """Modules that a file of the package imports, absolute, wherever in the file."""
+    found: set[str] = set()
+    package = ["mgf_fairseq", *name.split("/")[:-1]]
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            parent = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {parent} | {f"{parent}.{alias.name}" for alias in node.names}
+    return found
+
+
+def uses(name: str, package: str) -> bool:
+    return any(m == package or m.startswith(f"{package}.") for m in imported(name))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_the_border_files_import_fairseq(name):
+    assert name in MAY_IMPORT_FAIRSEQ or not uses(name, "fairseq")
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("cli/")])
+def test_the_library_does_not_import_the_command_line(name):
+    assert not uses(name, "mgf_fairseq.cli")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_imports_torchaudio(name):
+    # Its wheel does not load beside a torch without CUDA.
+    assert not uses(name, "torchaudio")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_file_evaluates_text_or_imports_a_star(name):
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec"}
+            assert node.func.id != "print" or name.startswith("cli/")
+        if isinstance(node, ast.ImportFrom):
+            assert all(alias.name != "*" for alias in node.names)
+
+
+def test_imports_point_one_way_from_objectives_to_primitives():
+    objectives = [n for n in FILES if n.startswith("objectives/")]
+    for name in objectives:
+        for upward in ("model", "task", "criterion", "encoder", "data"):
+            assert not uses(name, f"mgf_fairseq.{upward}"), name
+    for name in ("losses.py", "decoders.py", "features.py", "masking.py", "lengths.py", "types.py"):
+        for upward in ("objectives", "model", "task", "criterion", "encoder", "data"):
+            assert not uses(name, f"mgf_fairseq.{upward}"), name
+
+
+def test_the_criterion_names_no_objective():
+    words = {
+        node.value for node in ast.walk(TREES["criterion.py"]) if isinstance(node, ast.Constant)
+    }
+    assert not words & {"sample", "frame", "phoneme", "utterance"} - {"sample"}
+    # "sample" is fairseq's word for a batch; no comparison with a name either way.
+    compared = [n for n in ast.walk(TREES["criterion.py"]) if isinstance(n, ast.Compare)]
+    assert not any("name" in ast.unparse(n.left) for n in compared)
+
+
+# ---- a fifth objective
+
+
+@pytest.fixture
+def loudness():
+    """An objective that is registered for the length of a test."""
+
+    class LoudnessObjective(Objective):
+        """Predict the mean square of each row from its mean context."""
+
+        name = "loudness"
+        config_type = ObjectiveConfig
+
+        def __init__(self, config, shape):
+            super().__init__(config, shape)
+            self.head = ProjectionHead(shape.embed_dim, 1)
+
+        def target(self, encoded, batch):
+            return batch.waveform.square().mean(dim=1)
+
+        def predict(self, encoded, batch):
+            return self.head(read_level(encoded, self.level).mean(dim=1)).squeeze(1)
+
+        def compare(self, prediction, target, encoded, batch):
+            loss = (prediction - target).square().sum()
+            return ObjectiveOutput(loss, loss.new_tensor(float(len(target))))
+
+    register_objective(LoudnessObjective)
+    yield LoudnessObjective
+    del OBJECTIVES["loudness"]
+
+
+def test_a_fifth_objective_trains_and_strips_with_no_edit_elsewhere(loudness):
+    task = tiny.tiny_task()
+    config = tiny.tiny_model_config(["frame"])
+    config.objectives["loudness"] = {"level": "50%"}
+    model = tiny.build_model(task, config)
+    weights = {"frame": 1.0, "loudness": 0.5}
+    criterion = MgfCriterion(MgfCriterionConfig(loss_weights=weights, sample_rate=16000), task)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    loss, _, log = criterion(model, tiny.tiny_sample(range(4)))
+    loss.backward()
+    optimizer.step()
+    assert log["count:loss_loudness"] == 4
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert any(name.startswith("objectives.loudness.") for name in moved)
+    assert "feature_extractor.conv_layers.0.0.weight" in moved
+
+    stripped = tiny.build_model(task, config)
+    stripped.remove_pretraining_modules()
+    stripped.load_state_dict(model.state_dict(), strict=True)
+    assert not any(name.startswith("objectives") for name in stripped.state_dict())
+    source = tiny.tiny_sample([0])["net_input"]["source"].float()
+    with torch.no_grad():
+        features = [m.eval().extract_features(source, None)["x"] for m in (model, stripped)]
+    assert torch.equal(*features)
+
+
+def test_a_name_that_is_taken_is_refused(loudness):
+    class Other(Objective):
+        name = "loudness"
+        config_type = ObjectiveConfig
+
+    with pytest.raises(ValueError, match="'loudness' is registered already"):
+        register_objective(Other)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "named"),
+    [
+        ({"phonem": {}}, "did you mean 'phoneme'"),
+        ({"utterances": {}}, "did you mean 'utterance'"),
+        ({"phoneme": {"num_negative": 3}}, "did you mean 'num_negatives'"),
+        ({"sample": {"segment_frame": 3}}, "did you mean 'segment_frames'"),
+        ({"frame": {"frames": "visable"}}, "visable"),
+        ({"frame": {"level": "3"}}, "level='3'"),
+        ({"phoneme": {"num_negatives": "many"}}, "num_negatives='many'"),
+        ({"phoneme": {"num_negatives": 2.5}}, "num_negatives=2.5"),
+    ],
+)
+def test_an_unknown_objective_or_a_misspelt_key_names_the_nearest(objectives, named):
+    with pytest.raises(ValueError, match=named):
+        MgfModel(tiny.tiny_model_config([], objectives=objectives))

@@ -79,12 +79,15 @@ class UtteranceObjective(Objective):
         counted = target >= 0
         embeddings, group = prediction[counted], target[counted]
         gathered = gather_rows(embeddings, group)
+        # What all rows share says nothing about which belong together, and at first it is nearly
+        # all there is: left in, every cosine is near one and the gradient near zero.
+        center = gathered.rows.mean(dim=0)
         loss_sum, count, correct, chance = pairwise_discrimination(
-            embeddings,
+            embeddings - center,
             group,
             self.config.kind,
             logit_scale=1.0 / self.config.logit_temp,
-            gathered_embeddings=gathered.rows,
+            gathered_embeddings=gathered.rows - center,
             gathered_group=gathered.keys,
             offset=gathered.offset,
         )

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .convolution import conv1d_channels_last
 from .lengths import ConvGeometry, ConvLayer, num_samples_of, padding_mask_of, parse_conv_layers
 from .masking import SpanMask, draw_masks
 from .types import EncoderOutput
@@ -105,26 +106,24 @@ class ConvFeatureExtractor(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Map (B, S) to (B, T, C)."""
-        x = waveform[:, None, None, :]  # (B, S) -> (B, 1, 1, S), which is already channels last
+        x = waveform.unsqueeze(2)  # (B, S) -> (B, S, 1)
         for block in self.conv_layers:
             x = self._layer(block, x)
-        return x.squeeze(2).transpose(1, 2)  # (B, C, 1, T) -> (B, T, C), contiguous
+        return x.contiguous()  # so already unless the norm is a group norm
 
     @staticmethod
     def _layer(block: nn.Module, x: Tensor) -> Tensor:
-        """Map (B, C, 1, S) to (B, C', 1, S'), both channels last in memory."""
+        """Map (B, S, C) to (B, S', C')."""
         assert isinstance(block, nn.Sequential)
         conv = block[0]
         assert isinstance(conv, nn.Conv1d)
-        weight = conv.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
-        x = F.conv2d(x, weight, conv.bias, stride=(1, conv.stride[0]))
+        x = conv1d_channels_last(x, conv.weight, conv.bias, conv.stride[0])
         if len(block) == 2:
             return F.gelu(x)
         if isinstance(block[2], nn.GroupNorm):
-            return F.gelu(block[2](x))
-        x = x.permute(0, 2, 3, 1)  # (B, C', 1, S') -> (B, 1, S', C'): a view, no copy
-        x = F.gelu(block[2](x))
-        return x.permute(0, 3, 1, 2)
+            x = block[2](x.transpose(1, 2).unsqueeze(2))  # (B, S', C') -> (B, C', 1, S')
+            return F.gelu(x.squeeze(2).transpose(1, 2))
+        return F.gelu(block[2](x))
 
 
 class WeightNormConv(nn.Module):

@@ -1,0 +1,64 @@
+"""The channels-last convolution is torch's conv1d, values and gradients, on every path."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mgf_fairseq import convolution
+from mgf_fairseq.convolution import conv1d_channels_last
+
+# (channels in, channels out, kernel, stride); 1 channel is the waveform's own path.
+SHAPES = [(1, 4, 10, 5), (4, 6, 3, 2), (6, 5, 2, 2), (4, 4, 3, 3)]
+
+
+def arguments(channels: int, width: int, kernel: int) -> tuple[torch.Tensor, ...]:
+    torch.manual_seed(0)
+    shapes = ((2, 23, channels), (width, channels, kernel), (width,))
+    return tuple(torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("wide", [1, 10**6], ids=["own weight gradient", "torch's"])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_values_and_gradients_are_those_of_conv1d(
+    shape: tuple[int, int, int, int], wide: int, with_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "WIDE", wide)
+    *sizes, stride = shape
+    inputs = list(arguments(*sizes))[: 3 if with_bias else 2]
+    bias = inputs[2] if with_bias else None
+    ours = conv1d_channels_last(inputs[0], inputs[1], bias, stride)
+    theirs = F.conv1d(inputs[0].transpose(1, 2), inputs[1], bias, stride=stride).transpose(1, 2)
+    # fp64, a few dozen products per number: far below 1e-12.
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    weights = torch.randn_like(ours)
+    for mine, reference in zip(
+        torch.autograd.grad((ours * weights).sum(), inputs),
+        torch.autograd.grad((theirs * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, reference, rtol=0, atol=1e-12)
+
+
+def test_the_wide_path_is_taken_where_it_should_be_and_skips_gradients_nobody_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(convolution, "WIDE", 4)
+    x, weight, _ = arguments(4, 6, 3)
+    y = conv1d_channels_last(x.detach(), weight, None, 2)
+    names, node = set(), y.grad_fn
+    while node is not None:
+        names.add(type(node).__name__)
+        node = node.next_functions[0][0] if node.next_functions else None
+    assert "_WideConvolutionBackward" in names
+    y.sum().backward()
+    assert x.grad is None
+    assert weight.grad is not None
+    narrow = conv1d_channels_last(x[..., :3], weight[:, :3], None, 2)
+    assert "_Wide" not in str(narrow.grad_fn.next_functions[0][0].next_functions)  # type: ignore[union-attr]
+
+
+def test_the_output_is_contiguous_so_that_the_norm_over_channels_copies_nothing() -> None:
+    for channels, width, kernel, stride in SHAPES:
+        x, weight, bias = arguments(channels, width, kernel)
+        assert conv1d_channels_last(x, weight, bias, stride).is_contiguous()

@@ -67,8 +67,9 @@ def _only_valid(name: str, prediction: Tensor, target: Tensor, valid: Tensor) ->
 def smooth_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Huber loss with its corner at 1 target unit: mean over bins, summed over valid frames.
 
-    prediction, target (B, T, F); valid (B, T) bool. Returns loss_sum () and the number of valid
-    frames (). Raises ValueError when shapes disagree. `torch.nn.functional.smooth_l1_loss`.
+    prediction, target (B, T, F) or (M, F); valid (B, T) or (M,) bool. Returns loss_sum () and the
+    number of valid frames (). Raises ValueError when shapes disagree.
+    `torch.nn.functional.smooth_l1_loss`.
     """
     prediction, target = _only_valid("smooth_l1", prediction, target, valid)
     per_frame = F.smooth_l1_loss(prediction, target, reduction="none").mean(-1)  # -> (B, T)

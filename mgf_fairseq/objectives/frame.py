@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from ..decoders import FrameDecoder
@@ -91,13 +92,24 @@ class FrameObjective(Objective):
     def predict(
         self, encoded: EncoderOutput, batch: Batch
     ) -> list[tuple[str, dict[str, Tensor], Tensor]]:
-        """Predict at each place: a suffix, name -> (B, T, F), and the frames that count."""
-        low = self.decoder(read_level(encoded, self.level))
-        places = [("", low, select_frames(encoded, self.config.frames))]
+        """Predict at each place: a suffix, name -> (M, F), and its M frames' numbers in B * T."""
+        places = [self._predict_at("", self.decoder, self.level, self.config.frames, encoded)]
         if self.masked_decoder is not None:
-            high = self.masked_decoder(read_level(encoded, self.masked_level))
-            places.append(("_masked", high, select_frames(encoded, "masked")))
+            places.append(
+                self._predict_at(
+                    "_masked", self.masked_decoder, self.masked_level, "masked", encoded
+                )
+            )
         return places
+
+    @staticmethod
+    def _predict_at(
+        suffix: str, decoder: FrameDecoder, level: str, frames: str, encoded: EncoderOutput
+    ) -> tuple[str, dict[str, Tensor], Tensor]:
+        """Decode only the frames that count: the rest would cost as much again."""
+        index = select_frames(encoded, frames).flatten().nonzero()[:, 0]  # (B, T) -> (M,)
+        chosen = read_level(encoded, level).flatten(0, 1).index_select(0, index)  # -> (M, D)
+        return suffix, decoder(chosen), index
 
     def compare(
         self,
@@ -110,9 +122,11 @@ class FrameObjective(Objective):
         metrics: dict[str, tuple[Tensor, Tensor]] = {}
         total = encoded.context.new_zeros((), dtype=target[next(iter(target))].dtype)
         frames = total.clone()
-        for suffix, predicted, valid in prediction:
+        for suffix, predicted, index in prediction:
+            valid = torch.ones_like(index, dtype=torch.bool)  # (M,)
             for name, features in target.items():
-                loss_sum, count = smooth_l1(predicted[name], features, valid)
+                wanted = features.flatten(0, 1).index_select(0, index)  # (B, T, F) -> (M, F)
+                loss_sum, count = smooth_l1(predicted[name], wanted, valid)
                 metrics[name + suffix] = (loss_sum.detach(), count)
                 total = total + loss_sum / len(target)
             frames = frames + valid.sum()

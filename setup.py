@@ -35,7 +35,7 @@ setup(
         # The same code: fairseq's last release cannot be imported from Python 3.11 on.
         'fairseq-fixed>=0.12.3.1; python_version >= "3.11"',
         'fairseq>=0.12.2,<0.13; python_version < "3.11"',
-        "torch>=2.1",
+        "torch>=2.5",
         # fairseq 0.12.2 uses names that numpy 1.24 removed.
         'numpy>=1.23; python_version >= "3.11"',
         'numpy>=1.23,<1.24; python_version < "3.11"',

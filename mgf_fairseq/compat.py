@@ -21,8 +21,7 @@ def mend_host() -> None:
        pad and eos, which do not exist: fairseq stops with AttributeError. Such a dictionary now
        answers with an index that losses ignore; dictionaries with special symbols keep their own.
     """
-    if hasattr(torch.serialization, "add_safe_globals"):  # torch >= 2.4
-        torch.serialization.add_safe_globals([Dictionary])
+    torch.serialization.add_safe_globals([Dictionary])
     for name in ("pad_index", "eos_index"):
         if not hasattr(Dictionary, name):
             setattr(Dictionary, name, IGNORED_INDEX)

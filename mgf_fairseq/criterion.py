@@ -5,6 +5,7 @@ The last station before fairseq's trainer; holds no parameters and knows no obje
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,11 @@ class MgfCriterion(FairseqCriterion):
         super().__init__(task)
         self.loss_weights = {str(k): float(v) for k, v in (cfg.loss_weights or {}).items()}
         self.sample_rate = cfg.sample_rate
+        for name, weight in self.loss_weights.items():
+            if not (math.isfinite(weight) and weight >= 0.0):
+                raise ValueError(
+                    f"criterion.loss_weights.{name}={weight} must be finite and not negative"
+                )
         built = set(task.objective_names)
         if built != set(self.loss_weights):
             raise ValueError(
@@ -102,8 +108,10 @@ class MgfCriterion(FairseqCriterion):
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Log the means of all ranks' sums under ``loss``, ``loss_<objective>``, and so on."""
 
+        sums = [_as_floats(log) for log in logging_outputs]
+
         def total(key: str) -> float:
-            return float(sum(log.get(key, 0) for log in logging_outputs))
+            return sum(log.get(key, 0.0) for log in sums)
 
         # Without a sample (every rank had nothing to read) the weight is 0: no mean moves.
         size = total("sample_size")
@@ -124,6 +132,15 @@ class MgfCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """Sums only, and the same keys everywhere: fairseq may add before it reduces."""
         return True
+
+
+def _as_floats(log: dict[str, Any]) -> dict[str, float]:
+    """Bring a log to the host in one transfer instead of one per value."""
+    tensors = {key: value for key, value in log.items() if torch.is_tensor(value)}
+    if not tensors:
+        return log
+    values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()])
+    return {**log, **dict(zip(tensors, values.tolist(), strict=True))}
 
 
 @torch.no_grad()

@@ -106,8 +106,8 @@ class ProjectionHead(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(..., input_dim) -> (..., output_dim)."""
-        projected: Tensor = self.layers(vectors)
+        """(..., input_dim) -> (..., output_dim), in the weights' dtype."""
+        projected: Tensor = self.layers(vectors.to(next(self.parameters()).dtype))
         return projected
 
 

@@ -47,7 +47,7 @@ class _GatherWithGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous()
+        total = gradients[0].contiguous().clone()  # the incoming tensor is not ours to change
         dist.all_reduce(total)
         return total.chunk(dist.get_world_size())[dist.get_rank()]
 

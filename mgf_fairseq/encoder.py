@@ -123,7 +123,7 @@ class ConvFeatureExtractor(nn.Module):
         if isinstance(block[2], nn.GroupNorm):
             x = block[2](x.transpose(1, 2).unsqueeze(2))  # (B, S', C') -> (B, C', 1, S')
             return F.gelu(x.squeeze(2).transpose(1, 2))
-        return F.gelu(block[2](x))
+        return F.gelu(block[2](x).to(x.dtype))  # autocast makes norms return fp32
 
 
 class WeightNormConv(nn.Module):
@@ -284,6 +284,7 @@ class SpeechEncoder(nn.Module):
             config.mask_selection,
             config.mask_other,
             config.no_mask_overlap,
+            min_spans=1,
         )
         self.channel_spans = SpanMask(
             config.mask_channel_prob,
@@ -295,6 +296,8 @@ class SpeechEncoder(nn.Module):
         self.feature_extractor = ConvFeatureExtractor(
             layers, config.extractor_mode, config.conv_bias
         )
+        # Frozen outright, so that DDP does not wait for gradients that never come.
+        self.feature_extractor.requires_grad_(config.feature_grad_mult > 0.0)
         self.layer_norm = nn.LayerNorm(self.latent_dim)
         self.post_extract_proj = (
             nn.Linear(self.latent_dim, width) if self.latent_dim != width else None
@@ -368,11 +371,9 @@ class SpeechEncoder(nn.Module):
     def _latents(self, waveform: Tensor) -> Tensor:
         """Map (B, S) to layer-normed latents (B, T, C), scaling the gradient into the stack."""
         waveform = waveform.to(self.mask_emb.dtype)
-        scale = self.feature_grad_mult
-        with torch.set_grad_enabled(torch.is_grad_enabled() and scale > 0.0):
-            x = self.feature_extractor(waveform)
-        if scale not in (0.0, 1.0):
-            x = x * scale + x.detach() * (1.0 - scale)
+        x = self.feature_extractor(waveform)
+        if x.requires_grad and self.feature_grad_mult != 1.0:
+            x.register_hook(lambda gradient: gradient * self.feature_grad_mult)
         return self.layer_norm(x)  # type: ignore[no-any-return]
 
     def _project(self, latents: Tensor) -> Tensor:
@@ -382,13 +383,16 @@ class SpeechEncoder(nn.Module):
 
     def _draw_masks(
         self, num_frames: list[int], width: int, row_id: Tensor | None, update: int
-    ) -> tuple[Tensor, Tensor]:
-        """Draw (B, T) frame masks and (B, D) channel masks."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draw (B, T) frame masks and, where channels are masked at all, (B, D) channel masks."""
         drawn = torch.randint(2**62, (len(num_frames),)) if row_id is None else row_id
         rows = [int(row) for row in drawn.tolist()]
         keys = {"seed": self.mask_seed, "update": update, "rows": rows}
-        channels = self.mask_emb.numel()
+        device = self.mask_emb.device
         frame = draw_masks(self.frame_spans, num_frames, width, **keys)  # type: ignore[arg-type]
+        if self.channel_spans.prob == 0.0:
+            return torch.from_numpy(frame).to(device), None
+        channels = self.mask_emb.numel()
         channel = draw_masks(
             self.channel_spans,
             [channels] * len(rows),
@@ -396,12 +400,13 @@ class SpeechEncoder(nn.Module):
             axis=1,
             **keys,  # type: ignore[arg-type]
         )
-        device = self.mask_emb.device
         return torch.from_numpy(frame).to(device), torch.from_numpy(channel).to(device)
 
-    def _apply_masks(self, x: Tensor, frame: Tensor, channel: Tensor) -> Tensor:
+    def _apply_masks(self, x: Tensor, frame: Tensor, channel: Tensor | None) -> Tensor:
         """Put ``mask_emb`` on masked frames and zero on masked channels of x (B, T, D)."""
-        if self.mask_channel_before:
+        if channel is not None and self.mask_channel_before:
             x = x.masked_fill(channel[:, None, :], 0.0)
         x = torch.where(frame[..., None], self.mask_emb.to(x.dtype), x)
-        return x if self.mask_channel_before else x.masked_fill(channel[:, None, :], 0.0)
+        if channel is not None and not self.mask_channel_before:
+            x = x.masked_fill(channel[:, None, :], 0.0)
+        return x

@@ -29,6 +29,7 @@ class SpanMask:
     other: float = 0.0  # second parameter of that distribution
     no_overlap: bool = False
     min_space: int = 1  # positions between spans, when they may not overlap
+    min_spans: int = 0  # however short the row, if it is longer than a span
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.prob <= 1.0:
@@ -45,8 +46,10 @@ class SpanMask:
         mask = np.zeros(size, dtype=np.bool_)
         if self.prob == 0.0 or size <= self.length:
             return mask
-        # Rounding up with the leftover probability keeps the expected share exact.
-        num_spans = max(1, int(self.prob * size / self.length + rng.random()))
+        # Rounding up with the leftover probability keeps the expected number of spans exact.
+        num_spans = max(self.min_spans, int(self.prob * size / self.length + rng.random()))
+        if num_spans == 0:
+            return mask
         lengths = self._lengths(num_spans, size, rng)
         starts = (
             self._disjoint_starts(lengths, size, rng)

@@ -104,9 +104,20 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         return PretrainingOutput(outputs, encoded)
 
     def extract_features(
-        self, source: Tensor, padding_mask: Tensor | None, mask: bool = False, **_: Any
+        self,
+        source: Tensor,
+        padding_mask: Tensor | None,
+        mask: bool = False,
+        layer: int | None = None,
     ) -> dict[str, Any]:
         """Encode for fairseq's fine-tuning models (``wav2vec2_asr.Wav2VecEncoder.forward``).
+
+        Args:
+            source: (B, S) waveform.
+            padding_mask: (B, S) bool, True = padding, or None.
+            mask: mask spans, as in pre-training.
+            layer: return this layer's output as ``x``, counted from 0 as in fairseq's
+                ``Wav2Vec2Model.extract_features``; None for the top.
 
         Returns:
             ``x`` (B, T, D); ``padding_mask`` (B, T) bool or None where nothing is padded;
@@ -120,7 +131,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         ]
         padded = padding_mask is not None and bool(padding_mask.any())
         return {
-            "x": encoded.context,
+            "x": encoded.context if layer is None else encoded.hidden_states[layer + 1],
             "padding_mask": encoded.padding_mask if padded else None,
             "features": encoded.latents,
             "layer_results": layer_results,

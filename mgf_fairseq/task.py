@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
+from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
@@ -18,6 +20,7 @@ from .data.dataset import Crops, MgfDataset, require_some_files
 from .data.manifest import ManifestError, read_manifest
 
 AUTOCAST = {"none": None, "bf16": torch.bfloat16}
+MAX_DUMMY_TRIES = 100
 
 
 @dataclass
@@ -32,7 +35,7 @@ class MgfPretrainingConfig(FairseqDataclass):
     views: int = field(
         default=2, metadata={"help": "crops per utterance; the utterance objective needs two"}
     )
-    max_sample_size: int = field(default=160_000, metadata={"help": "longest crop, in samples"})
+    max_sample_size: int = field(default=80_000, metadata={"help": "longest crop, in samples"})
     min_sample_size: int = field(
         default=8_000, metadata={"help": "utterances shorter than this many samples are dropped"}
     )
@@ -48,6 +51,26 @@ class MgfPretrainingConfig(FairseqDataclass):
     seed: int = II("common.seed")
 
 
+class MgfBatchIterator(EpochBatchIterator):
+    """fairseq's epoch iterator with a dummy batch that is readable and marked as such.
+
+    A rank without a batch of its own (at the end of an epoch, in validation, or where no file of a
+    batch could be read) runs the dummy to keep step with the others.
+    """
+
+    @property
+    def first_batch(self) -> dict[str, Any]:
+        """Collate the first batch that can be read, as one that counts for nothing."""
+        for indices in self.frozen_batches[:MAX_DUMMY_TRIES]:
+            batch = self.collate_fn([self.dataset[index] for index in indices])
+            if batch:
+                return without_weight(batch)
+        raise ManifestError(
+            f"not one of {len(self.frozen_batches)} batches could be read (see the warnings "
+            "above); run 'mgf check' on the data"
+        )
+
+
 @register_task("mgf_pretraining", dataclass=MgfPretrainingConfig)
 class MgfPretrainingTask(FairseqTask):
     """Pre-training on raw audio."""
@@ -58,6 +81,8 @@ class MgfPretrainingTask(FairseqTask):
         super().__init__(cfg)
         if cfg.autocast not in AUTOCAST:
             raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
+        if not 0 <= cfg.seed < 2**31:
+            raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
         self.objective_names: tuple[str, ...] = ()
 
     @classmethod
@@ -96,6 +121,12 @@ class MgfPretrainingTask(FairseqTask):
         """Build the model and remember which objectives it has, for the criterion's weights."""
         model = super().build_model(cfg, from_checkpoint)
         self.objective_names = tuple(model.objectives)
+        for name, objective in model.objectives.items():
+            if self.cfg.views < objective.min_views:
+                raise ValueError(
+                    f"objective {name!r} compares {objective.min_views} views of an utterance, "
+                    f"but task.views={self.cfg.views}"
+                )
         return model
 
     def train_step(
@@ -107,20 +138,47 @@ class MgfPretrainingTask(FairseqTask):
         update_num: int,
         ignore_grad: bool = False,
     ) -> Any:
-        """Run one step, under bf16 autocast if asked for."""
-        if ignore_grad:
-            sample = _without_weight(sample)
+        """Run one step, its forward pass under bf16 autocast if asked for."""
+        if self.cfg.autocast != "none" and isinstance(optimizer, AMPOptimizer):
+            raise ValueError(
+                f"task.autocast={self.cfg.autocast} and common.amp=true are two autocasts; "
+                "set one of them"
+            )
+        return super().train_step(
+            sample, model, self._in_autocast(criterion), optimizer, update_num, ignore_grad
+        )
+
+    def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
+        """Validate under the same autocast."""
+        return super().valid_step(sample, model, self._in_autocast(criterion))
+
+    def _in_autocast(self, criterion: Any) -> Any:
+        """Wrap the forward pass alone: fairseq's own train_step turns an outer autocast off on
+        CUDA, and backward does not belong in one.
+        """
         dtype = AUTOCAST[self.cfg.autocast]
-        device = sample["net_input"]["source"].device.type
-        with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
-            return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+        if dtype is None:
+            return criterion
+
+        def forward(model: Any, sample: dict[str, Any]) -> Any:
+            with torch.autocast(sample["net_input"]["source"].device.type, dtype=dtype):
+                return criterion(model, sample)
+
+        return forward
+
+    def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
+        """Make fairseq's iterator, with a dummy batch that counts for nothing."""
+        iterator = super().get_batch_iterator(*args, **kwargs)
+        # The task's only way in: fairseq names the class inside its own get_batch_iterator.
+        iterator.__class__ = MgfBatchIterator
+        return iterator
 
     def max_positions(self) -> None:
         """Accept any length: crops are cut to ``max_sample_size``."""
 
 
-def _without_weight(sample: dict[str, Any]) -> dict[str, Any]:
+def without_weight(batch: dict[str, Any]) -> dict[str, Any]:
     """Mark a batch that a rank runs only to keep step with the others: it counts for nothing."""
-    net_input = dict(sample["net_input"])
+    net_input = dict(batch["net_input"])
     net_input["utterance"] = torch.full_like(net_input["utterance"], -1)
-    return {**sample, "net_input": net_input, "ignore": True}
+    return {**batch, "net_input": net_input, "ignore": True}

@@ -3,11 +3,13 @@
 import pytest
 import tiny
 import torch
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
-from mgf_fairseq.task import _without_weight
+from mgf_fairseq.data.manifest import ManifestError
+from mgf_fairseq.task import MgfBatchIterator, without_weight
 
 ROWS = range(6)
 NAMES = tuple(tiny.OBJECTIVES)
@@ -138,7 +140,7 @@ def test_the_log_has_the_same_keys_on_every_step():
     assert log["count:loss_utterance"] == 0
     assert set(log) == keys
     # A batch that only keeps step, and validation.
-    assert set(step(model, criterion, _without_weight(sample))[2]) == keys
+    assert set(step(model, criterion, without_weight(sample))[2]) == keys
     assert set(task.valid_step(sample, model, criterion)[2]) == keys
 
 
@@ -151,24 +153,59 @@ def test_a_count_of_zero_gives_a_zero_that_is_connected_to_every_parameter():
 
 def test_a_batch_that_only_keeps_step_counts_for_nothing():
     _, model, criterion = tiny.tiny_training()
-    loss, sample_size, log = step(model, criterion, _without_weight(tiny.tiny_sample(ROWS)))
+    loss, sample_size, log = step(model, criterion, without_weight(tiny.tiny_sample(ROWS)))
     assert loss == 0 and sample_size == 0
     assert all(p.grad is not None and not p.grad.any() for p in model.parameters())
     assert {key: float(value) for key, value in log.items()} == dict.fromkeys(log, 0.0)
 
 
-def test_the_task_marks_such_a_batch_and_leaves_the_sample_as_it_was():
-    task, model, criterion = tiny.tiny_training()
+def test_marking_a_batch_leaves_the_batch_itself_as_it_was():
     sample = tiny.tiny_sample(ROWS)
     utterance = sample["net_input"]["utterance"].clone()
+    marked = without_weight(sample)
+    assert marked["ignore"] and (marked["net_input"]["utterance"] == -1).all()
+    assert "ignore" not in sample and torch.equal(sample["net_input"]["utterance"], utterance)
+
+
+def test_the_dummy_batch_is_the_first_that_can_be_read_and_is_marked():
+    """fairseq keeps the iterator's first batch as the one to run where a rank has none."""
+
+    class Dataset(torch.utils.data.Dataset):
+        def __getitem__(self, index):
+            return index
+
+        def __len__(self):
+            return 4
+
+        def collater(self, indices):
+            return {} if 0 in indices else tiny.tiny_sample(ROWS)
+
+    def iterator(batches):
+        made = EpochBatchIterator(Dataset(), Dataset().collater, batches)
+        made.__class__ = MgfBatchIterator
+        return made
+
+    assert iterator([[0, 1], [2, 3]]).first_batch["ignore"]
+    with pytest.raises(ManifestError, match="mgf check"):
+        _ = iterator([[0, 1]]).first_batch
+
+
+def test_bf16_autocast_covers_the_forward_pass_alone_even_inside_fairseqs_own():
+    """fairseq's train_step enters a disabled CUDA autocast; an outer one would be switched off."""
+    task, model, _ = tiny.tiny_training()
+    task.cfg.autocast = "bf16"
+    seen = []
 
     class Optimizer:
         def backward(self, loss):
-            loss.backward()
+            seen.append(torch.is_autocast_enabled("cpu"))
 
-    loss, sample_size, _ = task.train_step(sample, model, criterion, Optimizer(), 0, True)
-    assert loss == 0 and sample_size == 0
-    assert "ignore" not in sample and torch.equal(sample["net_input"]["utterance"], utterance)
+    def criterion(model, sample):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return torch.zeros((), requires_grad=True), 1, {}
+
+    task.train_step(tiny.tiny_sample(ROWS), model, criterion, Optimizer(), 0)
+    assert seen == [True, False]
 
 
 def test_summed_logs_reduce_as_a_list_of_logs_does():
@@ -195,7 +232,7 @@ def test_the_logged_loss_of_an_objective_is_its_mean_over_all_that_counted():
 def test_a_step_without_any_sample_leaves_the_means_alone():
     _, model, criterion = tiny.tiny_training()
     real = step(model, criterion, tiny.tiny_sample(ROWS))[2]
-    empty = step(model, criterion, _without_weight(tiny.tiny_sample(ROWS)))[2]
+    empty = step(model, criterion, without_weight(tiny.tiny_sample(ROWS)))[2]
     with metrics.aggregate(new_root=True) as aggregator:
         MgfCriterion.reduce_metrics([real])
         MgfCriterion.reduce_metrics([empty])

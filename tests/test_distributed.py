@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from mgf_fairseq.distributed import all_reduce_sum, gather_rows
-from mgf_fairseq.task import _without_weight
+from mgf_fairseq.task import without_weight
 
 pytestmark = pytest.mark.ddp
 
@@ -115,7 +115,7 @@ def train(
             wait = contextlib.nullcontext() if last or world == 1 else wrapped.no_sync()
             with wait:
                 loss, sample_size, _ = criterion(
-                    wrapped, _without_weight(sample) if rows is None else sample
+                    wrapped, without_weight(sample) if rows is None else sample
                 )
                 loss.backward()
             total += sample_size

@@ -235,6 +235,21 @@ def test_constant_embeddings_keep_loss_and_gradient_finite(name: str) -> None:
         assert float(total / count) == pytest.approx(0.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ALL)
+def test_half_precision_weights_and_levels_give_finite_fp32_sums(
+    name: str, dtype: torch.dtype
+) -> None:
+    """What `common.fp16` and `common.bf16` make of the model; the waveform stays as it is."""
+    encoded, batch = encoded_batch()
+    half = {k: v.to(dtype) for k, v in vars(encoded).items() if k in ("latents", "context")}
+    half["hidden_states"] = [x.to(dtype) for x in encoded.hidden_states]
+    output = build(name).to(dtype)(EncoderOutput(**{**vars(encoded), **half}), batch)
+    output.loss_sum.backward()
+    assert output.loss_sum.dtype == torch.float32
+    assert torch.isfinite(output.loss_sum)
+
+
 def test_diversity_is_zero_for_equal_and_near_one_for_random_directions() -> None:
     total, count = diversity(torch.ones(50, 64))
     assert float(total / count) == pytest.approx(0.0, abs=1e-6)

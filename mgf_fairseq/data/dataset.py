@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .audio import AudioError, AudioReader
-from .manifest import Manifest
+from .manifest import Manifest, ManifestError, parse_entry
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class MgfDataset(FairseqDataset):
         # Shared memory, since fairseq keeps workers alive from one epoch to the next.
         self.epoch = torch.ones(1, dtype=torch.int64)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]
+        self.pending_skipped = 0  # in this worker
         self._log_dropped()
 
     def _log_dropped(self) -> None:
@@ -145,26 +146,29 @@ class MgfDataset(FairseqDataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         line = int(self.lines[index])
-        entry = self.manifest.entry(line)
         try:
-            return {"line": line, "views": self._read_views(entry, line, index)}
-        except AudioError as error:
+            return {"line": line, "views": self._read_views(line, index)}
+        except (AudioError, ManifestError, UnicodeDecodeError) as error:
             logger.warning("left out of training: %s", error)
             return {"line": line, "views": []}
 
-    def _read_views(self, entry: str, line: int, index: int) -> list[Tensor]:
+    def _read_views(self, line: int, index: int) -> list[Tensor]:
         """Read each view by seeking: tensors of (S,) fp32."""
         length = int(self.view_sizes[index])
         key = np.array([self.seed, line], dtype=np.uint64)
         counter = np.array([0, 0, 0, int(self.epoch)], dtype=np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        entry = self.manifest.entry(line)
+        promised = int(self.manifest.num_samples[line])
         with AudioReader(entry, self.sample_rate) as reader:
-            if reader.num_samples < length:
+            # Resampling rounds; anything more is another file, or a count at another rate.
+            if abs(reader.num_samples - promised) > 1 + promised // 1000:
                 raise AudioError(
-                    f"{entry}: the manifest says {int(self.manifest.num_samples[line])} samples, "
-                    f"the file has {reader.num_samples} at {self.sample_rate} Hz; "
+                    f"{entry}: the manifest says {promised} samples, the file has "
+                    f"{reader.num_samples} at {self.sample_rate} Hz; "
                     "make the manifest again with 'mgf prepare'"
                 )
+            length = min(length, reader.num_samples)
             starts = self.crops.starts(reader.num_samples, length, rng)
             views = [torch.from_numpy(reader.read(start, length)) for start in starts]
         return [F.layer_norm(view, view.shape) for view in views] if self.normalize else views
@@ -180,8 +184,11 @@ class MgfDataset(FairseqDataset):
             for sample in samples
             for number, view in enumerate(sample["views"])
         ]
+        # A batch without a row reports with the next one: fairseq runs its dummy in its place.
+        self.pending_skipped += sum(not sample["views"] for sample in samples)
         if not rows:
             return {}
+        num_skipped, self.pending_skipped = self.pending_skipped, 0
         width = max(len(view) for _, _, view in rows)
         source = torch.zeros(len(rows), width, dtype=torch.float64)
         padding_mask = torch.ones(len(rows), width, dtype=torch.bool)
@@ -198,7 +205,7 @@ class MgfDataset(FairseqDataset):
                 "utterance": utterance,
                 "row_id": utterance * self.crops.views + views,
             },
-            "num_skipped": sum(not sample["views"] for sample in samples),
+            "num_skipped": num_skipped,
         }
 
 
@@ -223,8 +230,8 @@ def require_some_files(manifest: Manifest, name: str, probes: int = 8) -> None:
         ValueError: none of them exists.
     """
     lines = np.unique(np.linspace(0, len(manifest) - 1, probes).astype(int))
-    entries = [manifest.entry(int(line)) for line in lines]
-    if not any(os.path.exists(entry.rsplit(":", 2)[0]) for entry in entries):
+    entries = [os.path.join(manifest.root, manifest.paths[int(line)]) for line in lines]
+    if not any(os.path.exists(e) or os.path.exists(parse_entry(e).path) for e in entries):
         raise ValueError(
             f"{name}: none of {len(entries)} files tried exists, such as {entries[0]}; "
             f"the first line of the manifest says that the audio lies under {manifest.root}: "

@@ -61,6 +61,7 @@ class Objective(nn.Module):
 
     name: ClassVar[str]
     config_type: ClassVar[type[ObjectiveConfig]]
+    min_views: ClassVar[int] = 1  # rows per utterance without which nothing counts
 
     def __init__(self, config: Any, shape: EncoderShape) -> None:
         super().__init__()

@@ -42,7 +42,11 @@ class FrameConfig(ObjectiveConfig):
     )
     hidden_dim: int = field(default=256, metadata={"help": "width of the heads' trunk"})
     normalization: str = field(
-        default="global", metadata={"help": "of the targets: global, utterance or none"}
+        default="global",
+        metadata={
+            "help": "of the targets: global (measured for 16 kHz and task.normalize=true), "
+            "utterance or none"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -65,11 +69,16 @@ class FrameObjective(Objective):
 
     def __init__(self, config: FrameConfig, shape: EncoderShape) -> None:
         super().__init__(config, shape)
+        if config.normalization == "global" and shape.sample_rate != 16_000:
+            raise ValueError(
+                "normalization=global holds for 16 kHz; at another rate use utterance or none"
+            )
         self.features = AcousticFeatures(
             config.features,
             sample_rate=shape.sample_rate,
             hop_length=shape.hop_length,
             receptive_field=shape.receptive_field,
+            n_fft=shape.receptive_field // 2 * 2,
             normalization=config.normalization,
         )
         dims = self.features.dims

@@ -50,6 +50,7 @@ class UtteranceObjective(Objective):
 
     name = "utterance"
     config_type = UtteranceConfig
+    min_views = 2
 
     def __init__(self, config: UtteranceConfig, shape: EncoderShape) -> None:
         super().__init__(config, shape)
@@ -70,7 +71,10 @@ class UtteranceObjective(Objective):
         empty = left_out.all(dim=1, keepdim=True)  # such a row falls back to its valid frames
         left_out = torch.where(empty, encoded.padding_mask, left_out)
         pooled = self.pooling(read_level(encoded, self.level), left_out)
-        return self.head(pooled)  # type: ignore[no-any-return]
+        # B rows cost nothing in fp32, and compare() takes small differences of them.
+        with torch.autocast(pooled.device.type, enabled=False):
+            embeddings: Tensor = self.head(pooled).float()
+        return embeddings
 
     def compare(
         self, prediction: Tensor, target: Tensor, encoded: EncoderOutput, batch: Batch
@@ -81,7 +85,7 @@ class UtteranceObjective(Objective):
         gathered = gather_rows(embeddings, group)
         # What all rows share says nothing about which belong together, and at first it is nearly
         # all there is: left in, every cosine is near one and the gradient near zero.
-        center = gathered.rows.mean(dim=0)
+        center = gathered.rows.sum(dim=0) / max(len(gathered.rows), 1)
         loss_sum, count, correct, chance = pairwise_discrimination(
             embeddings - center,
             group,

@@ -222,10 +222,14 @@ def print_shares(share: dict[str, dict[str, float]], parts: dict[str, dict[str, 
     print("\nShare of MGF's step that goes when one objective is left out:")
     for scale, row in share.items():
         print(f"  {scale:<12}{row['median']:>7.1%}  ({row['min']:.1%} to {row['max']:.1%})")
+    print("  (what two objectives share counts for neither)")
     print(f"\n{'part of the step (profiler)':<34}{'forward':>10}{'backward':>10}{'both':>8}")
     for name, row in parts.items():
         both = row["forward"] + row["backward"]
         print(f"  {name:<32}{row['forward']:>10.1%}{row['backward']:>10.1%}{both:>8.1%}")
+    for scale in SCALES:
+        own = sum(sum(row.values()) for name, row in parts.items() if name.startswith(f"{scale}:"))
+        print(f"  {scale + ', all of it':<32}{own:>28.1%}")
 
 
 def describe_machine(arguments: argparse.Namespace) -> dict[str, Any]:

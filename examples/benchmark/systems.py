@@ -149,6 +149,12 @@ def build_fairseq(setting: Setting, name: str = "fairseq") -> System:
     from fairseq.criterions.wav2vec_criterion import Wav2vecCriterion
     from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
 
+    class Autocast(Wav2Vec2Model):  # type: ignore[misc]
+        """The model as it is but for one cast, without which autocast cannot write mask_emb."""
+
+        def apply_mask(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return super().apply_mask(x.to(self.mask_emb.dtype), *args, **kwargs)
+
     values = {**setting.model_values(), "mask_prob": _matched_mask_prob(setting)}
     config = Wav2Vec2Config(
         **values,
@@ -157,7 +163,7 @@ def build_fairseq(setting: Setting, name: str = "fairseq") -> System:
         num_negatives=NUM_NEGATIVES,
         latent_temp=(2.0, 0.5, 0.999995),
     )
-    model = Wav2Vec2Model.build_model(config)
+    model = Autocast.build_model(config)
     criterion = Wav2vecCriterion(
         task=None,
         infonce=True,

@@ -53,7 +53,6 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
-            "hypothesis>=6.80",
             "librosa>=0.10.1",
             "mypy>=1.10",
             "ruff>=0.6",

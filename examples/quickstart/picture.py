@@ -1,10 +1,13 @@
 """Draw what the quickstart's pre-training did: losses per scale, accuracies, a reconstruction.
 
-Reads the training log and the pre-trained checkpoint; `quickstart.py` calls it last.
+Reads the training log and the pre-trained checkpoint; `quickstart.py` calls it last. For any other
+run: python examples/quickstart/picture.py RUN_FOLDER MANIFEST.tsv PICTURE.png
 """
 
 from __future__ import annotations
 
+import logging
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -99,3 +102,10 @@ def draw(run: Path, manifest: Path, destination: Path) -> None:
             axes = [figure.add_subplot(grid[row, column]) for row in (1, 2)]
             draw_signal(axes[0], axes[1], signal, 16000, title)
         figure.savefig(destination, dpi=110)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(f"usage: {sys.argv[0]} RUN_FOLDER MANIFEST.tsv PICTURE.png")
+    logging.disable(logging.INFO)  # fairseq turns everybody's debugging messages on
+    draw(*map(Path, sys.argv[1:]))

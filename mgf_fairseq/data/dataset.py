@@ -86,7 +86,8 @@ class MgfDataset(FairseqDataset):
         # Shared memory, since fairseq keeps workers alive from one epoch to the next.
         self.epoch = torch.ones(1, dtype=torch.int64)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]
-        self.pending_skipped = 0  # in this worker
+        self.pending_skipped = 0  # in this worker, as the next
+        self.told_of_resampling = False
         self._log_dropped()
 
     def _log_dropped(self) -> None:
@@ -168,10 +169,22 @@ class MgfDataset(FairseqDataset):
                     f"{reader.num_samples} at {self.sample_rate} Hz; "
                     "make the manifest again with 'mgf prepare'"
                 )
+            self._tell_of_resampling(reader)
             length = min(length, reader.num_samples)
             starts = self.crops.starts(reader.num_samples, length, rng)
             views = [torch.from_numpy(reader.read(start, length)) for start in starts]
         return [F.layer_norm(view, view.shape) for view in views] if self.normalize else views
+
+    def _tell_of_resampling(self, reader: AudioReader) -> None:
+        """Log the first file of another rate; `mgf prepare` and `mgf check` count them all."""
+        if reader.native_sample_rate != self.sample_rate and not self.told_of_resampling:
+            self.told_of_resampling = True
+            logger.warning(
+                "resampling on reading, to %d Hz: %s is the first of another rate (%d Hz)",
+                self.sample_rate,
+                reader.entry,
+                reader.native_sample_rate,
+            )
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Pad the views of a batch's utterances to one batch, or make {} where none was read.

@@ -6,6 +6,7 @@ Every command that takes a checkpoint comes through here; training itself goes t
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([Dictionary]):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = next((line for line in lines if "GLOBAL" in line or "global" in line), lines[:1])
-        detail = reason if isinstance(reason, str) else " ".join(reason)
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {named[1]}" if named else "it is no file that torch.save has written"
         raise CheckpointError(
-            f"{path}: refused, it does not load as plain tensors and containers ({detail}). "
+            f"{path}: refused, {reason}; only tensors and plain containers are read. "
             "Use a checkpoint saved by fairseq-hydra-train, unharmed"
         ) from None
     if not isinstance(state, dict) or "model" not in state:

@@ -129,6 +129,15 @@ class MgfPretrainingTask(FairseqTask):
                 )
         return model
 
+    def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build the criterion; only training does, so the data must be there by now."""
+        if not os.path.isdir(self.cfg.data):
+            raise ManifestError(
+                f"task.data={self.cfg.data} is no folder; make it with 'mgf prepare AUDIO --dest "
+                f"{self.cfg.data}'"
+            )
+        return super().build_criterion(cfg, from_checkpoint)
+
     def train_step(
         self,
         sample: dict[str, Any],

@@ -251,3 +251,9 @@ def test_a_constant_encoder_shows_in_the_logged_deviation():
     assert log["sum:std_context"] < 1e-6 < 0.1 < healthy  # fp32 rounding of a constant
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_a_folder_that_is_not_there_is_named_before_training_starts():
+    task = tiny.tiny_task("nowhere")
+    with pytest.raises(ManifestError, match=r"task\.data=nowhere is no folder.*mgf prepare"):
+        task.build_criterion(None)

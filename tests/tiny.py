@@ -55,7 +55,7 @@ def tiny_model_config(names: Sequence[str] = tuple(OBJECTIVES), **overrides: Any
     return MgfConfig(**{**values, **overrides})
 
 
-def tiny_task(data: Path | str = "none", **overrides: Any) -> MgfPretrainingTask:
+def tiny_task(data: Path | str = Path(__file__).parent, **overrides: Any) -> MgfPretrainingTask:
     """The task over a folder of manifests."""
     values: dict[str, Any] = {"data": str(data), "seed": 1, "max_sample_size": 16000}
     return MgfPretrainingTask.setup_task(MgfPretrainingConfig(**{**values, **overrides}))

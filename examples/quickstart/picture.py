@@ -45,11 +45,13 @@ def draw_accuracies(axes: Axes, entries: list[dict[str, float]]) -> None:
     """Draw contrastive and retrieval accuracy, each with its chance level."""
     updates, phoneme = columns(entries, "phoneme_accuracy")
     axes.plot(updates, phoneme, color=SCALES["phoneme"], label="masked frame: which latent?")
-    axes.axhline(1 / (1 + NUM_NEGATIVES), color=SCALES["phoneme"], linestyle=":", label="chance")
+    axes.axhline(
+        1 / (1 + NUM_NEGATIVES), color=SCALES["phoneme"], linestyle=":", label="... by chance"
+    )
     updates, utterance = columns(entries, "utterance_accuracy")
     axes.plot(updates, utterance, color=SCALES["utterance"], label="segment: same utterance?")
     updates, chance = columns(entries, "utterance_chance")
-    axes.plot(updates, chance, color=SCALES["utterance"], linestyle=":", label="chance")
+    axes.plot(updates, chance, color=SCALES["utterance"], linestyle=":", label="... by chance")
     axes.set(title="Accuracy of the two discriminative scales", xlabel="update", ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9, loc="upper left")
@@ -77,7 +79,7 @@ def draw_signal(wave: Axes, spectrum: Axes, signal: Signal, rate: int, title: st
     """Draw a waveform and, below it, its spectrogram."""
     wave.plot(np.arange(len(signal)) / rate, signal, linewidth=0.4, color="#333333")
     wave.set(title=title, xlim=(0, len(signal) / rate), ylim=(-6, 6), xticks=[])
-    wave.set_ylabel("deviations")
+    wave.set_ylabel("amplitude")
     spectrum.specgram(signal, NFFT=400, Fs=rate, noverlap=300, cmap="magma", vmin=-110, vmax=-30)
     spectrum.set(xlabel="seconds", ylabel="Hz", ylim=(0, 8000))
 

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from picture import NUM_NEGATIVES, draw
 from tqdm import tqdm
 
 from mgf_fairseq.training_log import LOG_NAME, parse_line, read_log
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+PATH_AT_START = os.environ.get("MGF_PATH_AT_START", os.environ["PATH"])  # set by run.sh
 
 
 class Steps:
@@ -50,10 +50,15 @@ class Steps:
     ) -> None:
         """Run a training behind a progress bar that shows the metrics that matter."""
         done = run / "done"
-        if self.announce(title, done):
-            show(words)
-            check(follow(words, run, updates, metrics), words, run / "console.log")
-            done.touch()
+        asked = shlex.join(words)
+        if not self.announce(title, done):
+            if done.read_text() != asked:
+                sys.exit(f"quickstart: {run} was made with other arguments; choose another --dest "
+                         "or remove it")  # fmt: skip
+            return
+        show(words)
+        check(follow(words, run, updates, metrics), words, run / "console.log")
+        done.write_text(asked)
 
 
 def show(words: tuple[str | Path, ...]) -> None:
@@ -77,7 +82,7 @@ def follow(words: tuple[str, ...], run: Path, updates: int, metrics: dict[str, s
     """Run a training, its output in console.log, its log lines as a progress bar."""
     run.mkdir(parents=True, exist_ok=True)
     with (
-        (run / "console.log").open("w") as console,
+        (run / "console.log").open("a") as console,
         tqdm(total=updates, unit="update", dynamic_ncols=True, smoothing=0.1) as bar,
     ):
         process = subprocess.Popen(
@@ -128,7 +133,7 @@ def table(pretrain: Path, score: Path) -> str:
         row("frame", "log-mel, smooth L1", "frame_mel", "lower is better", plain),
         row("", "log-mel of masked frames", "frame_mel_masked", "lower is better", plain),
         row("phoneme", "contrastive accuracy", "phoneme_accuracy",
-            f"chance {percent(1 / (1 + NUM_NEGATIVES))}", percent),
+            f"chance {percent(1 / 101)}", percent),
         row("utterance", "retrieval accuracy", "utterance_accuracy",
             f"chance {percent(valid['utterance_chance'])}", percent),
     ]  # fmt: skip
@@ -144,8 +149,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="examples/quickstart/run.sh")
     parser.add_argument("--dest", type=Path, default=ROOT / "runs/quickstart", help="folder")
     parser.add_argument("--minutes", type=float, default=25.0, help="audio to synthesise")
-    parser.add_argument("--pretrain-updates", type=int, default=600)
-    parser.add_argument("--finetune-updates", type=int, default=500)
+    parser.add_argument("--pretrain-updates", type=int, default=450)
+    parser.add_argument("--finetune-updates", type=int, default=800)
     args = parser.parse_args()
     dest: Path = args.dest.resolve()
     started = time.monotonic()
@@ -154,7 +159,7 @@ def main() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # fairseq's, of newer torch and hydra
     corpus, data = dest / "corpus", dest / "data"
     pretrain, finetune, score = dest / "pretrain", dest / "finetune", dest / "score.json"
-    steps = Steps(6)
+    steps = Steps(7)
     steps.command(
         f"Synthesise {args.minutes:g} minutes of speech", corpus / "metadata.tsv",
         sys.executable, HERE / "corpus.py", "--dest", corpus, "--minutes", str(args.minutes),
@@ -174,7 +179,8 @@ def main() -> None:
             "pretrain/config/mgf_small", "run=cpu", f"task.data={data}",
             f"checkpoint.save_dir={pretrain}", f"optimization.max_update={args.pretrain_updates}",
             f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
-            "dataset.max_tokens=512000", "common.log_interval=10",
+            "dataset.max_tokens=512000", "common.log_interval=5",
+            "checkpoint.save_interval_updates=100",
         ),
     )  # fmt: skip
     steps.training(
@@ -184,7 +190,8 @@ def main() -> None:
             "finetune/config/ctc_quick", f"task.data={data}", f"checkpoint.save_dir={finetune}",
             f"model.w2v_path={pretrain}/checkpoint_last.pt", "common.cpu=true",
             f"optimization.max_update={args.finetune_updates}", "dataset.max_tokens=320000",
-            "common.log_interval=10", "dataset.num_workers=1",
+            "common.log_interval=5", "dataset.num_workers=1",
+            "checkpoint.save_interval_updates=200", "dataset.validate_interval_updates=200",
         ),
     )  # fmt: skip
     steps.command(
@@ -192,12 +199,20 @@ def main() -> None:
         "mgf", "score", "--checkpoint", finetune / "checkpoint_best.pt",
         "--manifest", data / "test.tsv", "--worst", "3", "--output", score,
     )  # fmt: skip
-    logging.disable(logging.INFO)  # fairseq turns everybody's debugging messages on
     picture = dest / "quickstart.png"
-    draw(pretrain, data / "valid.tsv", picture)
+    steps.command(
+        "Draw what pre-training did", picture,
+        sys.executable, HERE / "picture.py", pretrain, data / "valid.tsv", picture,
+    )  # fmt: skip
     print(f"\n{table(pretrain, score)}\n\npicture: {picture}")
     print(f"all of it took {(time.monotonic() - started) / 60:.1f} minutes")
+    if shutil.which("mgf", path=PATH_AT_START) is None:
+        print("to go on from here: source .venv/bin/activate; mgf --help")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nquickstart: interrupted; run this command again to go on: finished steps are "
+                 "skipped, training resumes from its last checkpoint")  # fmt: skip

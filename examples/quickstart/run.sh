@@ -7,5 +7,6 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 bash "$root/examples/setup_env.sh"
 venv="${MGF_VENV:-$root/.venv}"
 case "$venv" in /*) ;; *) venv="$PWD/$venv" ;; esac
+export MGF_PATH_AT_START="$PATH"
 export PATH="$venv/bin:$PATH"
 exec python "$root/examples/quickstart/quickstart.py" "$@"

@@ -24,7 +24,7 @@ examples:
       any folder; every file that libsndfile reads; 1 % of the files for validation
   mgf prepare LibriSpeech/train-clean-100 --dest data/ls100 --split-by speaker --valid-percent 0.05
       LibriSpeech folders are recognized; letters, words and speakers are written as labels
-  mgf prepare ../shared/data/librispeech-mini --dest data/mini --labels ltr,spm --spm-vocab-size 500
+  mgf prepare LibriSpeech/train-clean-5 --dest data/mini --labels ltr,spm --spm-vocab-size 500
       a folder with metadata.tsv; its split column is kept
   mgf prepare podcasts --dest data/pod --segment-seconds 20 --split-by speaker --speaker-level 1
       long recordings become segments (read by the task mgf_pretraining, not by stock fairseq)

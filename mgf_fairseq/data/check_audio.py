@@ -93,12 +93,22 @@ def _missing(facts: Facts, options: Options) -> str:
     return "" if facts.exists else "no such file"
 
 
-@rule("unreadable", "error", True, "fetch or convert the file again, or remove its line")
+@rule(
+    "unreadable",
+    "error",
+    True,
+    "fetch or convert the file again, or take it out and run mgf prepare again",
+)
 def _unreadable(facts: Facts, options: Options) -> str:
     return facts.failure if facts.exists else ""
 
 
-@rule("too short", "error", True, "remove the line, or join it with its neighbor")
+@rule(
+    "too short",
+    "error",
+    True,
+    "take the file out and run mgf prepare again, or join it with its neighbor",
+)
 def _too_short(facts: Facts, options: Options) -> str:
     seconds = facts.num_samples / options.sample_rate
     short = facts.num_samples and seconds < options.min_seconds
@@ -120,7 +130,9 @@ def _count_differs(facts: Facts, options: Options) -> str:
     return f"manifest {facts.expected}, file {facts.num_samples} samples"
 
 
-@rule("silent", "error", False, "remove the line: silence teaches nothing, and spoils statistics")
+@rule(
+    "silent", "error", False, "silence teaches nothing: take the file out and run mgf prepare again"
+)
 def _silent(facts: Facts, options: Options) -> str:
     if facts.rms is None or facts.rms >= _SILENT_RMS:
         return ""

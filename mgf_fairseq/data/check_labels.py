@@ -85,7 +85,7 @@ def _label_empty(labels: LabelFile) -> Iterator[LabelProblem]:
             "label empty",
             True,
             len(empty),
-            "write the transcript, or remove the line here and in the manifest",
+            "write the transcript, or take the file out and run mgf prepare again",
             tuple(f"line {i + 1}" for i in empty[:_EXAMPLES]),
         )
 

@@ -62,17 +62,34 @@ def write_labels(
     for kind, about in LABEL_KINDS.items():
         asked = options.labels is not None and kind in options.labels
         if not (asked or (options.labels is None and about.automatic)):
+            _note_stale(options, kind, rows, notes)
             continue
         problem = _problem(about, corpus, rows)
         if problem and asked:
             raise PrepareError(f"--labels {kind}: {problem}")
         if problem:
+            if _partly_there(about, rows):
+                notes.append(f"no .{kind}: {problem}; --labels {kind} leaves out files without")
+            _note_stale(options, kind, rows, notes)
             continue
         lines = _make_lines(kind, options, corpus, rows, notes)
         for split, split_lines in lines.items():
             write_lines(options.dest / f"{split}.{kind}", split_lines)
         written.append(kind)
     return written
+
+
+def _note_stale(options: PrepareOptions, kind: str, rows: Rows, notes: list[str]) -> None:
+    """Tell of an earlier run's labels, which may belong to other manifest lines."""
+    stale = [f"{split}.{kind}" for split in rows if (options.dest / f"{split}.{kind}").exists()]
+    if stale:
+        notes.append(f"{', '.join(stale)} of an earlier run may not fit any more: remove them")
+
+
+def _partly_there(about: LabelKind, rows: Rows) -> bool:
+    """Whether some rows, but not all, have what this kind needs."""
+    every = (row.utterance for members in rows.values() for row in members)
+    return about.needs != "phones" and any(getattr(item, about.needs) for item in every)
 
 
 def _problem(about: LabelKind, corpus: Corpus, rows: Rows) -> str | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -87,8 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = arguments[0]
     if verb not in VERBS:
         parser.error(f"no verb {verb!r}: choose from {', '.join(VERBS)}")
-    # On import fairseq advises everybody to install tensorboardX.
-    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
     module = importlib.import_module(f"{__name__}.{VERBS[verb][0]}")
     args = _verb_parser(verb, module).parse_args(arguments[1:])
     try:

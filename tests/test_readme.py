@@ -1,0 +1,33 @@
+"""What the READMEs name exists: files behind links, verbs, recipes, groups."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mgf_fairseq.cli import VERBS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and "runs" not in p.parts)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text())
+    missing = [x for x in links if "://" not in x and not (page.parent / x).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_a_page_names_things_that_exist(page: Path) -> None:
+    text = page.read_text()
+    assert set(re.findall(r"^mgf ([a-z-]+) ", text, re.M)) <= set(VERBS)
+    for folder, name in re.findall(r"--config-dir (\S+) --config-name (\w+)", text):
+        assert (ROOT / folder / f"{name}.yaml").is_file(), name
+    for script in re.findall(r"(?:python|bash|sbatch) ((?:examples|tests)/\S+\.(?:py|sh))", text):
+        assert (ROOT / script).is_file(), script
+
+
+def test_the_pages_have_no_placeholder() -> None:
+    for page in PAGES:
+        assert not re.search(r"\b[A-Z]+_OUTPUT\b|TODO|FIXME", page.read_text()), page

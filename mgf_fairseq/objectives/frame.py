@@ -1,7 +1,8 @@
 """Frame scale, generative: predict acoustic features of each frame.
 
-Visible frames are read low, masked frames from the top (our choice, by measurement: see
-``examples/RESULTS.md``; the features follow the abstract of arXiv 2102.01930 and PASE+).
+Visible frames are read from the middle, masked frames from the top (our choice, after a prototype
+in which reading both from the top served phonemes worse; the features follow the abstract of arXiv
+2102.01930 and PASE+).
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ from mgf_fairseq.training_log import LOG_NAME, columns, read_log
 
 Signal = npt.NDArray[np.float32]
 SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
-NUM_NEGATIVES = 100  # PhonemeConfig.num_negatives
 
 
 def draw_losses(axes: Axes, entries: list[dict[str, float]]) -> None:
@@ -45,9 +44,8 @@ def draw_accuracies(axes: Axes, entries: list[dict[str, float]]) -> None:
     """Draw contrastive and retrieval accuracy, each with its chance level."""
     updates, phoneme = columns(entries, "phoneme_accuracy")
     axes.plot(updates, phoneme, color=SCALES["phoneme"], label="masked frame: which latent?")
-    axes.axhline(
-        1 / (1 + NUM_NEGATIVES), color=SCALES["phoneme"], linestyle=":", label="... by chance"
-    )
+    updates, chance = columns(entries, "phoneme_chance")
+    axes.plot(updates, chance, color=SCALES["phoneme"], linestyle=":", label="... by chance")
     updates, utterance = columns(entries, "utterance_accuracy")
     axes.plot(updates, utterance, color=SCALES["utterance"], label="segment: same utterance?")
     updates, chance = columns(entries, "utterance_chance")

@@ -133,7 +133,7 @@ def table(pretrain: Path, score: Path) -> str:
         row("frame", "log-mel, smooth L1", "frame_mel", "lower is better", plain),
         row("", "log-mel of masked frames", "frame_mel_masked", "lower is better", plain),
         row("phoneme", "contrastive accuracy", "phoneme_accuracy",
-            f"chance {percent(1 / 101)}", percent),
+            f"chance {percent(valid['phoneme_chance'])}", percent),
         row("utterance", "retrieval accuracy", "utterance_accuracy",
             f"chance {percent(valid['utterance_chance'])}", percent),
     ]  # fmt: skip

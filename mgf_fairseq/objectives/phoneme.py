@@ -99,14 +99,18 @@ class PhonemeObjective(Objective):
         encoded: EncoderOutput,
         batch: Batch,
     ) -> ObjectiveOutput:
-        """Sum the cross-entropy over masked frames; report accuracy and target diversity."""
+        """Sum the cross-entropy over masked frames; report accuracy, chance and diversity."""
         queries, latents = prediction
         # A frame alone in its row (or a batch of one row) has no such negative: it meets itself,
         # and info_nce_pool leaves out negatives that equal the positive.
         loss_sum, count, correct = info_nce_pool(
             queries, latents, latents, target, self.config.logit_temp
         )
-        metrics = {"accuracy": (correct, count), "diversity": diversity(latents)}
+        metrics = {
+            "accuracy": (correct, count),
+            "chance": (count / (1 + target.shape[1]), count),
+            "diversity": diversity(latents),
+        }
         return ObjectiveOutput(loss_sum, count, metrics)
 
 

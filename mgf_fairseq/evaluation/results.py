@@ -1,0 +1,301 @@
+"""The files of a result folder as dataclasses: what the probes and the recognizer write.
+
+Last in the evaluation; `mgf report` reads them. All metrics, intervals and class scores are in
+percent (as in wer.py); only names that end in `_ratio` are shares between 0 and 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mgf_fairseq.data.manifest import replace_file
+
+FORMAT = 1
+UPSTREAM_FILE = "upstream.json"
+PROBE_TASKS = ("phone", "speaker", "emotion")
+RECOGNITION = "asr"
+
+Record = TypeVar("Record")
+
+
+class ResultError(ValueError):
+    """A result file cannot be read or written; the message holds the mend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpstreamResult:
+    """Which representation a result folder is about (`upstream.json`)."""
+
+    name: str  # unique among the results of a report: the folder's name
+    group: str  # rows of one group differ by pre-training seed only and are one row of the report
+    kind: str  # mgf, wav2vec2, hubert, fbank, mfcc, random
+    layer_names: list[str]
+    fingerprint: str  # digest of what decides the features
+    path: str
+    seed: int | None = None  # of pre-training
+    num_updates: int | None = None
+    audio_hours: float | None = None  # audio seen in pre-training, repeats counted
+    train_seconds: float | None = None  # wall time of pre-training
+    config: dict[str, Any] = field(default_factory=dict)  # size, objectives, levels, weights
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSize:
+    """How much a split holds."""
+
+    utterances: int
+    hours: float
+    items: int  # what is classified or transcribed: frames, segments, utterances, words
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """What was learnt from and scored on; with folds, train and test are of all folds pooled."""
+
+    folder: str
+    classes: list[str]
+    train: SplitSize
+    valid: SplitSize
+    test: SplitSize
+    note: str = ""  # what a reader of the number must know: left out, truncated, silver labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Representation:
+    """One layer (and pooling) or the weighted sum, with each metric per probe seed."""
+
+    name: str  # "fbank", "layer 2", "weighted sum", "layer 2, mean+std"
+    layer: str
+    valid: dict[str, list[float]]
+    test: dict[str, list[float]]
+    pooling: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """How one class was found; 0 where a quotient has no denominator, as in scikit-learn."""
+
+    label: str = field(metadata={"key": "class"})
+    precision: float
+    recall: float
+    f1: float
+    count: int  # true items in test
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a number comes from; the first fields of every result."""
+
+    command: str
+    commit: str
+    hardware: str
+    date: str  # ISO 8601, UTC
+    seconds: float  # wall time of the task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult(Provenance):
+    """A probed task (`phone.json`, `speaker.json`, `emotion.json`)."""
+
+    task: str
+    metric: str  # the leading one: accuracy, uar
+    data: TaskData
+    protocol: dict[str, Any]  # everything that decides the numbers
+    key: str  # digest of upstream, protocol, manifests and labels: equal keys, equal result
+    seeds: list[int]  # of the probe
+    representations: list[Representation]
+    chosen: int  # index into representations, chosen on valid alone
+    low: float  # 95 % bootstrap interval over utterances of the chosen one's leading metric
+    high: float
+    chance: dict[str, float]  # metric -> what the most frequent class of train gets on test
+    layer_weights: list[float]  # of the weighted sum, per layer, mean over seeds; empty: no sum
+    confusion: list[list[int]]  # (truth, prediction) counts of the chosen one, summed over seeds
+    per_class: list[ClassScore]  # of the chosen one, from the confusion
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A transcript beside what was heard."""
+
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecognitionResult(Provenance):
+    """Speech recognition by fine-tuning (`asr.json`): wer, cer, blank_ratio per seed."""
+
+    data: TaskData
+    protocol: dict[str, Any]
+    key: str
+    seeds: list[int]
+    valid: dict[str, list[float]]
+    test: dict[str, list[float]]
+    low: float  # 95 % bootstrap interval over utterances of the leading metric
+    high: float
+    examples: list[Example] = field(default_factory=list)
+    metric: str = "cer"
+    task: str = RECOGNITION
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """One vector per held-out utterance, for a picture (`speaker.npz`, `emotion.npz`)."""
+
+    vectors: npt.NDArray[np.float32]  # (N, D)
+    labels: Sequence[str]
+    speakers: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """All that stands in a result folder."""
+
+    path: Path
+    upstream: UpstreamResult
+    tasks: dict[str, TaskResult]
+    recognition: RecognitionResult | None
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write one of the dataclasses of this file as JSON, in one step."""
+    with replace_file(path) as stream:
+        json.dump(_encode(record), stream, ensure_ascii=False, indent=1, allow_nan=False)
+        stream.write("\n")
+
+
+def read_record(path: Path, kind: type[Record]) -> Record:
+    """Read a JSON file of this format back.
+
+    Raises:
+        ResultError: it is missing, not JSON, of another format version, or lacks a field.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(
+            f"{path} does not exist: `mgf probe` or `mgf evaluate` writes it"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ResultError(
+            f"{path} cannot be read ({error}): remove it and evaluate again"
+        ) from None
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != FORMAT:
+        raise ResultError(
+            f"{path} is of format {version!r} and this version of mgf reads {FORMAT}: remove the "
+            "file and evaluate again, or use the version that wrote it"
+        )
+    try:
+        return typing.cast(Record, _decode(content, kind))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"{path}: {error}; remove the file and evaluate again") from None
+
+
+def read_results(folder: Path) -> ResultFolder:
+    """Read a result folder: its upstream and whichever tasks stand."""
+    upstream = read_record(folder / UPSTREAM_FILE, UpstreamResult)
+    tasks = {
+        task: read_record(folder / f"{task}.json", TaskResult)
+        for task in PROBE_TASKS
+        if (folder / f"{task}.json").exists()
+    }
+    recognition = folder / f"{RECOGNITION}.json"
+    return ResultFolder(
+        folder,
+        upstream,
+        tasks,
+        read_record(recognition, RecognitionResult) if recognition.exists() else None,
+    )
+
+
+def write_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write an .npz in one step."""
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        embeddings=np.asarray(embeddings.vectors, np.float32),
+        labels=np.asarray(embeddings.labels, dtype=np.str_),
+        speakers=np.asarray(embeddings.speakers, dtype=np.str_),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(stream.getvalue())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Read what `write_embeddings` wrote; nothing in the file is executed."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            vectors, labels, speakers = (
+                content[name] for name in ("embeddings", "labels", "speakers")
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultError(f"{path} cannot be read ({error}): remove it and probe again") from None
+    return Embeddings(vectors.astype(np.float32), labels.tolist(), speakers.tolist())
+
+
+def _key(item: dataclasses.Field[Any]) -> str:
+    """The JSON name of a field."""
+    return str(item.metadata.get("key", item.name))
+
+
+def _encode(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {_key(f): _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(name): _encode(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item) for item in value]
+    return value
+
+
+def _decode(value: Any, kind: Any) -> Any:
+    """Build what `kind` says out of parsed JSON, field by field."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # only `X | None` occurs
+        return None if value is None else _decode(value, arguments[0])
+    if origin is list:
+        return [_decode(item, arguments[0]) for item in _expect(value, list)]
+    if origin is dict:
+        return {name: _decode(item, arguments[1]) for name, item in _expect(value, dict).items()}
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _decode_record(_expect(value, dict), kind)
+    if kind is float:
+        return float(_expect(value, (int, float)))
+    return value if kind is Any else _expect(value, kind)
+
+
+def _decode_record(value: dict[str, Any], kind: type[Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    items = {_key(item): item for item in dataclasses.fields(kind)}
+    unknown = sorted(set(value) - set(items))
+    missing = sorted(set(items) - set(value))
+    if unknown or missing:
+        raise ValueError(f"{kind.__name__} lacks {missing} and does not know {unknown}")
+    return kind(**{item.name: _decode(value[k], hints[item.name]) for k, item in items.items()})
+
+
+def _expect(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{str(value)[:60]!r} stands where {kind} should")
+    return value

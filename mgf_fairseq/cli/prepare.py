@@ -13,8 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.corpora import READERS, Search, detect_layout
+from ..data.corpora import Search
 from ..data.label_files import LABEL_KINDS
+from ..data.layouts import READERS, detect_layout
 from ..data.prepare import SPLIT_BY, PrepareOptions, Progress, Summary, prepare
 
 HELP = "turn a folder of recordings into wav2vec manifests (.tsv), labels and dictionaries"
@@ -26,6 +27,10 @@ examples:
       LibriSpeech folders are recognized; letters, words and speakers are written as labels
   mgf prepare LibriSpeech/train-clean-5 --dest data/mini --labels ltr,spm --spm-vocab-size 500
       a folder with metadata.tsv; its split column is kept
+  mgf prepare LibriSpeech/train-clean-100 --corpus cpc --labels-from cpc_labels --dest data/cpc
+      the CPC split: 41 phones and 251 speakers, from its published label files
+  mgf prepare IEMOCAP_full_release --dest data/iemocap
+      4 emotions; the 5 sessions become the folds of the emotion task
   mgf prepare podcasts --dest data/pod --segment-seconds 20 --split-by speaker --speaker-level 1
       long recordings become segments (read by the task mgf_pretraining, not by stock fairseq)
 
@@ -46,6 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["auto", *READERS],
         default="auto",
         help="layout of SOURCE (default: look)",
+    )
+    add(
+        "--labels-from",
+        metavar="DIR",
+        type=Path,
+        help="folder of the label files of --corpus cpc or iemocap (default: SOURCE)",
+    )
+    add(
+        "--caveat",
+        metavar="TEXT",
+        action="append",
+        default=[],
+        help="a sentence that goes into every result file made from DIR; may be repeated",
     )
     split = parser.add_argument_group("splits")
     add = split.add_argument
@@ -98,7 +116,10 @@ def _search(args: argparse.Namespace) -> Search:
         names = (name.strip().lower().lstrip(".") for name in args.ext.split(","))
         fields["extensions"] = tuple(name for name in names if name)
     return Search(
-        path_must_contain=args.path_must_contain, speaker_level=args.speaker_level, **fields
+        path_must_contain=args.path_must_contain,
+        speaker_level=args.speaker_level,
+        labels_from=args.labels_from,
+        **fields,
     )
 
 
@@ -131,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
         spm_vocab_size=args.spm_vocab_size,
         case=args.case,
         workers=args.workers,
+        caveats=tuple(args.caveat),
     )
     _print_summary(prepare(options, _Bar()), options)
     return 0

@@ -1,14 +1,14 @@
 """Find the utterances of a corpus: what each layout on disk says of speaker, text and split.
 
-Second in `mgf prepare`, after the options and before headers are read; a new layout is one more
-function in `READERS`.
+Second in `mgf prepare`, after the options and before headers are read; corpora with label files of
+their own are in corpora_labelled.py, and layouts.py chooses between all of them.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Utterance:
     text: str | None = None
     emotion: str | None = None
     split: str | None = None
+    fold: str | None = None  # of cross-validation: a session, say
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class Corpus:
     layout: str
     root: Path
     utterances: list[Utterance]
-    phones: dict[str, list[Segment]] = field(default_factory=dict)
+    phones: Mapping[str, list[Segment]] = field(default_factory=dict)
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
+    caveats: tuple[str, ...] = ()  # what a reader of any number on this corpus must know
+    valid_from_train: bool = False  # its own splits lack valid, which is then drawn from train
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Search:
     extensions: tuple[str, ...] = AUDIO_EXTENSIONS
     path_must_contain: str | None = None
     speaker_level: int | None = None  # 1: the first folder under the source, -1: the file's own
+    labels_from: Path | None = None  # folder of the label files, where they lie elsewhere
 
 
 def walk_files(root: Path) -> Iterator[str]:
@@ -79,20 +84,23 @@ def walk_files(root: Path) -> Iterator[str]:
             yield os.path.relpath(os.path.join(folder, name), root)
 
 
-def _stem(path: str) -> str:
+def stem_of(path: str) -> str:
+    """The file name without its extension."""
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _has_extension(path: str, extensions: Sequence[str]) -> bool:
+def has_extension(path: str, extensions: Sequence[str]) -> bool:
+    """Whether the file name ends in one of `extensions`."""
     return os.path.splitext(path)[1].lower().lstrip(".") in extensions
 
 
-def _audio_paths(root: Path, search: Search) -> list[str]:
+def audio_paths(root: Path, search: Search) -> list[str]:
+    """Sorted paths under `root` of the files that count. Raises PrepareError for none."""
     fragment = search.path_must_contain
     paths = [
         path
         for path in walk_files(root)
-        if _has_extension(path, search.extensions)
+        if has_extension(path, search.extensions)
         and (fragment is None or fragment in os.path.join(root, path))
     ]
     if not paths:
@@ -118,8 +126,8 @@ def read_folder(source: Path, search: Search) -> Corpus:
     """Any tree of audio files; the speaker is a part of the path where a level is given."""
     root = Path(os.path.realpath(source))
     utterances = [
-        Utterance(_stem(path), path, _speaker(path, search.speaker_level))
-        for path in _audio_paths(root, search)
+        Utterance(stem_of(path), path, _speaker(path, search.speaker_level))
+        for path in audio_paths(root, search)
     ]
     return Corpus("folder", root, utterances)
 
@@ -130,7 +138,7 @@ def read_wav_txt(source: Path, search: Search) -> Corpus:
     utterances = []
     for item in corpus.utterances:
         beside = corpus.root / (os.path.splitext(item.path)[0] + ".txt")
-        text = " ".join(_read_text(beside).split()) if beside.is_file() else None
+        text = " ".join(read_text(beside).split()) if beside.is_file() else None
         utterances.append(Utterance(item.utt, item.path, item.speaker, text or None))
     return Corpus("wav-txt", corpus.root, utterances)
 
@@ -140,11 +148,11 @@ def read_librispeech(source: Path, search: Search) -> Corpus:
     root = Path(os.path.realpath(source))
     transcripts: dict[str, dict[str, str]] = {}
     utterances = []
-    for path in _audio_paths(root, search):
+    for path in audio_paths(root, search):
         folder = os.path.dirname(path)
         if folder not in transcripts:
             transcripts[folder] = _read_transcripts(root / folder)
-        utt = _stem(path)
+        utt = stem_of(path)
         level = search.speaker_level
         speaker = _speaker(path, level) if level is not None else utt.split("-")[0]
         utterances.append(Utterance(utt, path, speaker, transcripts[folder].get(utt)))
@@ -155,7 +163,7 @@ def _read_transcripts(folder: Path) -> dict[str, str]:
     """All `utt WORDS ...` lines of the folder's .trans.txt files."""
     texts: dict[str, str] = {}
     for path in sorted(folder.glob("*.trans.txt")):
-        for line in _read_text(path).splitlines():
+        for line in read_text(path).splitlines():
             utt, _, text = line.strip().partition(" ")
             if utt and text.strip():
                 texts[utt] = " ".join(text.split())
@@ -163,7 +171,7 @@ def _read_transcripts(folder: Path) -> dict[str, str]:
 
 
 def read_table(source: Path, search: Search) -> Corpus:
-    """A tab-separated table with columns utt, path and any of speaker, text, emotion, split.
+    """A tab-separated table: columns utt, path, any of speaker, text, emotion, split, fold.
 
     `source` is the table or the folder that holds it as metadata.tsv; paths are relative to that
     folder. phones.tsv beside it (utt, start, end, phone or label; seconds) gives frame labels.
@@ -178,7 +186,7 @@ def read_table(source: Path, search: Search) -> Corpus:
         fragment = search.path_must_contain
         if fragment is not None and fragment not in os.path.join(root, path):
             continue
-        if not _has_extension(path, search.extensions):
+        if not has_extension(path, search.extensions):
             continue
         level = search.speaker_level
         speaker = _speaker(path, level) if level is not None else row.get("speaker") or None
@@ -191,6 +199,7 @@ def read_table(source: Path, search: Search) -> Corpus:
                 text or None,
                 row.get("emotion") or None,
                 row.get("split") or None,
+                row.get("fold") or row.get("session") or None,
             )
         )
     if not utterances:
@@ -232,47 +241,11 @@ def _read_phones(path: Path) -> dict[str, list[Segment]]:
     return phones
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A UTF-8 file, with or without a byte order mark."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise PrepareError(f"{path} is not UTF-8 text: convert it, for instance with iconv") from (
             None
         )
-
-
-READERS: dict[str, Callable[[Path, Search], Corpus]] = {
-    "folder": read_folder,
-    "librispeech": read_librispeech,
-    "table": read_table,
-    "wav-txt": read_wav_txt,
-}
-
-
-def detect_layout(source: Path, search: Search) -> str:
-    """Which of `READERS` fits. Raises PrepareError where the source does not exist."""
-    if not source.exists():
-        raise PrepareError(f"{source} does not exist: give the folder that holds the recordings")
-    if source.is_file() or (source / "metadata.tsv").is_file():
-        return "table"
-    texts: set[str] = set()
-    audio: set[str] = set()
-    for path in walk_files(source):
-        if path.endswith(".trans.txt"):
-            return "librispeech"
-        if path.endswith(".txt"):
-            texts.add(path[:-4])
-        elif _has_extension(path, search.extensions):
-            audio.add(os.path.splitext(path)[0])
-    return "wav-txt" if texts & audio else "folder"
-
-
-def read_corpus(source: Path, layout: str, search: Search) -> Corpus:
-    """Read `source` as `layout`, one of `READERS` or "auto". Raises PrepareError."""
-    if layout == "auto":
-        layout = detect_layout(source, search)
-    if not source.exists():
-        raise PrepareError(f"{source} does not exist: give the folder that holds the recordings")
-    if layout != "table" and not source.is_dir():
-        raise PrepareError(f"{source} is not a folder, which --corpus {layout} needs")
-    return READERS[layout](source, search)

@@ -46,6 +46,7 @@ LABEL_KINDS: dict[str, LabelKind] = {
     "phn": LabelKind("phones", "no phones.tsv beside the table"),
     "spk": LabelKind("speaker", "no speaker for every row (see --speaker-level)"),
     "emo": LabelKind("emotion", "no emotion column filled in every row of the table"),
+    "fold": LabelKind("fold", "no fold or session column filled in every row of the table"),
 }
 _CLASS_KINDS = ("spk", "emo")  # fairseq's audio_classification: closed sets, no special symbols
 
@@ -107,6 +108,8 @@ def _make_lines(
     kind: str, options: PrepareOptions, corpus: Corpus, rows: Rows, notes: list[str]
 ) -> dict[str, list[str]]:
     """Label lines per split; writes the dictionary (train split only) and the subword model."""
+    if kind == "fold":  # the groups of cross-validation are not classes: no dictionary
+        return _map_rows(rows, lambda row: class_label(row.utterance.fold or ""))
     if kind == "phn":
         lines = _phone_lines(options, corpus, rows, notes)
     elif kind in _CLASS_KINDS:

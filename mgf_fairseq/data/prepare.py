@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .audio import AudioError, AudioInfo, audio_info, resampled_length
-from .corpora import READERS, Corpus, PrepareError, Search, Utterance, read_corpus
+from .caveats import write_caveats
+from .corpora import Corpus, PrepareError, Search, Utterance
 from .label_files import LABEL_KINDS, write_labels
+from .layouts import READERS, read_corpus
 from .manifest import replace_file, write_manifest
 from .splits import assign_splits, read_split_list
 
@@ -41,6 +43,7 @@ class PrepareOptions:
     spm_vocab_size: int = 1000
     case: str = "upper"
     workers: int = 4
+    caveats: tuple[str, ...] = ()  # sentences that go into every result file, beside the corpus's
 
     def __post_init__(self) -> None:
         for name in ("valid_percent", "test_percent"):
@@ -118,7 +121,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
     can be written.
     """
     corpus = read_corpus(options.source, options.layout, options.search)
-    skipped: list[tuple[str, str]] = []
+    skipped = list(corpus.left_out)
     wanted = _drop_unwanted(corpus, options, skipped)
     infos = read_headers(corpus.root, wanted, options.workers, progress or Progress(), skipped)
     readable = [(item, info) for item, info in zip(wanted, infos, strict=True) if info is not None]
@@ -131,6 +134,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         read_split_list(options.split_list),
         {"valid": options.valid_percent, "test": options.test_percent},
         options.seed,
+        corpus.valid_from_train,
     )
     rows: dict[str, list[Row]] = {}
     for (item, info), split in zip(readable, splits, strict=True):
@@ -146,6 +150,8 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         write_manifest(options.dest / f"{split}.tsv", corpus.root, lines)
     skipped.sort()
     _write_skipped(options.dest / "skipped.txt", skipped)
+    caveats = (*corpus.caveats, *options.caveats)
+    write_caveats(options.dest, caveats)
     return Summary(
         corpus.layout,
         [_summarize(split, members, options.sample_rate) for split, members in rows.items()],
@@ -153,7 +159,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         skipped,
         sum(info.sample_rate != options.sample_rate for _, info in readable),
         sum(info.channels > 1 for _, info in readable),
-        notes,
+        [*caveats, *notes],
     )
 
 

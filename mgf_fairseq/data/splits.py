@@ -48,9 +48,11 @@ def assign_splits(
     listed: dict[str, str],
     shares: dict[str, float],
     seed: int,
+    valid_from_train: bool = False,
 ) -> list[str]:
-    """The split of each utterance: the list's, else the table's, else drawn by `shares`.
+    """The split of each utterance: the list's, else the corpus's, else drawn by `shares`.
 
+    With `valid_from_train` the corpus's own splits lack valid, and its share is drawn from train.
     The draw depends on the set of utterances and on the seed, not on the machine. A share above 0
     gets at least one utterance (or speaker). Raises PrepareError where that leaves no train split.
     """
@@ -60,6 +62,10 @@ def assign_splits(
         splits = [item.split or "" for item in utterances]
         for split in sorted(set(splits)):
             check_split_name(split, "split column")
+        if valid_from_train and shares["valid"] > 0:
+            train = [item.path for item in utterances if item.split == "train"]
+            drawn = _draw([(path, 1) for path in train], {"valid": shares["valid"]}, seed)
+            splits = [drawn.get(item.path, item.split or "") for item in utterances]
     elif split_by == "speaker":
         splits = _by_speaker(utterances, shares, seed)
     else:

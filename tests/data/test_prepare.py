@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mgf_fairseq.data.corpora import PrepareError, Search, detect_layout
+from mgf_fairseq.data.corpora import PrepareError, Search
 from mgf_fairseq.data.labels import LabelError, num_frames
+from mgf_fairseq.data.layouts import detect_layout
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.data.prepare import PrepareOptions, prepare
 

@@ -1,0 +1,128 @@
+"""What the audio of a manifest is, as one digest over contents rather than names and dates.
+
+The feature store keys by it. Like git's index: a file is read once, and again only when its size
+or one of its times has changed, so asking about a million known files costs a million `stat`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .manifest import Manifest, ManifestError, parse_entry, replace_file
+
+Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
+
+MISSING = "missing"  # stands for the digest of a file that cannot be read
+_BLOCK = 1 << 20
+_THREADS = 4
+# A file written this recently may change again without a change of its times.
+_SETTLED_NS = 2_000_000_000
+_Times = tuple[int, int, int]  # size, mtime_ns, ctime_ns
+
+
+def audio_key(
+    manifest: Manifest,
+    rows: Iterable[int],
+    table: Path,
+    progress: Progress | None = None,
+) -> str:
+    """Digest of what the rows of a manifest hold, in their order.
+
+    It covers contents, stretches and lengths, neither names nor dates: a moved or touched corpus
+    keeps its key; a file that cannot be read counts as missing.
+
+    Args:
+        table: where known digests are kept between calls; made if it does not exist.
+        progress: called as files are read.
+    """
+    parts = [_split(manifest, row) for row in rows]
+    digests = file_digests({path for path, _ in parts}, table, progress)
+    whole = hashlib.sha256()
+    for path, rest in parts:
+        whole.update(f"{digests[path]} {rest}\n".encode())
+    return whole.hexdigest()
+
+
+def _split(manifest: Manifest, row: int) -> tuple[str, str]:
+    """The file of a row, and the rest of what decides its audio."""
+    count = int(manifest.num_samples[row])
+    try:
+        entry = manifest.entry(row)
+        parsed = parse_entry(entry)
+    except ManifestError as error:
+        return "", f"{error} {count}"
+    if parsed.start is not None and os.path.exists(entry):
+        return entry, str(count)  # a file whose own name ends like a stretch
+    return parsed.path, f"{parsed.start} {parsed.length} {count}"
+
+
+def file_digests(paths: set[str], table: Path, progress: Progress | None = None) -> dict[str, str]:
+    """Digest of each file's bytes, MISSING where it cannot be read."""
+    known = _read_table(table)
+    times = {path: _times(path) for path in sorted(paths)}
+    digests: dict[str, str] = {}
+    unknown: list[str] = []
+    for path, now in times.items():
+        if now is None:
+            digests[path] = MISSING
+        elif path in known and known[path][0] == now:
+            digests[path] = known[path][1]
+        else:
+            unknown.append(path)
+    if unknown:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for count, (path, digest) in enumerate(
+                zip(unknown, pool.map(_digest_file, unknown), strict=True), 1
+            ):
+                digests[path] = digest
+                if progress:
+                    progress("read audio", count, len(unknown))
+        _write_table(table, times, digests)
+    return digests
+
+
+def _times(path: str) -> _Times | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _digest_file(path: str) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with open(path, "rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except OSError:
+        return MISSING
+    return digest.hexdigest()
+
+
+def _read_table(table: Path) -> dict[str, tuple[_Times, str]]:
+    """Known digests; empty where there is no table or it is not readable."""
+    known: dict[str, tuple[_Times, str]] = {}
+    try:
+        lines = table.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            size, mtime, ctime, digest, path = line.split("\t", 4)
+            known[path] = (int(size), int(mtime), int(ctime)), digest
+    except (OSError, ValueError):
+        return {}
+    return known
+
+
+def _write_table(table: Path, times: dict[str, _Times | None], digests: dict[str, str]) -> None:
+    """Keep the digests of files that have not just been written."""
+    latest = time.time_ns() - _SETTLED_NS
+    with replace_file(table) as stream:
+        for path, found in times.items():
+            settled = found is not None and max(found[1:]) < latest
+            if found and settled and digests[path] != MISSING and "\n" not in path:
+                stream.write("\t".join([*map(str, found), digests[path], path]) + "\n")

@@ -5,7 +5,7 @@ The work behind ``mgf score``: checkpoint and audio in, one transcript per line 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from . import plugin as plugin  # the model in the checkpoint may be ours
+from .batching import plan_batches
 from .checkpoint import CheckpointError, config_of, read_checkpoint
 from .data.audio import AudioReader
 from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
@@ -195,21 +196,6 @@ def decode_batch(
         blanks = sum(symbol == recognizer.blank for symbol in path)
         decoded.append(Decoded(" ".join(symbols), len(path), blanks))
     return decoded
-
-
-def plan_batches(
-    num_samples: Sequence[int], max_samples: int, one_by_one: bool = False
-) -> Iterator[list[int]]:
-    """Group line numbers by length so that a padded batch holds at most ``max_samples`` samples."""
-    batch: list[int] = []
-    for index in sorted(range(len(num_samples)), key=lambda i: (num_samples[i], i)):
-        full = (len(batch) + 1) * num_samples[index] > max_samples
-        if batch and (full or one_by_one):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def transcribe(

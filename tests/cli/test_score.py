@@ -17,13 +17,13 @@ from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import OmegaConf
 
+from mgf_fairseq.batching import plan_batches
 from mgf_fairseq.checkpoint import CheckpointError
 from mgf_fairseq.cli.score import advice
 from mgf_fairseq.scoring import (
     collapse,
     decode_batch,
     load_recognizer,
-    plan_batches,
 )
 from mgf_fairseq.wer import count_edits, join_symbols, score_corpus, score_utterance
 

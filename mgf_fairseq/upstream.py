@@ -1,0 +1,199 @@
+"""Upstreams: whatever turns waveforms into features, with a name and a fingerprint of its output.
+
+``load_upstream(spec)`` takes a checkpoint, an acoustic baseline, or a checkpoint's shape with fresh
+weights; feature_store.py caches by the fingerprint, the evaluations compare the rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .encoder import EncoderConfig, SpeechEncoder
+from .extract import (
+    Features,
+    LoadedEncoder,
+    Waveform,
+    as_rows,
+    build_encoder,
+    read_encoder,
+)
+from .features import AcousticFeatures
+from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
+
+# Raise it when a change of the code changes what an upstream says beyond rounding.
+CODE_VERSION = 1
+RANDOM = "random:"
+ACOUSTIC = {"fbank": "mel", "mfcc": "mfcc"}  # spec -> kind of features.AcousticFeatures
+# What an EncoderConfig decides of the hidden states without dropout and masks.
+_SHAPE = (
+    *("extractor_mode", "conv_feature_layers", "conv_bias", "encoder_layers", "encoder_embed_dim"),
+    *("encoder_ffn_embed_dim", "encoder_attention_heads", "layer_norm_first"),
+    *("conv_pos", "conv_pos_groups"),
+)
+
+
+class AcousticBaseline(nn.Module):
+    """Log-mel or MFCC on the encoder's frame grid: frame t is centred on sample 320 t + 200.
+
+    Each waveform is brought to zero mean and unit variance first, as the encoders get theirs. What
+    follows is plain: natural logarithms of 80 mel energies (``fbank``), or 13 cepstra with their
+    first and second differences (``mfcc``); nothing is normalised over utterance or corpus.
+    """
+
+    def __init__(self, spec: str, sample_rate: int = 16000) -> None:
+        super().__init__()
+        layers = parse_conv_layers(EncoderConfig().conv_feature_layers)
+        self.geometry = ConvGeometry.of(layers)
+        self.name, self.sample_rate = ACOUSTIC[spec], sample_rate
+        self.one_by_one = False
+        self.acoustic = AcousticFeatures(
+            [self.name],
+            sample_rate,
+            self.geometry.hop_length,
+            self.geometry.receptive_field,
+            normalization="none",
+        )
+
+    @torch.no_grad()
+    def forward(self, waveforms: Sequence[Waveform]) -> Features:
+        """Analyse waveforms of (S,) each, mono at ``sample_rate``; any lengths.
+
+        Raises:
+            ValueError: a waveform is not one-dimensional, or shorter than the receptive field.
+        """
+        device = self.acoustic.window.device
+        rows = [F.layer_norm(row, row.shape) for row in as_rows(waveforms, device)]
+        frames = [self.geometry.num_frames(len(row)) for row in rows]
+        if min(frames) == 0:
+            number = frames.index(0)
+            raise ValueError(
+                f"waveform {number} has {len(rows[number])} samples, fewer than the "
+                f"{self.geometry.receptive_field} that one frame needs; leave it out"
+            )
+        source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
+        mask = padding_mask_of([len(row) for row in rows], source.shape[1], device)
+        valid = ~padding_mask_of(frames, max(frames), device)
+        features = self.acoustic(source, mask, max(frames), valid)[self.name]
+        frame_rate = self.sample_rate / self.geometry.hop_length
+        return Features([features], valid.sum(dim=1), frame_rate)
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A source of features: called with waveforms (S,) it gives `Features`."""
+
+    model: LoadedEncoder | AcousticBaseline
+    kind: str  # mgf, wav2vec2, hubert, fbank, mfcc or random
+    layer_names: list[str]  # one per hidden state
+    fingerprint: str  # hex digest of all that decides the features
+    info: dict[str, Any]  # for result files: name, path, size, how it was trained
+
+    def __call__(self, waveforms: Sequence[Waveform]) -> Features:
+        """Encode waveforms (S,), mono at ``sample_rate``; a batch gives what each alone gives."""
+        features: Features = self.model(waveforms)
+        return features
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms it takes."""
+        return self.model.sample_rate
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        """Its frame grid."""
+        return self.model.geometry
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.geometry.hop_length
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether batches save nothing, because each waveform is encoded alone."""
+        return self.model.one_by_one
+
+    def to(self, device: str | torch.device) -> Upstream:
+        """Move it to a device and return it."""
+        self.model.to(device)
+        return self
+
+
+def load_upstream(spec: str | Path) -> Upstream:
+    """Load what a spec names.
+
+    Args:
+        spec: a checkpoint file (MGF, or fairseq's wav2vec 2.0 or HuBERT; pre-trained or
+            fine-tuned); ``fbank`` or ``mfcc``; ``random:CHECKPOINT`` for an encoder of that
+            checkpoint's shape with fresh weights of seed 1, ``random:CHECKPOINT@7`` of seed 7.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, unsafe to load, or of another kind.
+    """
+    text = str(spec)
+    if text in ACOUSTIC and not Path(text).is_file():
+        return _acoustic(text)
+    if text.startswith(RANDOM):
+        return _random(text.removeprefix(RANDOM))
+    held = read_encoder(text)
+    model = build_encoder(held, text)
+    info = {"name": Path(text).name, "path": text, **_size(held.config), **held.history}
+    return _of_encoder(model, held.kind, held.config, info)
+
+
+def _acoustic(spec: str) -> Upstream:
+    model = AcousticBaseline(spec)
+    info: dict[str, Any] = {"name": spec, "path": spec}
+    info |= {"num_updates": 0, "seed": None, "audio_hours": 0.0}
+    settings = {"kind": spec, "sample_rate": model.sample_rate}
+    tensors = dict(model.acoustic.named_buffers())
+    return Upstream(model, spec, [spec], _digest(settings, tensors), info)
+
+
+def _random(rest: str) -> Upstream:
+    """Build an encoder from ``CHECKPOINT`` or ``CHECKPOINT@SEED``."""
+    found = None if Path(rest).is_file() else re.fullmatch(r"(.+)@(\d+)", rest)
+    path, seed = (found[1], int(found[2])) if found else (rest, 1)
+    held = read_encoder(path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = SpeechEncoder(held.config)
+    info: dict[str, Any] = {"name": f"random:{Path(path).name}@{seed}"}
+    info |= {"path": f"{RANDOM}{path}@{seed}"}
+    info |= {**_size(held.config), "num_updates": 0, "seed": seed, "audio_hours": 0.0}
+    model = LoadedEncoder(encoder, held.sample_rate, held.normalize)
+    return _of_encoder(model, "random", held.config, info)
+
+
+def _of_encoder(
+    model: LoadedEncoder, kind: str, config: EncoderConfig, info: dict[str, Any]
+) -> Upstream:
+    shape = {name: getattr(config, name) for name in _SHAPE}
+    settings = {"sample_rate": model.sample_rate, "normalize": model.normalize, **shape}
+    names = [f"layer {number}" for number in range(config.encoder_layers + 1)]
+    return Upstream(model, kind, names, _digest(settings, model.encoder.state_dict()), info)
+
+
+def _size(config: EncoderConfig) -> dict[str, Any]:
+    values = dataclasses.asdict(config)
+    return {"layers": values["encoder_layers"], "width": values["encoder_embed_dim"]}
+
+
+def _digest(settings: dict[str, Any], tensors: dict[str, Tensor]) -> str:
+    """Digest of settings and tensors, whatever file or device they come from."""
+    digest = hashlib.sha256(json.dumps([CODE_VERSION, settings], sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

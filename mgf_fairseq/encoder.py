@@ -163,7 +163,7 @@ class SpeechEncoder(nn.Module):
         layers = parse_conv_layers(config.conv_feature_layers)
         width = config.encoder_embed_dim
         self.geometry = ConvGeometry.of(layers)
-        self.latent_dim = layers[-1][0]
+        self.feature_extractor, self.latent_dim = self._front_end(config, layers)
         self.feature_grad_mult = config.feature_grad_mult
         self.mask_channel_before = config.mask_channel_before
         self.frame_spans = SpanMask(
@@ -181,12 +181,9 @@ class SpeechEncoder(nn.Module):
             config.mask_channel_other,
             config.no_mask_channel_overlap,
         )
-        self.feature_extractor = ConvFeatureExtractor(
-            layers, config.extractor_mode, config.conv_bias
-        )
         # Frozen outright, so that DDP does not wait for gradients that never come.
         self.feature_extractor.requires_grad_(config.feature_grad_mult > 0.0)
-        self.layer_norm = nn.LayerNorm(self.latent_dim)
+        self.layer_norm: nn.Module = nn.LayerNorm(self.latent_dim)
         self.post_extract_proj = (
             nn.Linear(self.latent_dim, width) if self.latent_dim != width else None
         )
@@ -226,7 +223,7 @@ class SpeechEncoder(nn.Module):
         if mask:
             update = self.mask_update if update is None else update
             masks = self._draw_masks(num_frames, width, row_id, update)
-        latents = self._latents(waveform)  # (B, S) -> (B, T, C)
+        latents = self._latents(waveform, num_frames)  # (B, S) -> (B, T, C)
         padded = min(num_frames) < width
         frame_padding = padding_mask_of(num_frames, width, waveform.device)
         x = self._project(latents)
@@ -256,8 +253,18 @@ class SpeechEncoder(nn.Module):
             )
         return frames, self.geometry.num_frames(width)
 
-    def _latents(self, waveform: Tensor) -> Tensor:
-        """Map (B, S) to layer-normed latents (B, T, C), scaling the gradient into the stack."""
+    def _front_end(
+        self, config: EncoderConfig, layers: Sequence[ConvLayer]
+    ) -> tuple[nn.Module, int]:
+        """Build what turns a waveform into frames, and say how wide they are."""
+        stack = ConvFeatureExtractor(layers, config.extractor_mode, config.conv_bias)
+        return stack, layers[-1][0]
+
+    def _latents(self, waveform: Tensor, num_frames: list[int]) -> Tensor:
+        """Map (B, S) to layer-normed latents (B, T, C), scaling the gradient into the stack.
+
+        A stack of convolutions needs no ``num_frames``, the valid frames of each row.
+        """
         waveform = waveform.to(self.mask_emb.dtype)
         x = self.feature_extractor(waveform)
         if x.requires_grad and self.feature_grad_mult != 1.0:

@@ -3,9 +3,9 @@
 The package imports it, except in the command ``mgf``, whose verbs import it when they need it.
 """
 
-from . import baseline, criterion, model, task
+from . import acoustic_model, baseline, criterion, model, task
 from .compat import mend_host
 
 mend_host()
 
-__all__ = ["baseline", "criterion", "model", "task"]
+__all__ = ["acoustic_model", "baseline", "criterion", "model", "task"]

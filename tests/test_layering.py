@@ -22,6 +22,7 @@ MAY_IMPORT_FAIRSEQ = {
     "__init__.py",
     "task.py",
     "baseline.py",  # fairseq's wav2vec2 on our data
+    "acoustic_model.py",  # fixed features in the fine-tuning recipes
     "model.py",
     "encoder.py",
     "criterion.py",

@@ -1,0 +1,34 @@
+"""Where numbers come from: the command as typed, and the commit of the code that made them."""
+
+import re
+import sys
+import time
+
+import pytest
+
+from mgf_fairseq.evaluation import provenance as module
+from mgf_fairseq.evaluation.provenance import command_line, provenance
+
+
+def test_the_command_is_as_typed_without_the_machine_s_path(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/some/where/bin/mgf", "evaluate", "--name", "two words"])
+    assert command_line() == "mgf evaluate --name 'two words'"
+
+
+def test_it_names_hardware_torch_a_date_in_utc_and_the_seconds():
+    found = provenance(time.monotonic() - 3)
+    assert "torch" in found.hardware and found.date.endswith("+00:00")
+    assert 3 <= found.seconds < 5
+
+
+def test_outside_a_checkout_the_version_stands_for_the_commit(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    assert re.fullmatch(r"version \d+\.\d+\.\d+", module.commit())
+
+
+def test_the_commit_is_that_of_the_code_and_not_of_the_working_directory(monkeypatch, tmp_path):
+    here = module.commit()
+    if here.startswith("version"):
+        pytest.skip("not run from a checkout")
+    monkeypatch.chdir(tmp_path)
+    assert module.commit() == here

@@ -62,7 +62,7 @@ class LoadedEncoder(nn.Module):
     def __init__(self, encoder: SpeechEncoder, sample_rate: int, normalize: bool) -> None:
         super().__init__()
         self.encoder = encoder.eval()
-        self.geometry = encoder.geometry
+        self.geometry, self.width = encoder.geometry, encoder.mask_emb.numel()
         self.sample_rate, self.normalize = sample_rate, normalize
         norms = encoder.feature_extractor.modules()
         self.one_by_one = any(isinstance(module, nn.GroupNorm) for module in norms)

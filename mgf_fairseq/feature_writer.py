@@ -31,7 +31,7 @@ from .feature_files import FORMAT, LENGTHS, PROGRESS, ROWS, SUMMARY, FeatureErro
 from .npy_append import GrowingArray
 from .upstream import Upstream
 
-_CHUNK_SECONDS = 1200.0  # of audio between two notes of how far the work is
+_CHUNK_BATCHES = 10  # between two notes of how far the work is; lengths are sorted within
 _CHUNK_BYTES = 1 << 28  # of features held in memory between two appends
 _READERS = 4  # threads that decode the next batch while this one is computed
 _COMMON_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
@@ -129,7 +129,7 @@ def write_folder(job: Job, folder: Path, progress: Progress | None = None) -> No
         nonlocal done
         done += 0.0 if row is None else job.seconds(range(row, row + 1))
         if progress:
-            progress("extract", done, total)
+            progress("extract", min(done, total), total)
 
     advance()
     for chunk in _chunks(job, job.rows[writer.done :]):
@@ -145,9 +145,11 @@ def write_folder(job: Job, folder: Path, progress: Progress | None = None) -> No
 def _chunks(job: Job, rows: range) -> Iterator[range]:
     """Cut rows into consecutive stretches of bounded seconds and bytes."""
     rate, geometry = job.upstream.sample_rate, job.upstream.geometry
-    width = job.upstream.info.get("width", 80)
-    bytes_per_frame = len(job.layers) * width * np.dtype(job.dtype).itemsize
-    limit = min(_CHUNK_SECONDS * rate, _CHUNK_BYTES / bytes_per_frame * geometry.hop_length)
+    bytes_per_frame = len(job.layers) * job.upstream.width * np.dtype(job.dtype).itemsize
+    limit = min(
+        _CHUNK_BATCHES * job.batch_seconds * rate,
+        _CHUNK_BYTES / bytes_per_frame * geometry.hop_length,
+    )
     start, held = 0, 0
     for position, row in enumerate(rows):
         count = int(job.manifest.num_samples[row])

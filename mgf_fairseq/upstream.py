@@ -64,6 +64,7 @@ class AcousticBaseline(nn.Module):
             self.geometry.receptive_field,
             normalization="none",
         )
+        self.width = self.acoustic.dims[self.name]
 
     @torch.no_grad()
     def forward(self, waveforms: Sequence[Waveform]) -> Features:
@@ -120,6 +121,11 @@ class Upstream:
         return self.sample_rate / self.geometry.hop_length
 
     @property
+    def width(self) -> int:
+        """D, the size of a frame."""
+        return self.model.width
+
+    @property
     def one_by_one(self) -> bool:
         """Whether batches save nothing, because each waveform is encoded alone."""
         return self.model.one_by_one
@@ -154,7 +160,7 @@ def load_upstream(spec: str | Path) -> Upstream:
 
 def _acoustic(spec: str) -> Upstream:
     model = AcousticBaseline(spec)
-    info: dict[str, Any] = {"name": spec, "path": spec}
+    info: dict[str, Any] = {"name": spec, "path": spec, "layers": 0, "width": model.width}
     info |= {"num_updates": 0, "seed": None, "audio_hours": 0.0}
     settings = {"kind": spec, "sample_rate": model.sample_rate}
     tensors = dict(model.acoustic.named_buffers())

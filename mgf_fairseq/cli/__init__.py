@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "turn a folder of recordings into manifests and labels"),
     "check": ("check", "say what training would drop from a prepared folder, and how to mend it"),
     "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
+    "extract": ("extract", "features of chosen layers of a checkpoint, as .npy files"),
     "user-dir": ("user_dir", "print the folder to give to fairseq as common.user_dir"),
 }
 _DESCRIPTION = (

@@ -82,7 +82,7 @@ def file_digests(paths: set[str], table: Path, progress: Progress | None = None)
                 digests[path] = digest
                 if progress:
                     progress("read audio", count, len(unknown))
-        _write_table(table, times, digests)
+        _write_table(table, known, times, digests)
     return digests
 
 
@@ -118,11 +118,19 @@ def _read_table(table: Path) -> dict[str, tuple[_Times, str]]:
     return known
 
 
-def _write_table(table: Path, times: dict[str, _Times | None], digests: dict[str, str]) -> None:
-    """Keep the digests of files that have not just been written."""
+def _write_table(
+    table: Path,
+    known: dict[str, tuple[_Times, str]],
+    times: dict[str, _Times | None],
+    digests: dict[str, str],
+) -> None:
+    """Add the digests of files that have not just been written to the known ones."""
     latest = time.time_ns() - _SETTLED_NS
+    merged = dict(known)
+    for path, found in times.items():
+        merged.pop(path, None)
+        if found and max(found[1:]) < latest and digests[path] != MISSING and "\n" not in path:
+            merged[path] = found, digests[path]
     with replace_file(table) as stream:
-        for path, found in times.items():
-            settled = found is not None and max(found[1:]) < latest
-            if found and settled and digests[path] != MISSING and "\n" not in path:
-                stream.write("\t".join([*map(str, found), digests[path], path]) + "\n")
+        for path, (found, digest) in merged.items():
+            stream.write("\t".join([*map(str, found), digest, path]) + "\n")

@@ -1,0 +1,132 @@
+"""`mgf extract`: features of chosen layers of a manifest, as .npy files.
+
+feature_store.py does the work; this file cuts long manifests into shards and prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mgf_fairseq.data.manifest import Manifest
+    from mgf_fairseq.feature_store import FeatureStore
+    from mgf_fairseq.upstream import Upstream
+
+HELP = "features of a checkpoint (or of fbank, mfcc, random weights) for the rows of manifests"
+EXAMPLES = """\
+examples:
+  mgf extract --checkpoint out/checkpoint_last.pt --manifest data/valid.tsv --dest features
+  mgf extract --checkpoint CK --manifest data/*.tsv --dest features --layer 3 last --dtype float16
+  mgf extract --checkpoint fbank --manifest data/train.tsv --dest features/fbank
+
+DEST/valid/layer_3.npy holds the frames of all utterances, one after the other; lengths.npy how
+many each has; rows.npy which line of the manifest it is, counted from 0 (the root line left out);
+features.json all else. A folder has its name only when it is whole; a command that was stopped
+goes on where it was when it is given again.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mgf extract`."""
+    add = parser.add_argument
+    add(
+        "--checkpoint",
+        required=True,
+        metavar="CK",
+        help="checkpoint file (MGF, fairseq wav2vec 2.0 or HuBERT; pre-trained or fine-tuned), or "
+        "fbank, mfcc, random:CK, random:CK@SEED",
+    )
+    add("--manifest", type=Path, nargs="+", required=True, help="one or more .tsv")
+    add("--dest", type=Path, required=True, help="folder to write to, one folder per manifest")
+    add(
+        "--layer",
+        nargs="+",
+        metavar="L",
+        help="layers to keep: 0 is the Transformer's input, last its top (default: all)",
+    )
+    add("--dtype", choices=["float16", "float32"], default="float32", help="of what is stored")
+    add("--batch-seconds", type=float, default=60.0, help="padded audio per batch, in seconds")
+    add("--shard-hours", type=float, default=100.0, help="longest audio in one folder, in hours")
+    add("--device", default=None, help="cpu or cuda (default: cuda if there)")
+    add("--overwrite", action="store_true", help="replace other features that stand in DEST")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Extract all manifests, print what stands, and return 0."""
+    import torch
+
+    from mgf_fairseq.cli.progress import Bars
+    from mgf_fairseq.data.manifest import read_manifest
+    from mgf_fairseq.feature_store import choose_layers, write_features
+    from mgf_fairseq.upstream import load_upstream
+
+    _check_options(args)
+    manifests = {path: read_manifest(path) for path in args.manifest}
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: no CUDA device is visible here; use --device cpu")
+    upstream = load_upstream(args.checkpoint).to(device)
+    choose_layers(upstream, args.layer)  # an unknown layer is told before any audio is read
+    for path, manifest in manifests.items():
+        for name, rows in shards(manifest, path.stem, args.shard_hours, upstream.sample_rate):
+            with Bars(f"{name}: ") as bars:
+                store = write_features(
+                    upstream,
+                    path,
+                    args.dest / name,
+                    args.layer,
+                    args.dtype,
+                    rows=rows,
+                    batch_seconds=args.batch_seconds,
+                    overwrite=args.overwrite,
+                    progress=bars,
+                )
+            _print_store(store, upstream)
+    return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    for name in ("batch_seconds", "shard_hours"):
+        if getattr(args, name) <= 0:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} {getattr(args, name):g} must be above 0")
+    stems = [path.stem for path in args.manifest]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice:
+        raise ValueError(
+            f"two manifests are called {twice!r} and would share {args.dest / twice}; give them "
+            "to two commands with two --dest"
+        )
+
+
+def shards(
+    manifest: Manifest, stem: str, hours: float, sample_rate: int
+) -> Iterator[tuple[str, range]]:
+    """Cut a manifest into stretches of rows that hold at most so many hours, and name them.
+
+    The stem alone where one is enough, else `stem-00000`, `stem-00001`, ...
+    """
+    limit = hours * 3600 * sample_rate
+    starts, held = [0], 0
+    for row, count in enumerate(manifest.num_samples.tolist()):
+        if row > starts[-1] and held + count > limit:
+            starts.append(row)
+            held = 0
+        held += count
+    for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(manifest)], strict=True)):
+        yield stem if len(starts) == 1 else f"{stem}-{number:05d}", range(start, stop)
+
+
+def _print_store(store: FeatureStore, upstream: Upstream) -> None:
+    for row, reason in list(store.left_out.items())[:10]:
+        print(f"left out: line {row + 2}: {reason}")
+    if len(store.left_out) > 10:
+        print(f"left out: {len(store.left_out) - 10} more; {store.folder}/features.json has all")
+    frames = int(store.lengths.sum())
+    print(
+        f"{store.folder}: {len(store.rows)} utterances, {frames / store.frame_rate / 3600:.2f} h, "
+        f"{frames} frames of {upstream.width}, {', '.join(store.layer_names)}"
+    )

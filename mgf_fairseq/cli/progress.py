@@ -1,0 +1,53 @@
+"""A progress bar for library functions that report (what, done, of how much).
+
+Verbs hand a `Bars` to functions of the library, which know nothing of bars.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from tqdm import tqdm
+
+_UNITS = {"read audio": " files", "extract": " s of audio"}
+_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
+
+
+class Bars:
+    """One bar at a time, named by what is being done, gone when that is over."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix, self._what = prefix, ""
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, what: str, done: float, total: float) -> None:
+        """Show that `done` of `total` is done; a new `what` begins a new bar."""
+        if self._bar is None or what != self._what:
+            self.close()
+            self._what = what
+            self._bar = tqdm(
+                desc=f"{self._prefix}{what}",
+                total=total,
+                initial=done,  # a resumed run's rate is its own
+                unit=_UNITS.get(what, ""),
+                bar_format=_FORMAT,
+                leave=False,
+            )
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar, self._what = None, ""
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

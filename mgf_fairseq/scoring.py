@@ -1,6 +1,7 @@
-"""Load a fine-tuned stock ``wav2vec_ctc`` checkpoint and transcribe a manifest greedily with it.
+"""Load a fine-tuned stock ``wav2vec_ctc`` checkpoint, transcribe a manifest greedily, score it.
 
-The work behind ``mgf score``: checkpoint and audio in, one transcript per line out, for wer.py.
+The work behind ``mgf score`` and the recognition task: checkpoint and audio in, one transcript per
+line out, which wer.py judges.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from . import plugin as plugin  # the model in the checkpoint may be ours
 from .batching import plan_batches
 from .checkpoint import CheckpointError, config_of, read_checkpoint
 from .data.audio import AudioReader
+from .data.manifest import Manifest, read_manifest
 from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
+from .wer import CorpusScore, UtteranceScore, join_symbols, score_corpus, score_utterance
 
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
 UNKNOWN = "\u2047"
@@ -238,3 +241,81 @@ def transcribe(
             decoded.update(zip(waveforms, rows, strict=True))
         advance(len(batch))
     return decoded, failed
+
+
+@dataclass(frozen=True)
+class ManifestScore:
+    """How well a manifest was transcribed."""
+
+    corpus: CorpusScore
+    utterances: list[UtteranceScore]  # in the manifest's order
+    failed: dict[int, str]  # row -> why its audio was left out
+
+
+def score_manifest(
+    recognizer: Recognizer,
+    path: Path,
+    labels: str | None = None,
+    batch_seconds: float = 120.0,
+    device: torch.device | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> ManifestScore:
+    """Transcribe a manifest and compare with the label file beside it.
+
+    Args:
+        path: the .tsv.
+        labels: ending of the label file, if other than the one fine-tuning used.
+        batch_seconds: padded audio per batch.
+        device: where to compute; the CPU if None.
+        advance: called with the number of files after each batch.
+
+    Raises:
+        ManifestError: the manifest cannot be used.
+        ValueError: its labels are missing or of another length, or no audio can be read.
+    """
+    manifest = read_manifest(path)
+    manifest.require_root()
+    references = _read_references(path, labels, recognizer, manifest)
+    device = device or torch.device("cpu")
+    recognizer.model.to(device)
+    decoded, failed = transcribe(
+        recognizer,
+        [manifest.entry(row) for row in range(len(manifest))],
+        manifest.num_samples.tolist(),
+        batch_seconds,
+        device,
+        advance,
+    )
+    if not decoded:
+        reason = next(iter(failed.values()))
+        raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
+    scores = [
+        score_utterance(
+            manifest.paths[row],
+            references[row],
+            join_symbols(found.symbols, recognizer.post_process),
+            found.frames,
+            found.blank_frames,
+        )
+        for row, found in sorted(decoded.items())
+    ]
+    return ManifestScore(score_corpus(scores), scores, failed)
+
+
+def _read_references(
+    manifest_path: Path, labels: str | None, recognizer: Recognizer, manifest: Manifest
+) -> list[str]:
+    """Read the label file beside the manifest and turn its rows into words."""
+    ending = labels or recognizer.labels
+    path = manifest_path.with_suffix(f".{ending}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such label file; name its ending with --labels")
+    rows = path.read_text(encoding="utf-8").splitlines()
+    if len(rows) != len(manifest):
+        raise ValueError(
+            f"{path}: {len(rows)} labels for {len(manifest)} utterances; run mgf check "
+            f"{path.parent}"
+        )
+    default = "none" if labels else recognizer.post_process
+    post_process = POST_PROCESS_OF_LABELS.get(ending, default)
+    return [join_symbols(row, post_process) for row in rows]

@@ -48,47 +48,24 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from mgf_fairseq.data.manifest import read_manifest
-    from mgf_fairseq.scoring import load_recognizer, transcribe
-    from mgf_fairseq.wer import join_symbols, score_corpus, score_utterance
+    from mgf_fairseq.scoring import load_recognizer, score_manifest
 
     _check_options(args)
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
-    manifest = read_manifest(args.manifest)
-    manifest.require_root()
+    total = len(read_manifest(args.manifest))
     recognizer = load_recognizer(args.checkpoint, args.manifest.resolve().parent, args.dict)
-    references = _read_references(args, recognizer, len(manifest))
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    recognizer.model.to(device)
-    entries = [manifest.entry(index) for index in range(len(manifest))]
-    with tqdm(total=len(entries), unit="utt", desc="transcribe", leave=False) as bar:
-        decoded, failed = transcribe(
-            recognizer,
-            entries,
-            manifest.num_samples.tolist(),
-            args.batch_seconds,
-            device,
-            bar.update,
+    with tqdm(total=total, unit="utt", desc="transcribe", leave=False) as bar:
+        found = score_manifest(
+            recognizer, args.manifest, args.labels, args.batch_seconds, device, bar.update
         )
-    for index, reason in sorted(failed.items()):
+    for index, reason in sorted(found.failed.items()):
         print(f"left out: line {index + 2}: {reason}")
-    if not decoded:
-        raise ValueError(f"{args.manifest}: no utterance could be read")
-    scores = [
-        score_utterance(
-            manifest.paths[index],
-            references[index],
-            join_symbols(decoded[index].symbols, recognizer.post_process),
-            decoded[index].frames,
-            decoded[index].blank_frames,
-        )
-        for index in sorted(decoded)
-    ]
-    corpus = score_corpus(scores)
-    _print_report(corpus, scores, recognizer, len(failed), args.worst)
+    _print_report(found.corpus, found.utterances, recognizer, len(found.failed), args.worst)
     if args.output:
-        _write(args.output, corpus, scores)
+        _write(args.output, found.corpus, found.utterances)
     return 0
 
 
@@ -99,25 +76,6 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--worst {args.worst} must not be negative")
     if args.output and args.output.suffix not in (".json", ".tsv"):
         raise ValueError(f"--output {args.output} must end in .json or .tsv")
-
-
-def _read_references(args: argparse.Namespace, recognizer: Recognizer, lines: int) -> list[str]:
-    """Read the label file beside the manifest and turn its rows into words."""
-    from mgf_fairseq.scoring import POST_PROCESS_OF_LABELS
-    from mgf_fairseq.wer import join_symbols
-
-    ending = args.labels or recognizer.labels
-    path = args.manifest.with_suffix(f".{ending}")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such label file; name its ending with --labels")
-    rows = path.read_text(encoding="utf-8").splitlines()
-    if len(rows) != lines:
-        raise ValueError(
-            f"{path}: {len(rows)} labels for {lines} utterances; run mgf check {path.parent}"
-        )
-    default = "none" if args.labels else recognizer.post_process
-    post_process = POST_PROCESS_OF_LABELS.get(ending, default)
-    return [join_symbols(row, post_process) for row in rows]
 
 
 def _print_report(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ class CheckpointError(ValueError):
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a fairseq checkpoint without running any code that it may hold.
 
-    Beside tensors and plain containers only fairseq's ``Dictionary`` is let through: a fine-tuning
-    checkpoint keeps its dictionary in ``task_state``.
+    Beside tensors and plain containers only two classes are let through, neither of which does
+    anything: fairseq's ``Dictionary``, which a fine-tuning checkpoint keeps in ``task_state``, and
+    ``argparse.Namespace``, which holds the configuration of fairseq's checkpoints before hydra.
 
     Raises:
         CheckpointError: no such file, not a checkpoint, or it holds other classes.
@@ -33,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
-        with torch.serialization.safe_globals([Dictionary]):
+        with torch.serialization.safe_globals([Dictionary, Namespace]):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
@@ -48,17 +50,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def config_of(state: dict[str, Any], path: Path) -> DictConfig:
-    """Take a checkpoint's configuration.
+    """Take a checkpoint's configuration, from before fairseq's hydra too.
 
     Raises:
         CheckpointError: it was saved without one.
     """
-    if not state.get("cfg"):
+    config = state.get("cfg")
+    if not config and isinstance(state.get("args"), Namespace):
+        config = _grouped(state["args"])
+    if not config:
         raise CheckpointError(
-            f"{path}: holds no 'cfg'; it was saved by fairseq before hydra, or exported without "
-            "its configuration. Train or convert it with fairseq-hydra-train"
+            f"{path}: holds no configuration ('cfg'); it was exported without. Give the file that "
+            "fairseq-hydra-train saved"
         )
-    return OmegaConf.create(state["cfg"], flags={"allow_objects": True})
+    return OmegaConf.create(config, flags={"allow_objects": True})
+
+
+def _grouped(arguments: Namespace) -> dict[str, Any]:
+    """Sort the flat arguments of old checkpoints into the groups that we read.
+
+    Each group gets them all; a fine-tuned one's hold those of pre-training in ``w2v_args``.
+    """
+    flat = {
+        name: _grouped(value) if isinstance(value, Namespace) else value
+        for name, value in vars(arguments).items()
+    }
+    model, task = {**flat, "_name": flat.get("arch")}, {**flat, "_name": flat.get("task")}
+    return {"model": model, "task": task, "common": {"seed": flat.get("seed")}}
 
 
 def load_pretrained(path: Path) -> tuple[MgfModel, DictConfig]:

@@ -61,11 +61,12 @@ class LoadedEncoder(nn.Module):
 
     def __init__(self, encoder: SpeechEncoder, sample_rate: int, normalize: bool) -> None:
         super().__init__()
-        self.encoder = encoder.eval()
+        self.encoder = encoder
         self.geometry, self.width = encoder.geometry, encoder.mask_emb.numel()
         self.sample_rate, self.normalize = sample_rate, normalize
         norms = encoder.feature_extractor.modules()
         self.one_by_one = any(isinstance(module, nn.GroupNorm) for module in norms)
+        self.eval()
 
     @torch.no_grad()
     def forward(self, waveforms: Sequence[Waveform]) -> Features:

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .checkpoint import CheckpointError
 from .encoder import EncoderConfig, SpeechEncoder
 from .extract import (
     Features,
@@ -152,6 +153,11 @@ def load_upstream(spec: str | Path) -> Upstream:
         return _acoustic(text)
     if text.startswith(RANDOM):
         return _random(text.removeprefix(RANDOM))
+    if not Path(text).exists():
+        words = ", ".join(ACOUSTIC)
+        raise CheckpointError(
+            f"{text}: no such checkpoint file; give one, or {words}, or {RANDOM}FILE"
+        )
     held = read_encoder(text)
     model = build_encoder(held, text)
     info = {"name": Path(text).name, "path": text, **_size(held.config), **held.history}

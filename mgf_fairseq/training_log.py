@@ -1,7 +1,7 @@
 """Read the numbers that a fairseq training has logged, without fairseq.
 
 Takes the ``hydra_train.log`` beside the checkpoints (``common.log_format: json``), or the
-``training.jsonl`` of a result folder that keeps its numbers; pictures and reports are drawn from it.
+``training.jsonl`` of a result folder, which keeps its numbers; pictures are drawn from them.
 """
 
 from __future__ import annotations

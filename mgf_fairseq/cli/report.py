@@ -1,0 +1,61 @@
+"""`mgf report`: one page, one Markdown table and one JSON file from folders of results.
+
+Last verb of the flow; the package report does the work, this file prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib import util
+from pathlib import Path
+
+HELP = "a self-contained page with the tables and pictures of one or many evaluations"
+EXAMPLES = """\
+examples:
+  mgf report results --dest report
+  mgf report results ../earlier/results --dest report --baseline wav2vec2
+
+Writes index.html (pictures and sound inside: copy it anywhere), results.md and results.json.
+Needs matplotlib, and scikit-learn for t-SNE: pip install 'mgf-fairseq[report]'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `mgf report`."""
+    parser.add_argument(
+        "results", type=Path, nargs="+", metavar="RESULTS", help="the --dest of `mgf evaluate`"
+    )
+    parser.add_argument("--dest", type=Path, required=True, help="folder to write the report to")
+    parser.add_argument("--baseline", metavar="ROW", help="show the differences to this row too")
+    parser.add_argument("--title", help="heading of the page")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build the report, print where it is and what is missing, and return 0."""
+    if util.find_spec("matplotlib") is None:
+        raise ValueError(
+            "the report draws with matplotlib, which is not installed: "
+            "pip install 'mgf-fairseq[report]'"
+        )
+    from tqdm import tqdm
+
+    from mgf_fairseq.report.build import TITLE, build_report
+    from mgf_fairseq.report.table import findings
+
+    with tqdm(bar_format="{desc} {elapsed}", leave=False) as bar:
+        table = build_report(
+            args.results,
+            args.dest,
+            args.baseline,
+            args.title or TITLE,
+            lambda section: bar.set_description_str(f"drawing: {section}"),
+        )
+    for note in table.notes:
+        print(f"note: {note}")
+    for text in table.missing:
+        print(f"missing: {text}")
+    for text in findings(table):
+        print(text)
+    page = args.dest / "index.html"
+    print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB), results.md, results.json")
+    return 0

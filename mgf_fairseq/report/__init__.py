@@ -1,0 +1,4 @@
+"""The report: one page, one Markdown table and one JSON file from folders of results.
+
+Last in the flow: it reads what evaluation/results.py wrote and computes nothing but means.
+"""

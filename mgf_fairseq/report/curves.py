@@ -1,0 +1,197 @@
+"""Training curves: one small picture per logged number, all runs in it, named at their ends.
+
+Fed with the entries of `training.jsonl`; the page puts the pictures side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..training_log import columns
+from .theme import INK, MUTED, Picture, drawing, series_color, series_line, to_picture
+
+_SMOOTH_OVER = 40  # a curve keeps about this many independent points
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The log of one pre-training; runs of one label share a color and one name in the picture."""
+
+    label: str
+    train: list[dict[str, float]]
+    valid: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A number to follow: the first of `names` that a run has logged."""
+
+    names: tuple[str, ...]
+    title: str
+    unit: str
+    chance: str = ""  # what the run logs as its chance level
+    share: bool = False  # drawn in percent
+
+    def values(self, entries: Sequence[dict[str, float]], name: str = "") -> tuple[Points, Points]:
+        """Return updates and values, both (entries,), of the number (or of another `name`)."""
+        for wanted in (name,) if name else self.names:
+            updates, values = columns(entries, wanted)
+            if updates:
+                finite = np.isfinite(values)
+                scaled = np.array(values) * (100.0 if self.share else 1.0)
+                return np.array(updates)[finite], scaled[finite]
+        return np.empty(0), np.empty(0)
+
+
+PROGRESS = (
+    Panel(
+        ("sample_si_sdr",),
+        "Sample scale: how close the decoded waveform is\n(SI-SDR, higher is better)",
+        "dB",
+    ),
+    Panel(
+        ("frame_mel",),
+        "Frame scale: error of the log-mel of the frames it predicts\n(smooth L1, lower is better)",
+        "normalised log-mel",
+    ),
+    Panel(
+        ("frame_mel_masked",),
+        "Frame scale: error of the log-mel of masked frames\n(smooth L1, lower is better)",
+        "normalised log-mel",
+    ),
+    Panel(
+        ("phoneme_accuracy", "accuracy"),
+        "Phoneme scale: right latent found among negatives\n(higher is better)",
+        "% of masked frames",
+        "phoneme_chance",
+        share=True,
+    ),
+    Panel(
+        ("utterance_accuracy",),
+        "Utterance scale: other segment of the utterance found\n(higher is better)",
+        "% of segments",
+        "utterance_chance",
+        share=True,
+    ),
+)
+
+
+def loss_panels(runs: Sequence[Run]) -> list[Panel]:
+    """Return one panel per `loss_<objective>` that any run logged, and one for the whole loss."""
+    logged = {name for run in runs for entry in run.train for name in entry}
+    names = sorted(name for name in logged if name.startswith("loss_"))
+    panels = [
+        Panel((name,), f"Loss of {name.removeprefix('loss_')}\n(lower is better)", "loss")
+        for name in names
+    ]
+    whole = Panel(
+        ("loss",), "Whole training loss\n(runs with other objectives are not comparable)", "loss"
+    )
+    return [*panels, whole]
+
+
+def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
+    """Draw one number over all runs; None where no run has logged it."""
+    labels = list(dict.fromkeys(run.label for run in runs))
+    drawn = [run for run in runs if len(panel.values(run.train)[0])]
+    if not drawn:
+        return None
+    with drawing():
+        named = len({run.label for run in drawn})
+        figure = Figure(figsize=(6.2, max(3.4, 1.4 + 0.17 * named)), layout="constrained")
+        axes = figure.add_subplot()
+        ends: dict[str, tuple[float, str]] = {}
+        any_valid = False
+        for run in drawn:
+            index = labels.index(run.label)
+            color, line = series_color(index), series_line(index)
+            updates, values = panel.values(run.train)
+            if len(values) > 2 * _SMOOTH_OVER:
+                axes.plot(updates, values, color=color, linewidth=0.5, alpha=0.25)
+            smooth = _smooth(values)
+            axes.plot(updates, smooth, color=color, linestyle=line, linewidth=1.6)
+            ends[run.label] = (float(smooth[-1]), color)
+            updates, values = panel.values(run.valid)
+            any_valid |= bool(len(updates))
+            axes.plot(updates, values, color=color, marker="o", markersize=3.5, linestyle="none")
+        _draw_chance(axes, panel, drawn)
+        axes.set_title(panel.title)
+        dots = "; dots: held-out audio" if any_valid else ""
+        axes.set(xlabel=f"update (line: training, running mean{dots})", ylabel=panel.unit)
+        axes.grid(axis="y")
+        # The axes take about 72 % of the height; a line of letters takes 0.15 inches.
+        _name_ends(axes, ends, 0.15 / (0.72 * figure.get_figheight()))
+        text = f"{panel.title.replace(chr(10), ' ')}; at the end: " + ", ".join(
+            f"{label} {value:.3g} {panel.unit}" for label, (value, _) in ends.items()
+        )
+        return to_picture(figure, text)
+
+
+def _smooth(values: Points) -> Points:
+    """Mean over a centered window that shrinks at both ends: (entries,) -> (entries,)."""
+    reach = len(values) // (2 * _SMOOTH_OVER)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    at = np.arange(len(values))
+    half = np.minimum(np.minimum(at, len(values) - 1 - at), reach)
+    result: Points = (sums[at + half + 1] - sums[at - half]) / (2 * half + 1)
+    return result
+
+
+def _draw_chance(axes: Axes, panel: Panel, runs: Sequence[Run]) -> None:
+    """Draw the highest chance level that a run logged: what guessing would reach."""
+    if not panel.chance:
+        return
+    levels = [panel.values(run.train, panel.chance)[1] for run in runs]
+    means = [float(np.mean(level)) for level in levels if len(level)]
+    if means:
+        axes.axhline(max(means), color=MUTED, linestyle=(0, (2, 2)), linewidth=1)
+        axes.annotate(
+            f"chance {max(means):.1f}",
+            (0, max(means)),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 2),
+            textcoords="offset points",
+            fontsize=8,
+            color=MUTED,
+        )
+
+
+def _name_ends(axes: Axes, ends: dict[str, tuple[float, str]], gap: float) -> None:
+    """Write each label right of its curve, moved apart where ends lie closer than `gap`."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    ordered = sorted(ends.items(), key=lambda item: item[1][0])
+    wanted = [(value - low) / (high - low) for _, (value, _) in ordered]
+    for (label, (value, color)), place in zip(ordered, spread(wanted, gap), strict=True):
+        axes.annotate(
+            label,
+            xy=(1.0, (value - low) / (high - low)),
+            xytext=(1.05, place),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8.5,
+            color=INK,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 1.4, "shrinkB": 0},
+            annotation_clip=False,
+        )
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Move ascending positions apart to at least `gap`, each group about its own middle."""
+    groups: list[list[float]] = []  # [sum of wished starts, size] of runs of touching labels
+    for place in wanted:
+        groups.append([place, 1])
+        while len(groups) > 1:
+            (above, m), (below, n) = groups[-1], groups[-2]
+            if below / n + gap * n <= above / m:
+                break
+            groups[-2:] = [[below + above - gap * n * m, n + m]]
+    return [total / size + gap * i for total, size in groups for i in range(int(size))]

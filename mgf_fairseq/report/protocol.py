@@ -1,0 +1,121 @@
+"""How each number was made: the protocol of a task in words, and the circumstances of a result.
+
+Text for the fold-outs of the page and the foot of the Markdown tables.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..evaluation.results import SplitSize, TaskResult, UpstreamResult
+from .collect import Result, chosen_name, scores
+from .table import METRICS, Metric
+
+# What EVALUATION's protocol fixes; all that a result decides itself is listed from the result.
+WORDS = {
+    "phone": (
+        "The encoder is frozen. One linear layer tells the phone of every 20 ms frame, once per "
+        "layer of the encoder and once on a learnt weighted sum of all layers. It learns on train; "
+        "when to stop and which of these to report is decided on valid; the score is of test."
+    ),
+    "speaker": (
+        "The encoder is frozen. Features are averaged over a segment, and one linear layer tells "
+        "the speaker. The speakers of test are those of train; the utterances are others."
+    ),
+    "emotion": (
+        "The encoder is frozen. Features are averaged over the utterance (mean, and mean with "
+        "standard deviation), and one linear layer tells the emotion. Every speaker (or fold) is "
+        "left out once; when to stop and which layer to report is decided without the one left out."
+    ),
+    "asr": (
+        "The encoder is fine-tuned with CTC by fairseq's own recipe and decoded greedily, without "
+        "a language model. The checkpoint is chosen on valid; the score is of test."
+    ),
+}
+
+
+UNTRAINED = ("fbank", "mfcc", "random")
+
+
+def sizes(result: Result) -> str:
+    """Put the sizes of the splits into words."""
+    parts = [
+        f"{name} {_size(size)}"
+        for name, size in (
+            ("train", result.data.train),
+            ("valid", result.data.valid),
+            ("test", result.data.test),
+        )
+    ]
+    classes = f", {len(result.data.classes)} classes" if result.data.classes else ""
+    return f"{result.data.folder}: {'; '.join(parts)}{classes}"
+
+
+def _size(size: SplitSize) -> str:
+    return f"{size.utterances:,} utterances, {size.hours:.2f} h, {size.items:,} items"
+
+
+def decided(result: Result) -> list[tuple[str, str]]:
+    """List the settings of a result's protocol."""
+    return [(name, plain(value)) for name, value in sorted(result.protocol.items())]
+
+
+def circumstances(result: Result) -> list[tuple[str, str]]:
+    """List where a result comes from."""
+    values = [
+        f"{METRICS.get(name, Metric(name)).title} "
+        + ", ".join(f"{value:.2f}" for value in per_seed)
+        for name, per_seed in scores(result).items()
+    ]
+    what = "on" if isinstance(result, TaskResult) else "by"
+    return [
+        ("score", f"{what} {chosen_name(result)}: {'; '.join(values)}"),
+        ("95 % interval", f"{result.low:.2f} to {result.high:.2f} ({result.metric})"),
+        ("seeds", plain(result.seeds)),
+        ("data", sizes(result)),
+        *([("note", result.data.note)] if result.data.note else []),
+        ("command", result.command),
+        ("commit", result.commit),
+        ("hardware", result.hardware),
+        ("date", result.date),
+        ("wall time", duration(result.seconds)),
+    ]
+
+
+def training(upstream: UpstreamResult) -> list[tuple[str, str]]:
+    """List how a representation came to be."""
+    absent = "none, not trained" if upstream.kind in UNTRAINED else "not recorded"
+    hours, seconds = upstream.audio_hours, upstream.train_seconds
+    known = [
+        ("name", upstream.name),
+        ("kind", upstream.kind),
+        ("checkpoint", upstream.path),
+        ("pre-training seed", absent if upstream.seed is None else str(upstream.seed)),
+        ("updates", absent if upstream.num_updates is None else f"{upstream.num_updates:,}"),
+        (
+            "audio seen",
+            absent if hours is None else f"{hours * 3600:,.0f} s ({hours:.2f} h, repeats counted)",
+        ),
+        ("training time", absent if seconds is None else duration(seconds)),
+        ("fingerprint", upstream.fingerprint),
+    ]
+    return [*known, *((name, plain(value)) for name, value in upstream.config.items())]
+
+
+def plain(value: Any) -> str:
+    """Write a value of a JSON file as a person would."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, (str, int, float)) for item in value):
+        return ", ".join(map(str, value))
+    return json.dumps(value, ensure_ascii=False)
+
+
+def duration(seconds: float) -> str:
+    """Write seconds in the unit that suits them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,203 @@
+"""Recognition as an evaluation: what is checked beforehand, what decides a result, one real run."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from fairseq.dataclass.initialize import add_defaults
+from omegaconf import OmegaConf
+
+from mgf_fairseq.evaluation import recognition
+from mgf_fairseq.evaluation.finetuning import RecipeError, find_recipe, load_recipe
+from mgf_fairseq.evaluation.recognition import (
+    RecognitionError,
+    RecognitionOptions,
+    plan_recognition,
+    run_recognition,
+)
+from mgf_fairseq.evaluation.results import RecognitionResult, read_record, write_record
+from mgf_fairseq.training_run import TrainingError
+from mgf_fairseq.upstream import load_upstream
+from mgf_fairseq.wer import score_corpus, score_utterance
+
+TEXTS = ("A B | C D |", "E F A |")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pre-trained checkpoint as fairseq's trainer writes it, of a tiny model."""
+    values = {k: v for k, v in vars(tiny.tiny_model_config()).items() if k != "_name"}
+    del values["sample_rate"], values["seed"]
+    config = OmegaConf.create(
+        {
+            "task": {"_name": "mgf_pretraining", "data": "somewhere"},
+            "model": {**values, "_name": "mgf"},
+            "criterion": {"_name": "mgf", "loss_weights": tiny.WEIGHTS},
+            "common": {"seed": 1},
+        }
+    )
+    add_defaults(config)
+    _, model, _ = tiny.tiny_training()
+    path = tmp_path_factory.mktemp("checkpoint") / "mgf.pt"
+    history = {"num_updates": 1, "optimizer_name": "Adam", "lr_scheduler_state": {}}
+    state = {
+        "args": None,
+        "cfg": OmegaConf.to_container(config, resolve=True, enum_to_str=True),
+        "model": model.state_dict(),
+        "optimizer_history": [history],
+        "extra_state": {"epoch": 1, "train_iterator": {"epoch": 1}, "val_loss": 1.0},
+        "task_state": {},
+    }
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Train, valid and test with letters."""
+    folder = tiny.write_corpus(tmp_path / "data")
+    (folder / "test.tsv").write_text((folder / "valid.tsv").read_text())
+    for split, rows in (("train", 12), ("valid", 4), ("test", 4)):
+        (folder / f"{split}.ltr").write_text("\n".join(TEXTS * (rows // 2)) + "\n")
+    (folder / "dict.ltr.txt").write_text("".join(f"{x} 10\n" for x in "|ABCDEF"))
+    return folder
+
+
+def options(shape: Path | None = None, **recipe: object) -> RecognitionOptions:
+    small = ("dataset.max_tokens=80000", "dataset.num_workers=0")
+    return RecognitionOptions(load_recipe(max_update=2, overrides=small, **recipe), shape=shape)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("test.tsv", r"--test-percent"),
+        ("valid.tsv", r"valid\.tsv does not exist"),
+        ("test.ltr", r"task asr cannot be run.*--labels ltr"),
+        ("dict.ltr.txt", r"dict\.ltr\.txt does not exist.*--labels ltr"),
+    ],
+)
+def test_a_folder_without_a_split_or_its_labels_is_named_with_the_mend(
+    data, checkpoint, missing, words
+):
+    (data / missing).unlink()
+    with pytest.raises(RecognitionError, match=words):
+        plan_recognition(load_upstream(checkpoint), data, options())
+
+
+def test_labels_of_another_length_are_refused(data, checkpoint):
+    (data / "test.ltr").write_text("A |\n")
+    with pytest.raises(RecognitionError, match="1 labels for 4 utterances"):
+        plan_recognition(load_upstream(checkpoint), data, options())
+
+
+def test_features_without_a_transformer_need_one_to_be_named(data, checkpoint):
+    with pytest.raises(RecognitionError, match="--asr-shape"):
+        plan_recognition(load_upstream("fbank"), data, options())
+    plan = plan_recognition(load_upstream("fbank"), data, options(checkpoint))
+    assert plan.protocol["transformer"]["encoder_layers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "info", "words"),
+    [("hubert", {}, "leave asr out"), ("mgf", {"fine_tuned": True}, "pre-trained checkpoints")],
+)
+def test_an_encoder_that_the_recipe_does_not_take_is_refused(data, checkpoint, kind, info, words):
+    upstream = load_upstream(checkpoint)
+    other = dataclasses.replace(upstream, kind=kind, info={**upstream.info, **info})
+    with pytest.raises(RecognitionError, match=words):
+        plan_recognition(other, data, options())
+
+
+def test_the_key_follows_upstream_recipe_labels_and_seeds(data, checkpoint):
+    upstream = load_upstream(checkpoint)
+    first = plan_recognition(upstream, data, options())
+    assert plan_recognition(load_upstream(checkpoint), data, options()).key == first.key
+    random = load_upstream(f"random:{checkpoint}")
+    slower = dataclasses.replace(options(), recipe=load_recipe(max_update=3))
+    more = dataclasses.replace(options(), seeds=(1, 2))
+    others = [
+        plan_recognition(random, data, options()),
+        plan_recognition(upstream, data, slower),
+        plan_recognition(upstream, data, more),
+    ]
+    assert others[2].run_key == first.run_key  # the training of seed 1 serves both
+    (data / "test.ltr").write_text("A |\n" * 4)
+    others.append(plan_recognition(upstream, data, options()))
+    assert len({first.key, *(plan.key for plan in others)}) == 5
+
+
+def test_the_interval_counts_an_utterance_with_its_errors_in_all_seeds():
+    seeds = [["AB", "AX"], ["AB", "XX"]]
+    scores = []
+    for hypotheses in seeds:
+        rows = [score_utterance(str(i), "AB", text) for i, text in enumerate(hypotheses)]
+        scores.append(recognition.ManifestScore(score_corpus(rows), rows, {}))
+    low, high = recognition._interval(scores)
+    # Of two utterances, the first without an error and the second with 3 of 4: 0 to 75 %.
+    assert (low, high) == (0.0, 75.0)
+
+
+def test_a_recipe_is_its_yaml_with_the_overrides(tmp_path):
+    recipe = load_recipe(max_update=100, overrides=("optimization.lr=[0.002]",))
+    assert recipe.max_update == 100 and recipe.protocol["lr"] == 0.002
+    assert recipe.config.dataset.validate_interval_updates == 100
+    assert recipe.protocol["seconds_per_update"] == 40.0
+    assert recipe.protocol["recipe_digest"] != load_recipe().protocol["recipe_digest"]
+    pieces = load_recipe(labels="spm")
+    assert pieces.config.criterion.post_process == "sentencepiece"
+    with pytest.raises(RecipeError, match="expected key=value"):
+        load_recipe(overrides=("optimization.lr",))
+    with pytest.raises(RecipeError, match="'phn' is none of ltr, spm"):
+        load_recipe(labels="phn")
+    with pytest.raises(RecipeError, match="no fine-tuning recipe"):
+        load_recipe(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match="CTC recipe"):
+        load_recipe(find_recipe().parent / "seq2seq.yaml")
+
+
+@pytest.mark.slow
+def test_every_kind_of_upstream_is_fine_tuned_scored_and_not_trained_twice(
+    data, checkpoint, tmp_path, monkeypatch
+):
+    results = {}
+    for spec in (str(checkpoint), "mfcc", f"random:{checkpoint}"):
+        upstream = load_upstream(spec)
+        plan = plan_recognition(upstream, data, options(checkpoint))
+        results[spec] = run_recognition(plan, tmp_path / "work")
+    runs = sorted((tmp_path / "work").glob("*/seed1"))
+    assert len(runs) == 3
+    for run in runs:
+        assert [path.name for path in run.glob("*.pt")] == ["checkpoint_best.pt"]
+    result = results["mfcc"]
+    assert "mfcc frames" in result.protocol["start"]
+    assert len(result.examples) == 4 and result.examples[0].reference == "AB CD"
+    assert result.data.test.items == 6 and result.data.classes == list("|ABCDEF")
+    assert np.isfinite([*result.test["cer"], *result.valid["wer"], result.low, result.high]).all()
+    write_record(tmp_path / "asr.json", result)
+    assert read_record(tmp_path / "asr.json", RecognitionResult) == result
+    assert json.loads((tmp_path / "asr.json").read_text())["task"] == "asr"
+
+    def fail(*args: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(recognition, "run_training", fail)
+    again = run_recognition(plan, tmp_path / "work")
+    assert again.test == results[f"random:{checkpoint}"].test
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_is_told_by_its_reason_and_can_be_repeated(
+    data, checkpoint, tmp_path
+):
+    plan = plan_recognition(load_upstream(checkpoint), data, options())
+    for path in (data / "audio").iterdir():
+        path.unlink()
+    with pytest.raises(TrainingError, match=r"console\.log") as error:
+        run_recognition(plan, tmp_path / "work")
+    assert "Traceback" in (tmp_path / "work" / f"mgf-{plan.run_key}/seed1/console.log").read_text()
+    assert error.value.tail.strip()

@@ -62,6 +62,7 @@ def run_training(
     metrics: Mapping[str, str],
     description: str | None = None,
     cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a training to its end, behind a progress bar on standard error.
 
@@ -72,6 +73,7 @@ def run_training(
         metrics: what the bar shows: a word -> the name of the logged number.
         description: what the bar is called.
         cwd: working directory.
+        environment: variables to set for it, beside this process's own.
 
     Raises:
         TrainingError: it stopped with an error.
@@ -80,7 +82,7 @@ def run_training(
     log = folder / CONSOLE_LOG
     # A shared or busy machine needs threads that give their core away while they wait; fairseq's
     # warnings are of newer versions of torch and hydra.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore", **os.environ}
+    polite = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
     tail: deque[str] = deque(maxlen=_TAIL)
     with (
         log.open("a", encoding="utf-8") as console,
@@ -90,7 +92,7 @@ def run_training(
         subprocess.Popen(
             [_executable(command[0]), *command[1:]],
             cwd=cwd,
-            env={**environment, "HYDRA_FULL_ERROR": "1"},
+            env={**polite, **os.environ, **(environment or {}), "HYDRA_FULL_ERROR": "1"},
             text=True,
             errors="replace",
             stdout=subprocess.PIPE,

@@ -12,18 +12,12 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mgf_fairseq.checkpoint import load_pretrained
-from mgf_fairseq.data.audio import AudioReader
-from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.reconstruct import Signal, reconstruct
 from mgf_fairseq.training_log import LOG_NAME, columns, read_log
 
-Signal = npt.NDArray[np.float32]
 SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
 
 
@@ -55,24 +49,6 @@ def draw_accuracies(axes: Axes, entries: list[dict[str, float]]) -> None:
     axes.legend(fontsize=9, loc="upper left")
 
 
-@torch.no_grad()
-def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> tuple[Signal, Signal]:
-    """Decode the longest utterance of a manifest: (S,) original and (S,) reconstruction."""
-    model, config = load_pretrained(checkpoint)
-    table = read_manifest(manifest)
-    with AudioReader(table.entry(int(np.argmax(table.num_samples))), config.task.sample_rate) as f:
-        signal = f.read(0, min(f.num_samples, int(seconds * config.task.sample_rate)))
-    waveform = torch.from_numpy(signal)[None]
-    waveform = F.layer_norm(waveform, waveform.shape)
-    encoded, _ = model.encode(waveform)
-    assert model.objectives is not None
-    decoded = model.objectives["sample"].decoder(encoded.latents)[0]
-    first = (model.shape.receptive_field - model.shape.hop_length) // 2
-    original = waveform[0, first : first + len(decoded)]
-    scale = (original @ decoded) / decoded.square().sum()  # SI-SDR leaves the scale open
-    return original.numpy(), (scale * decoded).numpy()
-
-
 def draw_signal(wave: Axes, spectrum: Axes, signal: Signal, rate: int, title: str) -> None:
     """Draw a waveform and, below it, its spectrogram."""
     wave.plot(np.arange(len(signal)) / rate, signal, linewidth=0.4, color="#333333")
@@ -85,7 +61,10 @@ def draw_signal(wave: Axes, spectrum: Axes, signal: Signal, rate: int, title: st
 def draw(run: Path, manifest: Path, destination: Path) -> None:
     """Draw the picture of a pre-training run from its log and last checkpoint."""
     entries = read_log(run / LOG_NAME, "train_inner")
-    original, decoded = reconstruct(run / "checkpoint_last.pt", manifest)
+    found = reconstruct(run / "checkpoint_last.pt", manifest)
+    if found is None:
+        sys.exit(f"{run} was trained without the sample objective: there is nothing to decode")
+    original, decoded = found.original, found.decoded
     residual = original - decoded
     si_sdr = 10 * np.log10(np.square(decoded).sum() / np.square(residual).sum())
     with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
@@ -100,7 +79,7 @@ def draw(run: Path, manifest: Path, destination: Path) -> None:
             ]
         ):
             axes = [figure.add_subplot(grid[row, column]) for row in (1, 2)]
-            draw_signal(axes[0], axes[1], signal, 16000, title)
+            draw_signal(axes[0], axes[1], signal, found.sample_rate, title)
         figure.savefig(destination, dpi=110)
 
 

@@ -1,0 +1,80 @@
+"""Decode an utterance with a checkpoint's sample objective: what the sample scale has kept of it.
+
+For pictures and for listening; `mgf evaluate` and the quickstart call it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import torch
+import torch.nn.functional as F
+
+from .checkpoint import load_pretrained
+from .data.audio import AudioReader
+from .data.manifest import read_manifest
+from .objectives.base import read_level
+from .objectives.sample import SampleObjective
+
+Signal = npt.NDArray[np.float32]
+ORIGINAL, DECODED = "original.wav", "reconstruction.wav"
+_HEADROOM = 0.95  # of full scale, for the louder of the two
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """An utterance and what came back of it, on one scale and aligned to the sample."""
+
+    original: Signal  # (S,)
+    decoded: Signal  # (S,)
+    sample_rate: int
+
+
+@torch.no_grad()
+def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Reconstruction | None:
+    """Decode the beginning of a manifest's longest utterance.
+
+    Returns:
+        both signals, or None where the checkpoint has no sample objective.
+
+    Raises:
+        CheckpointError: it is not a pre-trained MGF.
+        AudioError: the utterance cannot be read.
+    """
+    model, config = load_pretrained(checkpoint)
+    if model.objectives is None or "sample" not in model.objectives:
+        return None
+    objective = model.objectives["sample"]
+    assert isinstance(objective, SampleObjective)
+    rate = int(config.task.sample_rate)
+    table = read_manifest(manifest)
+    with AudioReader(table.entry(int(np.argmax(table.num_samples))), rate) as reader:
+        signal = reader.read(0, min(reader.num_samples, int(seconds * rate)))
+    waveform = torch.from_numpy(signal)[None]
+    if config.task.normalize:
+        waveform = F.layer_norm(waveform, waveform.shape)
+    encoded, _ = model.encode(waveform)
+    decoded = objective.decoder(read_level(encoded, objective.level))[0]
+    first = (model.shape.receptive_field - model.shape.hop_length) // 2
+    original = waveform[0, first : first + len(decoded)]
+    # SI-SDR leaves the scale open.
+    scale = (original @ decoded) / decoded.square().sum().clamp(min=1e-12)
+    return Reconstruction(original.numpy(), (scale * decoded).numpy(), rate)
+
+
+def write_reconstruction(found: Reconstruction, folder: Path) -> None:
+    """Write original.wav and reconstruction.wav, 16 bit, both louder or softer by one factor."""
+    loudest = max(float(np.abs(found.original).max()), float(np.abs(found.decoded).max()), 1e-9)
+    for name, signal in ((ORIGINAL, found.original), (DECODED, found.decoded)):
+        stream = io.BytesIO()
+        scaled = signal * (_HEADROOM / loudest)
+        soundfile.write(stream, scaled, found.sample_rate, subtype="PCM_16", format="WAV")
+        temporary = folder / f".{name}.{os.getpid()}.tmp"
+        temporary.write_bytes(stream.getvalue())
+        temporary.replace(folder / name)

@@ -1,0 +1,55 @@
+"""The reconstruction of a result folder: aligned, on one scale, absent where nothing decodes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+from omegaconf import OmegaConf
+
+from mgf_fairseq import reconstruct as module
+from mgf_fairseq.reconstruct import Reconstruction, reconstruct, write_reconstruction
+
+
+@pytest.fixture
+def pretrained(monkeypatch):
+    """Stand a tiny model in for the checkpoint; the list says which objectives it has."""
+    names = ["sample", "frame"]
+
+    def load(path):
+        _, model, _ = tiny.tiny_training(names)
+        config = OmegaConf.create({"task": {"sample_rate": 16000, "normalize": True}})
+        return model.eval(), config
+
+    monkeypatch.setattr(module, "load_pretrained", load)
+    return names
+
+
+def test_it_is_as_long_as_the_frames_reach_and_scaled_to_fit_the_original(pretrained, corpus):
+    found = reconstruct(Path("ck.pt"), corpus / "train.tsv", seconds=1.0)
+    assert found is not None and found.sample_rate == 16000
+    assert len(found.original) == len(found.decoded) == ((16000 - 400) // 320 + 1) * 320
+    # The best scale leaves a rest that is orthogonal to what was decoded (fp32 sums).
+    rest = found.original - found.decoded
+    assert abs(rest @ found.decoded) < 1e-3 * np.square(found.decoded).sum()
+
+
+def test_a_checkpoint_without_the_sample_objective_gives_none(pretrained, corpus):
+    pretrained.remove("sample")
+    assert reconstruct(Path("ck.pt"), corpus / "train.tsv") is None
+
+
+def test_both_files_keep_their_ratio_and_nothing_clips(tmp_path):
+    time = np.arange(16000) / 16000
+    loud = (6 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
+    write_reconstruction(Reconstruction(loud, 0.5 * loud, 16000), tmp_path)
+    original, rate = soundfile.read(tmp_path / "original.wav")
+    decoded, _ = soundfile.read(tmp_path / "reconstruction.wav")
+    assert rate == 16000 and np.abs(original).max() < 0.99
+    # 16 bit: steps of 3e-5.
+    assert np.allclose(decoded, 0.5 * original, atol=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "original.wav",
+        "reconstruction.wav",
+    ]

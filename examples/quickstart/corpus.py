@@ -1,7 +1,8 @@
 """Synthesise the quickstart's corpus: many voices, sentences of our own, exact phone times.
 
 It stands in for real recordings in `run.sh` and in tests; `mgf prepare` reads the folder it writes.
-The speaking styles are rate, pitch, pitch range and volume of a synthesiser, and no more than that.
+The column `emotion` holds speaking styles, so that the emotion task has something to tell apart:
+rate, pitch, pitch range and volume of a synthesiser, and no more than that.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ import soxr
 from espeak import Espeak, Phone
 from tqdm import tqdm
 
-VERSION = 1  # raise it when the output changes for the same parameters
+VERSION = 2  # raise it when the output changes for the same parameters
 SAMPLE_RATE = 16000
 EDGE_SILENCE = (0.05, 0.20)  # seconds before the first phone and after the last, drawn evenly
 BLOCK = SAMPLE_RATE // 100  # lengths are whole blocks of 10 ms, so that printed times are exact
 HERE = Path(__file__).resolve().parent
 STAMP = "corpus.json"
-COLUMNS = ("utt", "path", "speaker", "sex", "style", "num_samples", "split", "text")
+COLUMNS = ("utt", "path", "speaker", "sex", "emotion", "num_samples", "split", "text")
 
 
 @dataclasses.dataclass(frozen=True)

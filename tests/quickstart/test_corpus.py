@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from mgf_fairseq.data.prepare import PrepareOptions, prepare
+
 pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed (extra: demo)")
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
@@ -64,7 +66,7 @@ def digest(folder: Path) -> str:
 
 def test_table_audio_and_stamp_agree_on_every_count(corpus: ModuleType, made: Path) -> None:
     header = (made / "metadata.tsv").read_text(encoding="utf-8").splitlines()[0]
-    assert header.replace("\t", " ") == "utt path speaker sex style num_samples split text"
+    assert header.replace("\t", " ") == "utt path speaker sex emotion num_samples split text"
     rows = read_table(made / "metadata.tsv")
     for row in rows:
         info = soundfile.info(made / row["path"])
@@ -82,6 +84,13 @@ def test_at_least_twelve_speakers_and_none_in_two_splits(made: Path) -> None:
     assert len(splits) >= 12
     assert all(len(found) == 1 for found in splits.values())
     assert {split for found in splits.values() for split in found} == {"train", "valid", "test"}
+
+
+def test_the_folder_is_ready_for_all_four_evaluations(made: Path, tmp_path: Path) -> None:
+    summary = prepare(PrepareOptions(source=made, dest=tmp_path / "data"))
+    assert summary.labels == ["ltr", "wrd", "phn", "spk", "emo"]
+    styles = {row["emotion"] for row in read_table(made / "metadata.tsv")}
+    assert styles <= {"calm", "flat", "hurried", "lively", "plain"} and len(styles) > 1
 
 
 def test_no_sentence_of_valid_or_test_is_read_in_training(corpus: ModuleType) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import types
 import typing
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,9 @@ FORMAT = 1
 UPSTREAM_FILE = "upstream.json"
 PROBE_TASKS = ("phone", "speaker", "emotion")
 RECOGNITION = "asr"
+# Representations that are no layer of the upstream.
+WEIGHTED_SUM = "weighted sum"  # learnt with the probe, over all layers
+CHOSEN_PER_FOLD = "chosen per fold"  # each fold's own choice on its inner folds
 
 Record = TypeVar("Record")
 
@@ -78,7 +82,7 @@ class Representation:
     """One layer (and pooling) or the weighted sum, with each metric per probe seed."""
 
     name: str  # "fbank", "layer 2", "weighted sum", "layer 2, mean+std"
-    layer: str
+    layer: str  # one of the layer names, WEIGHTED_SUM or CHOSEN_PER_FOLD
     valid: dict[str, list[float]]
     test: dict[str, list[float]]
     pooling: str | None = None
@@ -249,7 +253,7 @@ def read_embeddings(path: Path) -> Embeddings:
             vectors, labels, speakers = (
                 content[name] for name in ("embeddings", "labels", "speakers")
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ResultError(f"{path} cannot be read ({error}): remove it and probe again") from None
     return Embeddings(vectors.astype(np.float32), labels.tolist(), speakers.tolist())
 

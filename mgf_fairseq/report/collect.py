@@ -27,7 +27,8 @@ from ..evaluation.results import (
 Result = TaskResult | RecognitionResult
 TASKS = (*PROBE_TASKS, RECOGNITION)
 _OURS = "mgf"
-_WITHOUT_ENCODER = ("fbank", "mfcc")  # nothing to fine-tune, no layers, no training
+# Settings of fine-tuning that say what a row is, not how it was measured.
+OF_THE_ROW = ("protocol.start", "protocol.transformer")
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,6 @@ class Row:
     def is_baseline(self) -> bool:
         """Whether it is something to compare with rather than an MGF model."""
         return self.kind != _OURS
-
-    @property
-    def has_encoder(self) -> bool:
-        """Whether there is something to fine-tune."""
-        return self.kind not in _WITHOUT_ENCODER
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ def conditions(result: Result) -> dict[str, Any]:
     """Return all that must be equal for two scores to stand in one column, flat."""
     content = {"data": dataclasses.asdict(result.data), "protocol": result.protocol}
     content["data"].pop("note")  # words about the sizes that are compared already
-    return dict(_flatten(content))
+    return {name: v for name, v in _flatten(content) if not name.startswith(OF_THE_ROW)}
 
 
 def _flatten(value: Any, path: str = "") -> Iterable[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from . import phones
-from .theme import INK, SEQUENTIAL, Picture, drawing, to_picture
+from .theme import INK, SEQUENTIAL, Picture, drawing, put_title, to_picture
 
 Counts = npt.NDArray[np.int64]
 _NUMBERS_UP_TO = 12  # classes whose cells have room for a number
@@ -32,9 +32,9 @@ class Confused:
     share: float  # of all items of the true class, in percent
 
 
-def ordering(classes: Sequence[str], counts: Counts) -> list[int]:
-    """Order classes by manner of articulation if they are ARPAbet, else by frequency."""
-    if phones.are_arpabet(classes):
+def ordering(classes: Sequence[str], counts: Counts, by_manner: bool) -> list[int]:
+    """Order classes by manner of articulation, for which they must be ARPAbet, or frequency."""
+    if by_manner:
         return sorted(range(len(classes)), key=lambda i: (phones.place(classes[i]), classes[i]))
     return sorted(range(len(classes)), key=lambda i: (-int(counts[i].sum()), classes[i]))
 
@@ -59,20 +59,24 @@ def top_confusions(classes: Sequence[str], counts: Counts, number: int = 10) -> 
     ]
 
 
-def sentence(confused: Confused, items: str) -> str:
-    """Put one mistake into words."""
-    truth, other = phones.in_words(confused.truth), phones.in_words(confused.taken_for)
+def sentence(confused: Confused, items: str, arpabet: bool) -> str:
+    """Put one mistake into words; ARPAbet phones get a word that shows them."""
+    truth, other = confused.truth, confused.taken_for
+    if arpabet:
+        truth, other = phones.in_words(truth), phones.in_words(other)
     return f"{truth} taken for {other}: {confused.share:.1f} % of its {items} ({confused.count:,})"
 
 
-def draw_confusion(title: str, classes: Sequence[str], counts: Counts, items: str) -> Picture:
+def draw_confusion(
+    title: str, classes: Sequence[str], counts: Counts, items: str, by_manner: bool
+) -> Picture:
     """Draw the matrix: rows are the truth, columns what the probe answered."""
-    order = ordering(classes, counts)
+    order = ordering(classes, counts, by_manner)
     names = [classes[i] for i in order]
     shares = row_shares(counts)[np.ix_(order, order)]
     size = max(5.2, min(9.6, 2.0 + 0.185 * len(names)))
     with drawing():
-        figure = Figure(figsize=(size, size * 0.95), layout="constrained")
+        figure = Figure(figsize=(size, size * 0.86 + 0.3), layout="constrained")
         axes = figure.add_subplot()
         # A root scale: mistakes of a few percent are what one looks for.
         image = axes.imshow(shares, cmap=SEQUENTIAL, norm=PowerNorm(0.5, 0, 100))
@@ -81,19 +85,18 @@ def draw_confusion(title: str, classes: Sequence[str], counts: Counts, items: st
         axes.set_yticks(range(len(names)), names, fontsize=font)
         axes.tick_params(length=0)
         by = "frequency"
-        if phones.are_arpabet(classes):
+        if by_manner:
             by = "manner of articulation"
             _mark_manners(axes, names)
         if len(names) <= _NUMBERS_UP_TO:
             _write_numbers(axes, shares)
-        axes.set_title(
-            f"{title}\nRow: the truth; column: the answer; bright diagonal: right\nordered by {by}"
-        )
+        how = f"Row: the truth; column: the answer; bright diagonal: right. Ordered by {by}"
+        put_title(figure, title, how)
         axes.set(xlabel="answer of the probe", ylabel="truth")
         bar = figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 1, 5, 10, 25, 50, 100])
         bar.set_label(f"% of the {items} of a row")
         bar.outline.set_visible(False)
-        worst = [sentence(c, items) for c in top_confusions(classes, counts, 3)]
+        worst = [sentence(c, items, by_manner) for c in top_confusions(classes, counts, 3)]
         return to_picture(figure, f"{title}. Most frequent mistakes: {'; '.join(worst) or 'none'}")
 
 

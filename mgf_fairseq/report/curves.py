@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..training_log import columns
-from .theme import INK, MUTED, Picture, drawing, series_color, series_line, to_picture
+from .theme import INK, MUTED, Picture, drawing, put_title, series_color, series_line, to_picture
 
 _SMOOTH_OVER = 40  # a curve keeps about this many independent points
 Points = npt.NDArray[np.float64]
@@ -53,29 +53,29 @@ class Panel:
 PROGRESS = (
     Panel(
         ("sample_si_sdr",),
-        "Sample scale: how close the decoded waveform is\n(SI-SDR, higher is better)",
+        "Sample scale: how close the decoded waveform is (SI-SDR, higher is better)",
         "dB",
     ),
     Panel(
         ("frame_mel",),
-        "Frame scale: error of the log-mel of the frames it predicts\n(smooth L1, lower is better)",
-        "normalised log-mel",
+        "Frame scale: error of the predicted log-mel (smooth L1, lower is better)",
+        "normalized log-mel",
     ),
     Panel(
         ("frame_mel_masked",),
-        "Frame scale: error of the log-mel of masked frames\n(smooth L1, lower is better)",
-        "normalised log-mel",
+        "Frame scale: the same of masked frames (smooth L1, lower is better)",
+        "normalized log-mel",
     ),
     Panel(
         ("phoneme_accuracy", "accuracy"),
-        "Phoneme scale: right latent found among negatives\n(higher is better)",
+        "Phoneme scale: right latent found among negatives (higher is better)",
         "% of masked frames",
         "phoneme_chance",
         share=True,
     ),
     Panel(
         ("utterance_accuracy",),
-        "Utterance scale: other segment of the utterance found\n(higher is better)",
+        "Utterance scale: other segment of the same utterance found (higher is better)",
         "% of segments",
         "utterance_chance",
         share=True,
@@ -88,11 +88,11 @@ def loss_panels(runs: Sequence[Run]) -> list[Panel]:
     logged = {name for run in runs for entry in run.train for name in entry}
     names = sorted(name for name in logged if name.startswith("loss_"))
     panels = [
-        Panel((name,), f"Loss of {name.removeprefix('loss_')}\n(lower is better)", "loss")
+        Panel((name,), f"Loss of {name.removeprefix('loss_')} (lower is better)", "loss")
         for name in names
     ]
     whole = Panel(
-        ("loss",), "Whole training loss\n(runs with other objectives are not comparable)", "loss"
+        ("loss",), "Whole training loss (runs with other objectives are not comparable)", "loss"
     )
     return [*panels, whole]
 
@@ -105,7 +105,7 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
         return None
     with drawing():
         named = len({run.label for run in drawn})
-        figure = Figure(figsize=(6.2, max(3.4, 1.4 + 0.17 * named)), layout="constrained")
+        figure = Figure(figsize=(5.6, max(3.5, 1.5 + 0.17 * named)), layout="constrained")
         axes = figure.add_subplot()
         ends: dict[str, tuple[float, str]] = {}
         any_valid = False
@@ -122,13 +122,14 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
             any_valid |= bool(len(updates))
             axes.plot(updates, values, color=color, marker="o", markersize=3.5, linestyle="none")
         _draw_chance(axes, panel, drawn)
-        axes.set_title(panel.title)
         dots = "; dots: held-out audio" if any_valid else ""
-        axes.set(xlabel=f"update (line: training, running mean{dots})", ylabel=panel.unit)
+        put_title(figure, panel.title, f"Lines: training, running mean{dots}")
+        axes.set(xlabel="update", ylabel=panel.unit)
+        axes.margins(x=0)
         axes.grid(axis="y")
         # The axes take about 72 % of the height; a line of letters takes 0.15 inches.
         _name_ends(axes, ends, 0.15 / (0.72 * figure.get_figheight()))
-        text = f"{panel.title.replace(chr(10), ' ')}; at the end: " + ", ".join(
+        text = f"{panel.title}; at the end: " + ", ".join(
             f"{label} {value:.3g} {panel.unit}" for label, (value, _) in ends.items()
         )
         return to_picture(figure, text)

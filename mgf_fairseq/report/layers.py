@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from .theme import INK, MUTED, SEQUENTIAL, Picture, drawing, to_picture
+from .theme import INK, MUTED, SEQUENTIAL, Picture, drawing, put_title, to_picture
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def draw_layers(title: str, unit: str, rows: Sequence[LayerScores]) -> Picture:
                 axes.add_patch(
                     mpl.patches.Rectangle(place, 1, 1, fill=False, edgecolor=INK, linewidth=2.2)
                 )
-        axes.set_title(f"{title}\n{unit}; yellow is best; framed: chosen on the valid split")
+        put_title(figure, title, f"{unit}. Yellow is best; framed: chosen on the valid split")
         axes.set_xlabel("what the linear probe read")
         best = {row.label: max(row.scores, key=lambda n: row.scores[n]) for row in rows}
         text = f"{title}. Best: " + ", ".join(f"{label}: {name}" for label, name in best.items())
@@ -54,7 +54,7 @@ def draw_weights(title: str, rows: Sequence[LayerScores]) -> Picture:
         figure = _figure(len(rows), len(names))
         axes = figure.add_subplot()
         _cells(axes, values, "{:.0f}", [row.label for row in rows], names)
-        axes.set_title(f"{title}\n% of the weighted sum; each row adds up to 100")
+        put_title(figure, title, "% of the weighted sum; each row adds up to 100")
         axes.set_xlabel("layer of the encoder")
         heaviest = {row.label: max(row.scores, key=lambda n: row.scores[n]) for row in rows}
         text = f"{title}. Heaviest: " + ", ".join(f"{k}: {v}" for k, v in heaviest.items())
@@ -62,7 +62,7 @@ def draw_weights(title: str, rows: Sequence[LayerScores]) -> Picture:
 
 
 def _figure(rows: int, names: int) -> Figure:
-    return Figure(figsize=(max(5.6, 2.6 + 0.62 * names), 1.75 + 0.32 * rows), layout="constrained")
+    return Figure(figsize=(max(5.6, 2.6 + 0.62 * names), 1.85 + 0.32 * rows), layout="constrained")
 
 
 def _matrix(rows: Sequence[dict[str, float]], names: Sequence[str]) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from .theme import Picture
 
+_COLUMN = 640  # CSS pixels: wider pictures get a line of their own
 _VOID = ("img", "meta", "link")
 
 
@@ -67,14 +68,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
 
 def picture(image: Picture) -> Html:
     """Make an image that never grows beyond its own size and scrolls where it would be tiny."""
+    wide = image.width > _COLUMN
     made = element(
         "img",
         src=image.data_uri(),
         alt=image.alt,
         width=str(image.width),
-        style=f"min-width:min({image.width}px,27rem)",
+        style=f"min-width:min({image.width}px,{'44rem' if wide else '27rem'})",
     )
-    return element("figure", made, class_="scroll", tabindex="0")
+    return element("figure", made, class_=f"scroll{' wide' if wide else ''}", tabindex="0")
 
 
 def gallery(images: Iterable[Picture]) -> Html:

@@ -86,7 +86,7 @@ def _layers(shown: Table) -> list[str]:
     ]
     for column in _probed(shown):
         made.append(element("h3", column.task_title.capitalize()))
-        made += [picture(image) for image in pictures.layer_maps(shown, column)]
+        made.append(gallery(pictures.layer_maps(shown, column)))
     return made if len(made) > 1 else [_absent("No task was probed.")]
 
 
@@ -136,7 +136,15 @@ def _row_confusion(shown: Table, row: Row, column: Column) -> list[str]:
     if found is None:
         return []
     result = shown.results[row.label, column.task, column.variant][0]
-    words = [element("p", "Most frequent mistakes:"), bullets(found.sentences)]
+    words = [
+        element(
+            "p",
+            "Most frequent mistakes (capitals show the sound of a phone):"
+            if column.task == "phone"
+            else "Most frequent mistakes:",
+        ),
+        bullets(found.sentences),
+    ]
     return [picture(found.picture), *(words if found.sentences else []), _classes(result)]
 
 
@@ -182,12 +190,15 @@ def _row_sound(shown: Table, row: Row) -> list[str]:
 
 def _transcripts(shown: Table) -> list[str]:
     made: list[str] = []
+    best = _first(shown, "asr")
     for row in shown.rows:
         for member in row.members:
             for result in member.results:
                 if isinstance(result, RecognitionResult) and result.examples:
                     rows = [(e.reference, e.hypothesis or "(nothing)") for e in result.examples]
-                    made.append(fold(member.upstream.name, table(("said", "recognized"), rows)))
+                    opened = row.label == best and member is row.members[0]
+                    inside = table(("said", "recognized"), rows)
+                    made.append(fold(member.upstream.name, inside, opened=opened))
     return made or [_absent("No speech recognition among these results.")]
 
 

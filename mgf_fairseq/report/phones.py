@@ -31,7 +31,9 @@ _MANNER = {phone: manner for manner, phones in MANNERS.items() for phone in phon
 
 def _bare(phone: str) -> str:
     """Leave out the stress digit of a vowel: AH0 -> AH."""
-    return phone.upper().rstrip("012")
+    vowel = phone[:-1].upper()
+    stressed = phone[-1:] in ("0", "1", "2") and _MANNER.get(vowel) in ("vowels", "diphthongs")
+    return vowel if stressed else phone.upper()
 
 
 def are_arpabet(classes: Iterable[str]) -> bool:

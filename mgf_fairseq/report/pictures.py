@@ -17,6 +17,7 @@ from .collect import Member, Result, Row
 from .confusion import draw_confusion, sentence, top_confusions
 from .curves import PROGRESS, Run, draw_panel, loss_panels
 from .layers import LayerScores, draw_layers, draw_weights
+from .phones import are_arpabet
 from .ranking import Bar, draw_ranking
 from .reconstruction import Clip, draw_reconstruction, read_clip
 from .scatter import draw_scatter, lay_out
@@ -181,8 +182,9 @@ def confusion_of(table: Table, row: Row, column: Column) -> Confusion | None:
     counts = np.sum([np.array(r.confusion, dtype=np.int64) for r in results], axis=0)
     title = f"{row.label}: {TASK_NAMES[column.task]}"
     items = ITEMS[column.task]
-    sentences = [sentence(c, items) for c in top_confusions(classes, counts)]
-    return Confusion(draw_confusion(title, classes, counts, items), sentences)
+    arpabet = column.task == "phone" and are_arpabet(classes)
+    sentences = [sentence(c, items, arpabet) for c in top_confusions(classes, counts)]
+    return Confusion(draw_confusion(title, classes, counts, items, arpabet), sentences)
 
 
 def sound_of(row: Row) -> Sound | None:

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from ..evaluation.results import SplitSize, TaskResult, UpstreamResult
-from .collect import Result, chosen_name, scores
+from .collect import OF_THE_ROW, Result, chosen_name, scores
 from .table import METRICS, Metric
 
 # What EVALUATION's protocol fixes; all that a result decides itself is listed from the result.
@@ -30,7 +30,8 @@ WORDS = {
     ),
     "asr": (
         "The encoder is fine-tuned with CTC by fairseq's own recipe and decoded greedily, without "
-        "a language model. The checkpoint is chosen on valid; the score is of test."
+        "a language model. Rows without an encoder (fbank, mfcc) train the same Transformer on "
+        "their frames from random weights. The checkpoint is chosen on valid; the score is of test."
     ),
 }
 
@@ -58,7 +59,11 @@ def _size(size: SplitSize) -> str:
 
 def decided(result: Result) -> list[tuple[str, str]]:
     """List the settings of a result's protocol."""
-    return [(name, plain(value)) for name, value in sorted(result.protocol.items())]
+    return [
+        (name, plain(value))
+        for name, value in sorted(result.protocol.items())
+        if f"protocol.{name}" not in OF_THE_ROW
+    ]
 
 
 def circumstances(result: Result) -> list[tuple[str, str]]:
@@ -73,6 +78,7 @@ def circumstances(result: Result) -> list[tuple[str, str]]:
         ("score", f"{what} {chosen_name(result)}: {'; '.join(values)}"),
         ("95 % interval", f"{result.low:.2f} to {result.high:.2f} ({result.metric})"),
         ("seeds", plain(result.seeds)),
+        *((n, plain(v)) for n, v in result.protocol.items() if f"protocol.{n}" in OF_THE_ROW),
         ("data", sizes(result)),
         *([("note", result.data.note)] if result.data.note else []),
         ("command", result.command),
@@ -86,13 +92,16 @@ def circumstances(result: Result) -> list[tuple[str, str]]:
 def training(upstream: UpstreamResult) -> list[tuple[str, str]]:
     """List how a representation came to be."""
     absent = "none, not trained" if upstream.kind in UNTRAINED else "not recorded"
-    hours, seconds = upstream.audio_hours, upstream.train_seconds
+    trained = upstream.kind not in UNTRAINED
+    updates = upstream.num_updates if trained else None
+    hours = upstream.audio_hours if trained else None
+    seconds = upstream.train_seconds
     known = [
         ("name", upstream.name),
         ("kind", upstream.kind),
         ("checkpoint", upstream.path),
         ("pre-training seed", absent if upstream.seed is None else str(upstream.seed)),
-        ("updates", absent if upstream.num_updates is None else f"{upstream.num_updates:,}"),
+        ("updates", absent if updates is None else f"{updates:,}"),
         (
             "audio seen",
             absent if hours is None else f"{hours * 3600:,.0f} s ({hours:.2f} h, repeats counted)",

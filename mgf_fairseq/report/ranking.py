@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from .theme import INK, MUTED, Picture, drawing, series_color, to_picture
+from .theme import INK, MUTED, Picture, drawing, put_title, series_color, to_picture
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,22 @@ def draw_ranking(
     """Draw the representations from best (top) to worst."""
     ordered = sorted(bars, key=lambda bar: bar.mean, reverse=not lower_is_better)
     with drawing():
-        figure = Figure(figsize=(6.2, 1.75 + 0.27 * len(ordered)), layout="constrained")
+        figure = Figure(figsize=(5.6, 1.9 + 0.27 * len(ordered)), layout="constrained")
         axes = figure.add_subplot()
         for place, bar in enumerate(ordered):
             color = series_color(4 if bar.baseline else 0)
             marker = "D" if bar.baseline else "o"
             axes.plot([bar.low, bar.high], [place, place], color=color, linewidth=2.5, alpha=0.55)
-            axes.plot(bar.mean, place, marker=marker, markersize=7, color=color)
             axes.plot(
                 bar.single,
                 [place] * len(bar.single),
                 marker="|",
-                markersize=8,
-                color=INK,
+                markersize=12,
+                markeredgewidth=0.9,
+                color=MUTED,
                 linestyle="none",
             )
+            axes.plot(bar.mean, place, marker=marker, markersize=6, color=color)
             axes.annotate(
                 f"{bar.mean:.1f}",
                 (max(bar.high, bar.mean, *bar.single), place),
@@ -70,11 +71,13 @@ def draw_ranking(
         axes.set_ylim(len(ordered) - 0.4, -1.1)
         axes.margins(x=0.09)
         direction = "left" if lower_is_better else "right"
-        axes.set_title(f"{title}\n(further {direction} is better)")
-        axes.set_xlabel(
-            f"{unit}\nblue circle: MGF, yellow diamond: baseline; bar: 95 % interval "
-            "over\ntest utterances; strokes: single seeds"
+        put_title(
+            figure,
+            f"{title}: further {direction} is better",
+            "Blue circle: MGF; yellow diamond: baseline; bar: 95 % interval over test utterances; "
+            "thin strokes: single seeds",
         )
+        axes.set_xlabel(unit)
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         text = f"{title}, best first: " + ", ".join(f"{b.label} {b.mean:.1f}" for b in ordered)

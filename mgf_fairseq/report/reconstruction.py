@@ -15,7 +15,7 @@ import numpy.typing as npt
 import soundfile
 from matplotlib.figure import Figure
 
-from .theme import SEQUENTIAL, Picture, drawing, series_color, to_picture
+from .theme import SEQUENTIAL, Picture, drawing, put_title, series_color, to_picture
 
 Signal = npt.NDArray[np.float32]
 _DYNAMIC_DB = 70  # range of the spectrogram below the loudest place of the original
@@ -67,19 +67,19 @@ def draw_reconstruction(title: str, original: Clip, decoded: Clip) -> Picture:
     top = float(spectra[0].max())
     with drawing():
         figure = Figure(figsize=(9.2, 5.2), layout="constrained")
-        figure.suptitle(
-            f"{title}: what the waveform decoder made (right) of an utterance (left)\n"
-            f"SI-SDR {ratio:.1f} dB (0 dB: as much error as signal; higher is better)",
-            fontsize=11,
-            x=0.01,
-            ha="left",
+        put_title(
+            figure,
+            f"{title}: an utterance (left) and what the waveform decoder made of it (right)",
+            f"SI-SDR {ratio:.1f} dB (0 dB: error as strong as the signal; higher is better)",
         )
         grid = figure.subplots(2, 2, sharex=True, height_ratios=[1, 2])
         names = ("original", "decoded from the encoder's latents")
         for column, (clip, spectrum) in enumerate(zip((original, decoded), spectra, strict=True)):
             wave, below = grid[:, column]
-            seconds = np.arange(len(clip.signal)) / clip.sample_rate
-            wave.plot(seconds, clip.signal, linewidth=0.4, color=series_color(0), rasterized=True)
+            duration = len(clip.signal) / clip.sample_rate
+            low, high = _envelope(clip.signal)
+            seconds = np.linspace(0, duration, len(low))
+            wave.fill_between(seconds, low, high, color=series_color(0), linewidth=0.4)
             wave.set(title=names[column], ylim=(-reach, reach), ylabel="amplitude")
             image = below.imshow(
                 spectrum,
@@ -87,10 +87,11 @@ def draw_reconstruction(title: str, original: Clip, decoded: Clip) -> Picture:
                 aspect="auto",
                 cmap=SEQUENTIAL,
                 norm=mpl.colors.Normalize(top - _DYNAMIC_DB, top),
-                extent=(0, seconds[-1], 0, clip.sample_rate / 2000),
+                extent=(0, duration, 0, clip.sample_rate / 2000),
                 interpolation="antialiased",
             )
-            below.set(xlabel="seconds", ylabel="kHz")
+            below.set(xlabel="seconds", ylabel="kHz", xlim=(0, duration))
+            below.locator_params(axis="x", nbins=5)
         bar = figure.colorbar(image, ax=grid[1, :], shrink=0.9)
         bar.set_label("power, dB")
         bar.outline.set_visible(False)
@@ -98,6 +99,12 @@ def draw_reconstruction(title: str, original: Clip, decoded: Clip) -> Picture:
             figure,
             f"{title}: waveform and spectrogram, original and decoded, SI-SDR {ratio:.1f} dB",
         )
+
+
+def _envelope(signal: Signal) -> tuple[Signal, Signal]:
+    """Lowest and highest value of each of up to 500 stretches: what a line of samples shows."""
+    starts = np.unique(np.linspace(0, len(signal) - 1, min(500, len(signal))).astype(int))
+    return np.minimum.reduceat(signal, starts), np.maximum.reduceat(signal, starts)
 
 
 def _spectrogram(clip: Clip) -> npt.NDArray[np.float64]:

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
-from .theme import INK, MARKERS, Picture, drawing, series_color, to_picture
+from .theme import INK, MARKERS, PAPER, Picture, drawing, put_title, series_color, to_picture
 
 _MOST_POINTS = 1500  # more make a blot, and a large file
 _LEGEND_UP_TO = 10  # classes; beyond, each cluster bears its name instead
@@ -33,7 +34,7 @@ class Layout:
 
 
 def lay_out(embeddings: npt.NDArray[np.float32]) -> Layout:
-    """Bring (rows, D) embeddings to the plane, each channel standardised; the same every time.
+    """Bring (rows, D) embeddings to the plane, each channel standardized; the same every time.
 
     Raises:
         ValueError: the embeddings hold a value that is not finite.
@@ -104,11 +105,11 @@ def draw_scatter(title: str, layout: Layout, labels: Sequence[str]) -> Picture:
             )
         if len(classes) > _LEGEND_UP_TO:
             _name_clusters(axes, layout.points, drawn, classes)
-            note = "numbers and names: the middle of each"
+            note = "names stand in the middle of their dots"
         else:
             figure.legend(loc="outside lower center", ncols=4, fontsize=8.5, handletextpad=0.1)
-            note = "close together: alike to this representation"
-        axes.set_title(f"{title}\n{layout.method}; one dot is one utterance; {note}")
+            note = "close together is alike"
+        put_title(figure, title, f"{layout.method}; one dot is one utterance; {note}")
         axes.set(xlabel=layout.axes[0], ylabel=layout.axes[1], xticks=[], yticks=[])
         text = f"{title}, {layout.method} of {len(drawn)} utterances, {len(classes)} classes"
         return to_picture(figure, text)
@@ -133,4 +134,5 @@ def _name_clusters(
             fontsize=7.5,
             color=INK,
             fontweight="bold",
+            path_effects=[withStroke(linewidth=2.5, foreground=PAPER)],
         )

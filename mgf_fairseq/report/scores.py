@@ -101,7 +101,7 @@ def _difference(difference: float, lower_is_better: bool) -> Html:
     if abs(difference) < 0.05:
         return element("small", "\u00b1 0.0 to baseline")
     word, arrow = ("better", "\u25b2") if better else ("worse", "\u25bc")
-    return element("small", f"{arrow} {difference:+.1f} ({word})", class_=word)
+    return element("small", f"{arrow} {difference:+.1f} {word}", class_=word)
 
 
 def _chance(table: Table) -> Html:
@@ -125,4 +125,13 @@ def reading_help(table: Table) -> Html:
     )
     if table.baseline:
         text += f" \u25b2 \u25bc: difference in points to {table.baseline}."
-    return join([element("p", element("small", text))])
+    notes = {
+        f"{column.task_title}: {note}"
+        for (_, task, variant), results in table.results.items()
+        for column in table.variants(task)
+        if column.variant == variant
+        for note in (result.data.note for result in results)
+        if note
+    }
+    remarks = [element("p", element("small", note)) for note in sorted(notes)]
+    return join([element("p", element("small", text)), *remarks])

@@ -13,7 +13,7 @@ CSS = """
     --best: #14364a; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 1.5rem 1.25rem 4rem; max-width: 76rem; background: var(--paper);
+body { margin: 0 auto; padding: 1.5rem 1.25rem 4rem; max-width: 80rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.3rem; margin: 2.6rem 0 .4rem; padding-top: .6rem;
@@ -30,11 +30,12 @@ code { font-size: .88em; overflow-wrap: anywhere; }
   padding: .5rem .9rem; margin: .8rem 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .6rem 0; }
-th, td { padding: .35rem .65rem; text-align: left; vertical-align: top;
+th, td { padding: .35rem .55rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { vertical-align: bottom; font-weight: 600; }
 .scores th[scope=row] { position: sticky; left: 0; background: var(--paper); font-weight: 600;
   min-width: 8.5rem; max-width: 14rem; z-index: 1; }
+.scores { font-size: .94rem; } .scores small { font-size: .74rem; }
 .scores thead th { border-bottom: 2px solid var(--line); }
 .scores td small, .scores th small { display: block; font-weight: 400; }
 .scores td { white-space: nowrap; border-left: 1px solid var(--line); }
@@ -46,6 +47,7 @@ figure { margin: .6rem 0; }
 img { display: block; max-width: 100%; height: auto; }
 .gallery { display: grid; gap: .4rem 1.6rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); align-items: start; }
+.gallery .wide { grid-column: 1 / -1; }
 details { margin: .5rem 0; border: 1px solid var(--line); border-radius: .4rem;
   padding: .45rem .8rem; }
 summary { cursor: pointer; font-weight: 600; }

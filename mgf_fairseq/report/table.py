@@ -276,14 +276,9 @@ def _missing(
             told.append(f"no results of {TASK_NAMES[task]} at all")
         for column in leading:
             absent = [row for row in rows if (row.label, column) not in cells]
-            apart = [row.label for row in absent if task == "asr" and not row.has_encoder]
-            rest = [row.label for row in absent if row.label not in apart]
-            if rest:
-                told.append(f"no {column.task_title} for {', '.join(rest)}")
-            if apart:
-                told.append(
-                    f"no {column.task_title} for {', '.join(apart)}: no encoder to fine-tune"
-                )
+            if absent:
+                names = ", ".join(row.label for row in absent)
+                told.append(f"no {column.task_title} for {names}")
             told += [
                 f"{column.task_title} for {row.label}: only {cells[row.label, column].note}"
                 for row in rows

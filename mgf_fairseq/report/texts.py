@@ -62,7 +62,7 @@ def _cell(cell: Cell | None, baseline: str | None) -> str:
         text += f" \u00b1 {cell.spread:.1f}"
     text += f" ({cell.count} {cell.over if cell.count > 1 else cell.over.removesuffix('s')})"
     if cell.difference is not None and baseline is not None:
-        text += f"<br>{cell.difference:+.1f} to {_escape(baseline)}"
+        text += f"<br>{round(cell.difference, 1) + 0.0:+.1f} to {_escape(baseline)}"
     if cell.low is not None:
         text += f"<br>{cell.low:.1f} to {cell.high:.1f}; {_escape(cell.representation)}"
     return text + (f"<br>only {_escape(cell.note)}" if cell.note else "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,11 +21,12 @@ from matplotlib.figure import Figure
 # Placeholders that the figures are drawn with -> (on a light page, on a dark page). The eight
 # series follow Okabe and Ito (2008), which color-blind readers can tell apart; yellow and black,
 # which vanish on one of the two pages, are replaced by darker and lighter relatives.
-_INK, _MUTED, _FAINT = "#010203", "#010204", "#010205"
+INK, MUTED, FAINT, PAPER = "#010203", "#010204", "#010205", "#010206"
 _THEMED: dict[str, tuple[str, str]] = {
-    _INK: ("#1b1d21", "#e8e6e1"),
-    _MUTED: ("#5c6370", "#a2a8b4"),
-    _FAINT: ("#d9dce1", "#3a3f48"),
+    INK: ("#1b1d21", "#e8e6e1"),
+    MUTED: ("#5c6370", "#a2a8b4"),
+    FAINT: ("#d9dce1", "#3a3f48"),
+    PAPER: ("#ffffff", "#16181c"),
     "#020201": ("#0072b2", "#4aa8e0"),
     "#020202": ("#d55e00", "#f0803a"),
     "#020203": ("#00845f", "#27c298"),
@@ -34,7 +36,6 @@ _THEMED: dict[str, tuple[str, str]] = {
     "#020207": ("#6b5bb5", "#a99cf0"),
     "#020208": ("#7a6a4f", "#c4b391"),
 }
-INK, MUTED, FAINT = _INK, _MUTED, _FAINT
 SERIES: tuple[str, ...] = tuple(name for name in _THEMED if name.startswith("#0202"))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.5)))
@@ -42,7 +43,7 @@ SEQUENTIAL = "viridis"  # even in lightness and safe for color-blind readers
 
 _STYLE: dict[str, Any] = {
     "font.size": 10,
-    "axes.titlesize": 11,
+    "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -87,6 +88,13 @@ def drawing() -> Iterator[None]:
     """Set the report's style for figures made, drawn and saved inside."""
     with mpl.rc_context(_STYLE):
         yield
+
+
+def put_title(figure: Figure, title: str, how_to_read: str) -> None:
+    """Write the title and, below it, how to read the picture, broken to the figure's width."""
+    letters = int(figure.get_figwidth() * 13.8)  # about, at the size of the title
+    lines = [line for text in (title, how_to_read) for line in textwrap.wrap(text, letters)]
+    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10.5, color=INK)
 
 
 def series_color(index: int) -> str:

@@ -21,6 +21,9 @@ def version():
     return found.group(1)
 
 
+# What `mgf report` needs: pictures, and t-SNE for utterance embeddings.
+REPORT = ["matplotlib>=3.6", "scikit-learn>=1.3"]
+
 setup(
     name="mgf-fairseq",
     version=version(),
@@ -48,7 +51,8 @@ setup(
     extras_require={
         # What examples/quickstart needs beyond training. espeakng-loader carries espeak-ng
         # (GPL-3.0), which is loaded there to make audio; no part of it is in this package.
-        "demo": ["espeakng-loader>=0.2.4", "matplotlib>=3.6"],
+        "demo": ["espeakng-loader>=0.2.4", *REPORT],
+        "report": REPORT,
         # What tests/run.sh needs.
         "test": [
             "pytest>=8",

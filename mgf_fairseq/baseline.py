@@ -1,7 +1,7 @@
 """Task ``mgf_wav2vec2``: fairseq's own ``wav2vec2``, trained on MGF's data for a fair comparison.
 
-Beside the objectives rather than in the flow: the same manifests, crops, batches and log keys for
-audio, while model and criterion are fairseq's (``wav2vec2``, ``wav2vec``), without a change.
+Beside the objectives rather than in the flow: the same manifests, crops, batches, log keys for audio
+and initialisation of the conv stack, while model and criterion are fairseq's, without a change.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 
+from .convolution import init_conv_
 from .task import MgfPretrainingConfig, MgfPretrainingTask
 
 
@@ -28,8 +29,11 @@ class Wav2Vec2BaselineTask(MgfPretrainingTask):
             )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build fairseq's model, which has no objectives of ours."""
-        return FairseqTask.build_model(self, cfg, from_checkpoint)
+        """Build fairseq's model, its conv stack initialised as MGF's; no objectives of ours."""
+        model = FairseqTask.build_model(self, cfg, from_checkpoint)
+        for block in model.feature_extractor.conv_layers:
+            init_conv_(block[0].weight)
+        return model
 
     def train_step(
         self,

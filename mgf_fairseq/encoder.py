@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .convolution import conv1d_channels_last
+from .convolution import conv1d_channels_last, init_conv_
 from .lengths import ConvGeometry, ConvLayer, num_samples_of, padding_mask_of, parse_conv_layers
 from .masking import SpanMask, draw_masks
 from .transformer import TransformerEncoder, TransformerLayer, WeightNormConv
@@ -93,7 +93,7 @@ class ConvFeatureExtractor(nn.Module):
         in_channels = 1
         for index, (channels, kernel, stride) in enumerate(layers):
             conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=bias)
-            nn.init.kaiming_normal_(conv.weight)
+            init_conv_(conv.weight)
             block: list[nn.Module] = [conv, nn.Identity()]
             if mode == "layer_norm":
                 # Position 2.1 is where fairseq keeps the norm, between its two transposes.

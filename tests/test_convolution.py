@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mgf_fairseq import convolution
-from mgf_fairseq.convolution import conv1d_channels_last
+from mgf_fairseq.convolution import band_pass_filters, conv1d_channels_last, init_conv_
 
 # (channels in, channels out, kernel, stride); 1 channel is the waveform's own path.
 SHAPES = [(1, 4, 10, 5), (4, 6, 3, 2), (6, 5, 2, 2), (4, 4, 3, 3)]
@@ -62,3 +62,33 @@ def test_the_output_is_contiguous_so_that_the_norm_over_channels_copies_nothing(
     for channels, width, kernel, stride in SHAPES:
         x, weight, bias = arguments(channels, width, kernel)
         assert conv1d_channels_last(x, weight, bias, stride).is_contiguous()
+
+
+# ---- initialisation
+
+
+def test_a_short_kernel_starts_as_in_fairseq_and_a_long_first_one_as_band_pass_filters():
+    torch.manual_seed(0)
+    short, deep = torch.empty(64, 1, 10), torch.empty(64, 32, 80)
+    for weight in (short, deep):
+        init_conv_(weight)
+        fan_in = weight.shape[1] * weight.shape[2]
+        # 640 and more normal draws: the deviation is within 10 % of sqrt(2 / fan_in).
+        assert weight.std() == pytest.approx((2 / fan_in) ** 0.5, rel=0.1)
+    bank = torch.empty(65, 1, 160)
+    init_conv_(bank)
+    assert torch.equal(bank[:, 0], band_pass_filters(65, 160))
+    assert torch.allclose(bank.norm(dim=2), torch.tensor(2.0).sqrt())
+
+
+def test_each_band_answers_to_its_own_frequency_whatever_the_phase():
+    bank = band_pass_filters(64, 400)
+    time = torch.arange(400) / 16_000
+    answers = []
+    # The lowest, a middle and the highest centre of 32 bands even in mel between 60 and 7800 Hz.
+    for band, hertz in ((0, 60.0), (15, 1744.6), (31, 7800.0)):
+        for phase in (0.0, 1.0):
+            tone = torch.cos(2 * torch.pi * hertz * time + phase)
+            energy = (bank @ tone).view(32, 2).square().sum(dim=1)
+            answers.append((int(energy.argmax()), band))
+    assert all(loudest == band for loudest, band in answers)

@@ -38,10 +38,12 @@ class FrameConfig(ObjectiveConfig):
         metadata={"help": "level that heads for masked frames read; none: no such heads"},
     )
     features: tuple[str, ...] = field(
-        default=("lps", "mel", "mfcc", "prosody"),
+        default=("mel", "mfcc", "prosody"),
         metadata={"help": "any of lps (log power spectrum), mel (log-mel), mfcc, prosody"},
     )
-    hidden_dim: int = field(default=256, metadata={"help": "width of the heads' trunk"})
+    hidden_dim: int = field(
+        default=0, metadata={"help": "width of the heads' trunk; 0: linear heads, without one"}
+    )
     normalization: str = field(
         default="global",
         metadata={
@@ -53,7 +55,8 @@ class FrameConfig(ObjectiveConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.masked_level = str(self.masked_level)
-        self.require_positive("hidden_dim")
+        if self.hidden_dim < 0:
+            raise ValueError(f"hidden_dim={self.hidden_dim} is negative; 0 means linear heads")
         if not self.features:
             raise ValueError("features is empty; name at least one")
 

@@ -1,7 +1,7 @@
 """Task ``mgf_wav2vec2``: fairseq's own ``wav2vec2``, trained on MGF's data for a fair comparison.
 
-Beside the objectives rather than in the flow: manifests, crops, batches, the start of the conv stack
-and the log keys for audio are MGF's; model and criterion are fairseq's, without a change.
+Beside the objectives, not in the flow: manifests, crops, batches, the start of the conv stack and
+the log keys for audio are MGF's; model and criterion are fairseq's, without a change.
 """
 
 from __future__ import annotations

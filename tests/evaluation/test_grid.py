@@ -1,0 +1,141 @@
+"""The grids of examples/evaluate: every row composes, what stands is skipped, failures stop."""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "examples" / "evaluate"
+spec = importlib.util.spec_from_file_location("grid", FOLDER / "grid.py")
+grid = importlib.util.module_from_spec(spec)
+sys.modules["grid"] = grid
+spec.loader.exec_module(grid)
+
+GRIDS = sorted(FOLDER.glob("*.yaml"))
+SMALL = """
+config: mgf_mini
+overrides: [run=cpu, optimization.max_update=3]
+tasks: [phone, emotion]
+rows:
+  mgf: {seeds: [1, 2]}
+  wav2vec2: {overrides: [objectives=wav2vec2], tasks: [phone]}
+baselines: {fbank: [phone], "random:mgf": null}
+"""
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_every_row_of_the_grids_composes_with_its_own_seed_and_folder(path):
+    read = grid.read_grid(path)
+    folder = ROOT / "examples" / "pretrain" / "config"
+    for row in read.rows:
+        for seed in row.seeds:
+            words = ["task.data=none", "common.user_dir=none", f"common.seed={seed}"]
+            words += [*read.overrides, *row.overrides]
+            config = tiny.compose_recipe(folder, read.config, words)
+            assert config.common.seed == seed
+            assert config.optimization.max_update == read.max_update
+            assert config.dataset.max_tokens == 192_000
+
+
+def runner(tmp_path, monkeypatch, text=SMALL, jobs=1, fails=()):
+    """A grid whose commands are noted rather than run; `fails` names what exits with an error."""
+    (tmp_path / "grid.yaml").write_text(text)
+    commands = []
+
+    def train(command, run, updates, metrics, name, cwd, variables):
+        commands.append(("train", name, tuple(command), variables))
+        run.mkdir(parents=True)
+        (run / "checkpoint_last.pt").touch()
+
+    def evaluate(words, **options):
+        name = words[words.index("--name") + 1]
+        commands.append(("evaluate", name, tuple(words), options["env"]))
+        return subprocess.CompletedProcess(words, int(name in fails))
+
+    monkeypatch.setattr(grid, "run_training", train)
+    monkeypatch.setattr(grid.subprocess, "run", evaluate)
+    args = argparse.Namespace(
+        data=tmp_path / "data",
+        emotion_data=tmp_path / "emotion",
+        dest=tmp_path / "out",
+        jobs=jobs,
+        devices=None,
+        override=["common.log_interval=7"],
+        evaluate_options="--seeds 1,2",
+    )
+    return grid.Runner(grid.read_grid(tmp_path / "grid.yaml"), args), commands
+
+
+def option(words, name):
+    return words[words.index(name) + 1]
+
+
+def test_each_row_and_seed_is_trained_and_evaluated_and_then_the_baselines(tmp_path, monkeypatch):
+    run, commands = runner(tmp_path, monkeypatch)
+    run.run()
+    done = [(kind, name) for kind, name, _, _ in commands]
+    assert done == [
+        *[(kind, name) for name in ("mgf-seed1", "mgf-seed2") for kind in ("train", "evaluate")],
+        ("train", "wav2vec2-seed1"),
+        ("evaluate", "wav2vec2-seed1"),
+        ("evaluate", "fbank"),
+        ("evaluate", "random"),
+    ]
+    by_name = {(kind, name): words for kind, name, words, _ in commands}
+    trained = by_name["train", "wav2vec2-seed1"]
+    assert {"objectives=wav2vec2", "common.seed=1", "common.log_interval=7"} <= set(trained)
+    evaluated = by_name["evaluate", "mgf-seed2"]
+    assert option(evaluated, "--group") == "mgf" and option(evaluated, "--seeds") == "1,2"
+    assert option(evaluated, "--tasks") == "phone,emotion" and "--emotion-data" in evaluated
+    assert "--emotion-data" not in by_name["evaluate", "wav2vec2-seed1"]
+    checkpoint = tmp_path / "out" / "pretrain" / "mgf-seed1" / "checkpoint_last.pt"
+    assert option(by_name["evaluate", "random"], "--checkpoint") == f"random:{checkpoint}"
+
+
+def test_a_training_that_stands_is_not_run_again_and_one_of_another_command_is_refused(
+    tmp_path, monkeypatch
+):
+    runner(tmp_path, monkeypatch)[0].run()
+    again, commands = runner(tmp_path, monkeypatch)
+    again.run()
+    assert {kind for kind, *_ in commands} == {"evaluate"}
+    other, _ = runner(tmp_path, monkeypatch, SMALL.replace("max_update=3", "max_update=4"))
+    with pytest.raises(ValueError, match="mgf-seed1 was made by another command"):
+        other.run()
+
+
+def test_a_failure_names_the_log_and_nothing_new_begins(tmp_path, monkeypatch):
+    run, commands = runner(tmp_path, monkeypatch, fails=["mgf-seed1"])
+    with pytest.raises(ValueError, match=r"evaluation of mgf-seed1 failed; the end of .*log"):
+        run.run()
+    assert [name for _, name, _, _ in commands] == ["mgf-seed1", "mgf-seed1"]
+
+
+def test_devices_are_one_run_each(tmp_path, monkeypatch):
+    run, commands = runner(tmp_path, monkeypatch)
+    run.args.devices = ["0", "3"]
+    run = grid.Runner(run.grid, run.args)
+    run.run()
+    assert run.num_slots == 2
+    assert {variables["CUDA_VISIBLE_DEVICES"] for *_, variables in commands} == {"0", "3"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("config:", "confg:", "unknown keys"),
+        ("seeds: [1, 2]", "seed: 1", "rows.mgf has unknown keys"),
+        ("random:mgf", "random:mfg", "random:mfg names no row; there are mgf, wav2vec2"),
+        ("optimization.max_update=3", "task.views=2", "optimization.max_update=N"),
+    ],
+)
+def test_a_mistake_in_a_grid_is_named(tmp_path, old, new, named):
+    path = tmp_path / "grid.yaml"
+    path.write_text(SMALL.replace(old, new))
+    with pytest.raises(ValueError, match=named):
+        grid.read_grid(path)

@@ -19,6 +19,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("check", "say what training would drop from a prepared folder, and how to mend it"),
     "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
     "extract": ("extract", "features of chosen layers of a checkpoint, as .npy files"),
+    "probe": ("probe", "what frozen features know of phones, speakers, emotions"),
+    "evaluate": ("evaluate", "the four evaluations of one or many representations"),
     "report": ("report", "one page with the tables and pictures of the evaluations"),
     "user-dir": ("user_dir", "print the folder to give to fairseq as common.user_dir"),
 }

@@ -1,0 +1,210 @@
+"""Several representations, several tasks: everything checked first, then run, each result written.
+
+The work behind `mgf evaluate`; a result that stands with an equal key is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mgf_fairseq.data.digests import Progress
+from mgf_fairseq.upstream import ACOUSTIC
+
+from .finetuning import Recipe
+from .outcome import ProbeOptions
+from .recognition import (
+    Plan,
+    RecognitionOptions,
+    plan_recognition,
+    run_recognition,
+)
+from .representations import Evaluated, EvaluationError, load_all, write_description
+from .results import (
+    PROBE_TASKS,
+    RECOGNITION,
+    RecognitionResult,
+    ResultError,
+    ResultFolder,
+    TaskResult,
+    read_record,
+    read_results,
+    write_record,
+)
+from .tasks import ProbePlan, plan_probe, run_probe, write_probe
+
+ALL_TASKS = (*PROBE_TASKS, RECOGNITION)
+_LABELS = {"phone": "phn", "speaker": "spk", "emotion": "emo"}  # what a task cannot do without
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be evaluated, on what, and how."""
+
+    specs: tuple[str, ...]  # checkpoints, fbank, mfcc, random:CHECKPOINT
+    data: Path
+    dest: Path
+    tasks: tuple[str, ...] = ALL_TASKS
+    emotion_data: Path | None = None  # another prepared folder for the emotion task
+    names: tuple[str, ...] = ()
+    group: str | None = None
+    cache: Path | None = None  # features and fine-tunings; `dest`/cache if None
+    probe: ProbeOptions = field(default_factory=ProbeOptions)
+    speaker_test: str | None = None  # split that the speaker task is scored on
+    recipe: Recipe | None = None  # of recognition; needed where asr is among the tasks
+    asr_seeds: tuple[int, ...] = (1,)
+    asr_shape: Path | None = None  # checkpoint whose Transformer fbank and mfcc train
+
+    def __post_init__(self) -> None:
+        unknown = [task for task in self.tasks if task not in ALL_TASKS]
+        if unknown or not self.tasks:
+            raise EvaluationError(
+                f"--tasks {','.join(unknown) or 'is empty'}: choose from {', '.join(ALL_TASKS)}"
+            )
+        if RECOGNITION in self.tasks and self.recipe is None:
+            raise EvaluationError("task asr needs a fine-tuning recipe")
+
+    def data_of(self, task: str) -> Path:
+        """The prepared folder of a task."""
+        return self.emotion_data if task == "emotion" and self.emotion_data else self.data
+
+    @property
+    def work(self) -> Path:
+        """Where features and fine-tunings are kept."""
+        return self.cache or self.dest / "cache"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task on one representation."""
+
+    evaluated: Evaluated
+    task: str
+    plan: ProbePlan | Plan
+
+    @property
+    def path(self) -> Path:
+        """The result file."""
+        return self.evaluated.folder / f"{self.task}.json"
+
+    def stands(self) -> bool:
+        """Whether this very result is there already; a file that cannot be read is not."""
+        if not self.path.is_file():
+            return False
+        try:
+            if isinstance(self.plan, ProbePlan):
+                return read_record(self.path, TaskResult).key == self.plan.key
+            return read_record(self.path, RecognitionResult).key == self.plan.key
+        except ResultError:
+            return False
+
+
+def plan_all(request: Request) -> list[Step]:
+    """Check everything that can be checked before anything long runs.
+
+    Raises:
+        ValueError: a checkpoint, a folder or its labels do not fit; one class per kind of trouble.
+    """
+    for task in request.tasks:
+        _check_folder_of(request, task)
+    representations = load_all(request.specs, request.dest, request.names, request.group)
+    steps = []
+    for evaluated in representations:
+        for task in request.tasks:
+            plan: ProbePlan | Plan
+            if task == RECOGNITION:
+                options = _recognition_options(request, representations)
+                plan = plan_recognition(evaluated.upstream, request.data, options)
+            else:
+                probe = request.probe
+                if task == "speaker" and request.speaker_test:
+                    probe = replace(probe, test_split=request.speaker_test)
+                data, features = request.data_of(task), request.work / "features"
+                plan = plan_probe(task, evaluated.upstream, data, features, probe)
+            steps.append(Step(evaluated, task, plan))
+    return steps
+
+
+def _check_folder_of(request: Request, task: str) -> None:
+    """Say which labels a task lacks, before a checkpoint is even read."""
+    data = request.data_of(task)
+    if not data.is_dir() or not any(data.glob("*.tsv")):
+        raise EvaluationError(
+            f"{data} holds no manifest: mgf prepare SOURCE --dest {data} writes one"
+        )
+    ending = _LABELS.get(task)
+    if ending is None or any(data.glob(f"*.{ending}")):
+        return
+    elsewhere = ", or name a folder that has them with --emotion-data" if task == "emotion" else ""
+    raise EvaluationError(
+        f"task {task}: {data} holds no .{ending} labels: mgf prepare SOURCE --dest {data} "
+        f"--labels {ending} writes them{elsewhere}, or leave {task} out of --tasks"
+    )
+
+
+def _recognition_options(request: Request, found: list[Evaluated]) -> RecognitionOptions:
+    """The first checkpoint gives fbank and mfcc their Transformer, unless one is named."""
+    assert request.recipe is not None
+    shape = request.asr_shape
+    if shape is None:
+        learnt = (item.upstream for item in found if item.upstream.kind not in ACOUSTIC)
+        path = next((str(upstream.info["path"]) for upstream in learnt), None)
+        if path is not None:
+            random = path.startswith("random:")
+            shape = Path(path.removeprefix("random:").rpartition("@")[0] if random else path)
+    return RecognitionOptions(request.recipe, request.asr_seeds, shape, request.probe.device)
+
+
+def evaluate(
+    request: Request,
+    progress: Progress | None = None,
+    tell: Callable[[str], object] = lambda text: None,
+) -> list[ResultFolder]:
+    """Run what does not stand yet, and read everything back.
+
+    Args:
+        progress: called as (what, done, of how much).
+        tell: called with a sentence when a task begins, stands, or lacks something.
+
+    Raises:
+        ValueError: as ``plan_all``, before anything is written; or a task failed, after which the
+            results before it stand and the same call goes on.
+    """
+    steps = plan_all(request)
+    folders: dict[Path, None] = {}
+    for step in steps:
+        evaluated = step.evaluated
+        if evaluated.folder not in folders:
+            remark = write_description(evaluated, _listened_to(request))
+            folders[evaluated.folder] = None
+            if remark:
+                tell(f"note: {remark}")
+        if step.stands():
+            tell(f"{evaluated.name}: {step.task} stands, skipped")
+            continue
+        tell(f"{evaluated.name}: {step.task}")
+        _run(step, request, progress)
+    return [read_results(folder) for folder in folders]
+
+
+def _run(step: Step, request: Request, progress: Progress | None) -> None:
+    """Run one task and write its files, the JSON last."""
+    evaluated = step.evaluated
+    if isinstance(step.plan, Plan):
+        write_record(step.path, run_recognition(step.plan, request.work / "asr", progress))
+        return
+    evaluated.upstream.to(request.probe.device)
+    try:
+        run = run_probe(step.plan, progress)
+    finally:
+        evaluated.upstream.to("cpu")
+    write_probe(evaluated.folder, step.plan, run, evaluated.group)
+
+
+def _listened_to(request: Request) -> Path:
+    """The manifest whose longest utterance is reconstructed: of speech not learnt from, if any."""
+    for split in ("valid", "test", "train"):
+        if (path := request.data / f"{split}.tsv").is_file():
+            return path
+    return min(request.data.glob("*.tsv"))

@@ -1,0 +1,213 @@
+"""What a task's protocol takes and gives, and the result file made of it.
+
+Between the protocols (split_tasks.py, emotion.py) and their front door, tasks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mgf_fairseq.data.caveats import read_caveats
+from mgf_fairseq.data.digests import Progress
+from mgf_fairseq.feature_store import FeatureStore
+
+from .items import LabelledManifest, ProbeError
+from .results import (
+    WEIGHTED_SUM,
+    Embeddings,
+    Provenance,
+    Representation,
+    SplitSize,
+    TaskData,
+    TaskResult,
+)
+from .scores import (
+    Metric,
+    Tally,
+    bootstrap_interval,
+    class_scores,
+    confusion_matrix,
+    score,
+    tally,
+)
+
+Index = npt.NDArray[np.int64]
+_SAMPLE_RATE = 16000
+_CLAIMS = ("speakers", "utterances")
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """What a person may choose; bad values raise ProbeError by name."""
+
+    seeds: tuple[int, ...] = (1, 2, 3)  # of the probes
+    layers: tuple[str, ...] | None = None  # None: all
+    hidden: int = 0  # width of a hidden layer; 0: exactly one Linear
+    device: str = "cpu"
+    test_split: str | None = None  # None: the task's own
+    disjoint: str = "speakers"  # phone: what train, valid and test must not share
+    silence: tuple[str, ...] = ("SIL",)  # phone: classes that the second accuracy leaves out
+    ignore: tuple[str, ...] = ("SPN",)  # phone: labels that nothing is learnt from or scored on
+    segment_seconds: float = 1.0  # speaker
+    max_epochs: int | None = None  # None: the task's own
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ProbeError(f"seeds={self.seeds}: give different whole numbers from 0")
+        if self.hidden < 0:
+            raise ProbeError(f"hidden={self.hidden}: must be 0 (one Linear) or a width")
+        if self.disjoint not in _CLAIMS:
+            raise ProbeError(f"disjoint={self.disjoint!r}: choose from {', '.join(_CLAIMS)}")
+        if self.segment_seconds <= 0:
+            raise ProbeError(f"segment_seconds={self.segment_seconds}: must be above 0")
+        if self.max_epochs is not None and self.max_epochs < 1:
+            raise ProbeError(f"max_epochs={self.max_epochs}: must be at least 1")
+
+    @property
+    def probe_name(self) -> str:
+        """How tables and protocols call the probe."""
+        return f"one hidden layer of {self.hidden}" if self.hidden else "exactly one Linear"
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task on one prepared folder: its splits with their labels, and the protocol in words."""
+
+    name: str
+    metric: str
+    splits: list[LabelledManifest]
+    protocol: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a protocol runs on."""
+
+    plan: TaskPlan
+    options: ProbeOptions
+    layers: list[str]
+    stores: dict[str, FeatureStore]  # by split
+    device: torch.device
+    progress: Progress | None = None
+
+    @property
+    def representations(self) -> list[str]:
+        """Names in the order of a probe bank: the layers, then their sum."""
+        return [*self.layers, *([WEIGHTED_SUM] if len(self.layers) > 1 else [])]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One representation with its scores on valid and its predictions on test."""
+
+    layer: str
+    pooling: str | None
+    valid: dict[str, list[float]]  # metric -> per seed
+    predicted: Index  # (S, N) on test
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return f"{self.layer}, {self.pooling}" if self.pooling else self.layer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a protocol found; from here on all tasks are alike."""
+
+    classes: list[str]
+    metrics: Mapping[str, Metric]  # the leading one first
+    candidates: list[Candidate]
+    chosen: int
+    truth: Index  # (N,) of test
+    utterance: Index  # (N,) of test, numbered from 0
+    majority: dict[str, int]  # metric -> class that chance is told of
+    sizes: dict[str, SplitSize]  # train, valid, test
+    layer_weights: list[float]
+    notes: list[str] = field(default_factory=list)
+    embeddings: Embeddings | None = None
+
+
+def choose(candidates: Sequence[Candidate], metric: str) -> int:
+    """The candidate with the highest mean over seeds on valid; test is not looked at."""
+    return int(np.argmax([np.mean(candidate.valid[metric]) for candidate in candidates]))
+
+
+def majority_class(labels: Index, num_classes: int, without: Sequence[int] = ()) -> int:
+    """The most frequent class of train."""
+    counts = np.bincount(labels, minlength=num_classes)
+    counts[list(without)] = -1
+    return int(counts.argmax())
+
+
+def size_of(split: LabelledManifest, rows: Index, items: int) -> SplitSize:
+    """How much some manifest rows (repeats allowed) hold."""
+    rows = np.unique(rows)
+    hours = float(split.manifest.num_samples[rows].sum()) / _SAMPLE_RATE / 3600
+    return SplitSize(utterances=len(rows), hours=round(hours, 4), items=items)
+
+
+def assemble(
+    setup: Setup, outcome: Outcome, data: Path, key: str, origin: Provenance
+) -> TaskResult:
+    """Score the predictions and put the result together."""
+    plan, metrics = setup.plan, outcome.metrics
+    count = len(outcome.classes)
+    representations = []
+    for candidate in outcome.candidates:
+        tallies = _tallies(outcome, candidate.predicted)
+        test = {name: [score(metric, t) for t in tallies] for name, metric in metrics.items()}
+        representations.append(
+            Representation(
+                name=candidate.name,
+                layer=candidate.layer,
+                pooling=candidate.pooling,
+                valid=candidate.valid,
+                test=test,
+            )
+        )
+    predicted = outcome.candidates[outcome.chosen].predicted
+    low, high = bootstrap_interval(metrics[plan.metric], _tallies(outcome, predicted))
+    confusion = sum(confusion_matrix(outcome.truth, mine, count) for mine in predicted)
+    assert isinstance(confusion, np.ndarray)
+    classes = class_scores(confusion, outcome.classes, len(predicted))
+    chance = {
+        name: score(metrics[name], _tallies(outcome, np.full_like(predicted[:1], guess))[0])
+        for name, guess in outcome.majority.items()
+    }
+    left_out = sum(len(store.left_out) for store in setup.stores.values())
+    unread = [f"{left_out} file(s) could not be read and are left out"] if left_out else []
+    return TaskResult(
+        **asdict(origin),
+        task=plan.name,
+        metric=plan.metric,
+        data=TaskData(
+            folder=data.name,
+            classes=outcome.classes,
+            **outcome.sizes,
+            note="; ".join([*outcome.notes, *unread, *read_caveats(data)]),
+        ),
+        protocol=plan.protocol,
+        key=key,
+        seeds=list(setup.options.seeds),
+        representations=representations,
+        chosen=outcome.chosen,
+        low=low,
+        high=high,
+        chance=chance,
+        layer_weights=outcome.layer_weights,
+        confusion=confusion.tolist(),
+        per_class=classes,
+    )
+
+
+def _tallies(outcome: Outcome, predicted: Index) -> list[Tally]:
+    count = len(outcome.classes)
+    return [tally(outcome.truth, mine, outcome.utterance, count) for mine in predicted]

@@ -1,0 +1,174 @@
+"""The probed tasks: what each needs, plans with a key, runs that give a result, files of a result.
+
+The evaluation's front door: `plan_probe`, `run_probe`, `write_probe`. Protocols are in
+split_tasks.py (phone, speaker) and emotion.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgf_fairseq.data.digests import Progress, audio_key
+from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.feature_store import FeatureStore, cache_features, choose_layers
+from mgf_fairseq.upstream import Upstream
+
+from .emotion import plan_emotion, run_emotion
+from .outcome import Outcome, ProbeOptions, Setup, TaskPlan, assemble
+from .provenance import provenance
+from .results import (
+    PROBE_TASKS,
+    UPSTREAM_FILE,
+    Embeddings,
+    ResultError,
+    TaskResult,
+    UpstreamResult,
+    read_record,
+    write_embeddings,
+    write_record,
+)
+from .split_tasks import plan_phone, plan_speaker, run_phone, run_speaker
+
+
+@dataclass(frozen=True)
+class _Task:
+    plan: Callable[[Path, ProbeOptions], TaskPlan]
+    run: Callable[[Setup], Outcome]
+
+
+TASKS = {
+    "phone": _Task(plan_phone, run_phone),
+    "speaker": _Task(plan_speaker, run_speaker),
+    "emotion": _Task(plan_emotion, run_emotion),
+}
+assert tuple(TASKS) == PROBE_TASKS
+
+
+@dataclass(frozen=True)
+class ProbePlan:
+    """A task that has been checked as far as that goes without features."""
+
+    upstream: Upstream
+    data: Path
+    cache: Path
+    options: ProbeOptions
+    layers: list[str]
+    task: TaskPlan
+    key: str  # equal keys, equal result
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """What a task leaves: its result, and embeddings where there is a picture to draw."""
+
+    result: TaskResult
+    embeddings: Embeddings | None
+
+
+def plan_probe(
+    task: str, upstream: Upstream, data: Path, cache: Path, options: ProbeOptions
+) -> ProbePlan:
+    """Check a task's data and say by a key what decides its result, before anything long runs.
+
+    Raises:
+        ProbeError: the folder lacks a split or labels, or they do not fit the task's claims.
+    """
+    if task not in TASKS:
+        raise ValueError(f"no probe task {task!r}: choose from {', '.join(TASKS)}")
+    layers = choose_layers(upstream, options.layers)
+    plan = TASKS[task].plan(data, options)
+    decided = [upstream.fingerprint, layers, task, plan.protocol, options.seeds]
+    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
+    for split in plan.splits:
+        manifest = read_manifest(data / f"{split.name}.tsv")
+        table = cache / ".digests" / f"probe-{split.name}.tsv"
+        digest.update(audio_key(manifest, range(len(manifest)), table).encode())
+        digest.update(json.dumps(split.labels, sort_keys=True).encode())
+    return ProbePlan(upstream, data, cache, options, layers, plan, digest.hexdigest()[:20])
+
+
+def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
+    """Take the features from the cache or extract them, train the probes, and score them."""
+    started = time.monotonic()
+    stores: dict[str, FeatureStore] = {}
+    for split in plan.task.splits:
+        path = plan.data / f"{split.name}.tsv"
+        stores[split.name] = cache_features(
+            plan.upstream, path, plan.cache, plan.layers, progress=progress
+        )
+    device = torch.device(plan.options.device)
+    setup = Setup(plan.task, plan.options, plan.layers, stores, device, progress)
+    outcome = TASKS[plan.task.name].run(setup)
+    origin = provenance(started, plan.options.device)
+    return ProbeRun(assemble(setup, outcome, plan.data, plan.key, origin), outcome.embeddings)
+
+
+def result_name(upstream: Upstream) -> str:
+    """A folder name for an upstream: the folder of its checkpoint, or its own name."""
+    path = str(upstream.info["path"])
+    checkpoint = Path(path.removeprefix("random:"))
+    if len(checkpoint.parts) == 1:
+        return re.sub(r"[^\w.@-]+", "-", path)
+    seed = f"-random{upstream.info['seed']}" if upstream.kind == "random" else ""
+    return re.sub(r"[^\w.@-]+", "-", checkpoint.resolve().parent.name) + seed
+
+
+def describe_upstream(
+    upstream: Upstream, layers: list[str], name: str, group: str | None = None
+) -> UpstreamResult:
+    """Make the `upstream.json` of a result folder."""
+    known = {field.name for field in dataclasses.fields(UpstreamResult)}
+    info = {key: value for key, value in upstream.info.items() if key in known and key != "name"}
+    config: dict[str, Any] = {
+        key: value for key, value in upstream.info.items() if key not in known
+    }
+    config |= info.pop("config", {})
+    return UpstreamResult(
+        **info,
+        name=name,
+        group=group or name,
+        kind=upstream.kind,
+        layer_names=layers,
+        fingerprint=upstream.fingerprint,
+        config=config,
+    )
+
+
+def check_folder(folder: Path, upstream: Upstream) -> None:
+    """Refuse a result folder that is about another representation.
+
+    Raises:
+        ResultError: it is.
+    """
+    path = folder / UPSTREAM_FILE
+    if path.exists():
+        held = read_record(path, UpstreamResult)
+        if held.fingerprint != upstream.fingerprint:
+            raise ResultError(
+                f"{folder} holds results of another representation ({held.path}): give this one "
+                "a name of its own (--name), or remove the folder"
+            )
+
+
+def write_probe(folder: Path, plan: ProbePlan, run: ProbeRun, group: str | None = None) -> Path:
+    """Write a task's files into a result folder, its JSON last, and return the JSON's path."""
+    check_folder(folder, plan.upstream)
+    folder.mkdir(parents=True, exist_ok=True)
+    if run.embeddings is not None:
+        write_embeddings(folder / f"{plan.task.name}.npz", run.embeddings)
+    if not (folder / UPSTREAM_FILE).exists():
+        record = describe_upstream(plan.upstream, plan.upstream.layer_names, folder.name, group)
+        write_record(folder / UPSTREAM_FILE, record)
+    path = folder / f"{plan.task.name}.json"
+    write_record(path, run.result)
+    return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pickle
 import re
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,37 @@ def _grouped(arguments: Namespace) -> dict[str, Any]:
     return {"model": model, "task": task, "common": {"seed": flat.get("seed")}}
 
 
-def load_pretrained(path: Path) -> tuple[MgfModel, DictConfig]:
+def load_pretrained(
+    path: Path, objectives: Sequence[str] | None = None
+) -> tuple[MgfModel, DictConfig]:
     """Build a pre-trained MGF with its objectives, in evaluation mode, and its configuration.
 
+    Args:
+        path: the checkpoint.
+        objectives: only these of its objectives, where it has them; all if None.
+
     Raises:
-        CheckpointError: the file is not an MGF pre-training checkpoint.
+        CheckpointError: the file is not an MGF pre-training checkpoint, or of another version.
     """
     state = read_checkpoint(path)
     config = config_of(state, path)
     name = OmegaConf.select(config, "model._name")
     if name != "mgf":
         raise CheckpointError(f"{path}: holds a model {name!r}, not a pre-trained 'mgf'")
+    weights = state["model"]
+    if objectives is not None:
+        held = config.model.objectives or {}
+        config.model.objectives = {key: held[key] for key in held if key in objectives}
+        kept = tuple(f"objectives.{key}." for key in objectives)
+        weights = {
+            key: weight
+            for key, weight in weights.items()
+            if not key.startswith("objectives.") or key.startswith(kept)
+        }
     model = MgfModel(config.model)
-    model.load_state_dict(state["model"], strict=True)
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path}: saved by another version of the model: {reason}") from None
     return model.eval(), config

@@ -47,7 +47,7 @@ def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Recon
         CheckpointError: it is not a pre-trained MGF.
         AudioError: the utterance cannot be read.
     """
-    model, config = load_pretrained(checkpoint)
+    model, config = load_pretrained(checkpoint, ["sample"])
     if model.objectives is None or "sample" not in model.objectives:
         return None
     objective = model.objectives["sample"]

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+import torch
 
+from mgf_fairseq.checkpoint import CheckpointError, load_pretrained
 from mgf_fairseq.cli import main
 from mgf_fairseq.data.prepare import PrepareOptions, prepare
 from mgf_fairseq.evaluation import run as module
@@ -209,3 +211,13 @@ def test_a_checkpoint_brings_its_training_log_and_a_reconstruction(
         log.unlink()
     entry = json.loads((tmp_path / "mgf/training.jsonl").read_text())
     assert entry == {"kind": "train_inner", "loss": 2.5, "num_updates": 10.0}
+
+
+def test_the_reconstruction_needs_no_objective_but_sample(checkpoint, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    kept = {k: v for k, v in state["model"].items() if not k.startswith("objectives.frame")}
+    torch.save({**state, "model": kept}, tmp_path / "other.pt")
+    model, _ = load_pretrained(tmp_path / "other.pt", ["sample"])
+    assert model.objectives is not None and list(model.objectives) == ["sample"]
+    with pytest.raises(CheckpointError, match="another version of the model"):
+        load_pretrained(tmp_path / "other.pt")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,15 @@ class Panel:
                 scaled = np.array(values) * (100.0 if self.share else 1.0)
                 return np.array(updates)[finite], scaled[finite]
         return np.empty(0), np.empty(0)
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where a curve ends, and how it is drawn."""
+
+    value: float
+    color: str
+    line: Any
 
 
 PROGRESS = (
@@ -107,7 +117,7 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
         named = len({run.label for run in drawn})
         figure = Figure(figsize=(5.6, max(3.5, 1.5 + 0.17 * named)), layout="constrained")
         axes = figure.add_subplot()
-        ends: dict[str, tuple[float, str]] = {}
+        ends: dict[str, _End] = {}
         any_valid = False
         for run in drawn:
             index = labels.index(run.label)
@@ -117,7 +127,7 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
                 axes.plot(updates, values, color=color, linewidth=0.5, alpha=0.25)
             smooth = _smooth(values)
             axes.plot(updates, smooth, color=color, linestyle=line, linewidth=1.6)
-            ends[run.label] = (float(smooth[-1]), color)
+            ends[run.label] = _End(float(smooth[-1]), color, line)
             updates, values = panel.values(run.valid)
             any_valid |= bool(len(updates))
             axes.plot(updates, values, color=color, marker="o", markersize=3.5, linestyle="none")
@@ -130,7 +140,7 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
         # The axes take about 72 % of the height; a line of letters takes 0.15 inches.
         _name_ends(axes, ends, 0.15 / (0.72 * figure.get_figheight()))
         text = f"{panel.title}; at the end: " + ", ".join(
-            f"{label} {value:.3g} {panel.unit}" for label, (value, _) in ends.items()
+            f"{label} {end.value:.3g} {panel.unit}" for label, end in ends.items()
         )
         return to_picture(figure, text)
 
@@ -164,35 +174,41 @@ def _draw_chance(axes: Axes, panel: Panel, runs: Sequence[Run]) -> None:
         )
 
 
-def _name_ends(axes: Axes, ends: dict[str, tuple[float, str]], gap: float) -> None:
+def _name_ends(axes: Axes, ends: dict[str, _End], gap: float) -> None:
     """Write each label right of its curve, moved apart where ends lie closer than `gap`."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
-    ordered = sorted(ends.items(), key=lambda item: item[1][0])
-    wanted = [(value - low) / (high - low) for _, (value, _) in ordered]
-    for (label, (value, color)), place in zip(ordered, spread(wanted, gap), strict=True):
-        axes.annotate(
-            label,
-            xy=(1.0, (value - low) / (high - low)),
-            xytext=(1.05, place),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            va="center",
-            fontsize=8.5,
-            color=INK,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 1.4, "shrinkB": 0},
-            annotation_clip=False,
+    ordered = sorted(ends.items(), key=lambda item: item[1].value)
+    wanted = [(end.value - low) / (high - low) for _, end in ordered]
+    for (label, end), start, place in zip(ordered, wanted, spread(wanted, gap), strict=True):
+        axes.plot(
+            [1.0, 1.03, 1.06],
+            [start, place, place],
+            color=end.color,
+            linestyle=end.line,
+            linewidth=1.4,
+            transform=axes.transAxes,
+            clip_on=False,
+        )
+        axes.text(
+            1.07, place, label, transform=axes.transAxes, va="center", fontsize=8.5, color=INK
         )
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Move ascending positions apart to at least `gap`, each group about its own middle."""
-    groups: list[list[float]] = []  # [sum of wished starts, size] of runs of touching labels
+    """Move ascending positions apart to at least `gap`, each group about its own middle.
+
+    They stay between 0 and 1 as far as there is room.
+    """
+    groups: list[tuple[float, int]] = []  # of touching labels: the sum of wished starts, and size
     for place in wanted:
-        groups.append([place, 1])
+        groups.append((place, 1))
         while len(groups) > 1:
-            (above, m), (below, n) = groups[-1], groups[-2]
+            (below, n), (above, m) = groups[-2:]
             if below / n + gap * n <= above / m:
                 break
-            groups[-2:] = [[below + above - gap * n * m, n + m]]
-    return [total / size + gap * i for total, size in groups for i in range(int(size))]
+            groups[-2:] = [(below + above - gap * n * m, n + m)]
+    places = [total / size + gap * i for total, size in groups for i in range(size)]
+    count = len(places)
+    places = [min(place, 1 - gap * (count - 1 - i)) for i, place in enumerate(places)]
+    return [max(place, gap * i) for i, place in enumerate(places)]

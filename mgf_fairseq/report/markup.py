@@ -74,7 +74,7 @@ def picture(image: Picture) -> Html:
         src=image.data_uri(),
         alt=image.alt,
         width=str(image.width),
-        style=f"min-width:min({image.width}px,{'44rem' if wide else '27rem'})",
+        style=f"min-width:min({image.width}px,{'44rem' if wide else '20rem'})",
     )
     return element("figure", made, class_=f"scroll{' wide' if wide else ''}", tabindex="0")
 

@@ -92,7 +92,7 @@ def drawing() -> Iterator[None]:
 
 def put_title(figure: Figure, title: str, how_to_read: str) -> None:
     """Write the title and, below it, how to read the picture, broken to the figure's width."""
-    letters = int(figure.get_figwidth() * 13.8)  # about, at the size of the title
+    letters = int(figure.get_figwidth() * 12.9)  # about, at the size of the title
     lines = [line for text in (title, how_to_read) for line in textwrap.wrap(text, letters)]
     figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10.5, color=INK)
 

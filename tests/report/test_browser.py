@@ -15,7 +15,7 @@ BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
 FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
     *("--disable-sync", "--disable-component-update", "--no-first-run", "--mute-audio"),
-    *("--enable-logging=stderr", "--virtual-time-budget=20000", "--window-size=1280,900"),
+    *("--enable-logging=stderr", "--virtual-time-budget=20000", "--window-size=500,900"),
 ]
 # Runs before anything else in the page and writes what it saw into an element at the end.
 WATCH = """<script>
@@ -49,7 +49,7 @@ def look(page: Path, tmp_path: Path) -> dict:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        dom, log = browser.communicate(timeout=120)
+        dom, log = browser.communicate(timeout=300)
     finally:
         if browser.poll() is None:
             os.killpg(browser.pid, signal.SIGKILL)

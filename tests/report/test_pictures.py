@@ -39,9 +39,10 @@ def test_a_name_is_drawn_as_it_is_even_if_it_looks_like_a_formula():
 def test_names_at_the_ends_of_curves_keep_their_distance_and_order():
     assert spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
     assert spread([0.5, 0.5, 0.5], 0.1) == pytest.approx([0.4, 0.5, 0.6])
-    places = spread([0.0, 0.01, 0.3, 0.31, 0.32, 0.9], 0.05)
+    places = spread([0.1, 0.11, 0.3, 0.31, 0.32, 0.9], 0.05)
     assert min(np.diff(places)) >= 0.05 - 1e-12
-    assert np.mean(places) == pytest.approx(np.mean([0.0, 0.01, 0.3, 0.31, 0.32, 0.9]))
+    assert spread([-0.5, 0.0, 1.0, 1.0], 0.1) == pytest.approx([0.0, 0.1, 0.9, 1.0])
+    assert np.mean(places) == pytest.approx(np.mean([0.1, 0.11, 0.3, 0.31, 0.32, 0.9]))
 
 
 def test_a_curve_that_nobody_logged_is_not_drawn():

@@ -5,22 +5,17 @@ Every command that takes a checkpoint comes through here; training itself goes t
 
 from __future__ import annotations
 
-import pickle
-import re
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from fairseq.data import Dictionary
 from omegaconf import DictConfig, OmegaConf
 
+from .checkpoint_files import CheckpointError as CheckpointError
+from .checkpoint_files import read_state
+from .compat import SAFE_CLASSES
 from .model import MgfModel
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used, with the file, the reason and what to do instead."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -31,23 +26,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ``argparse.Namespace``, which holds the configuration of fairseq's checkpoints before hydra.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, or it holds other classes.
+        CheckpointError: no such file, not a checkpoint, broken, of a newer format, or it holds
+            other classes.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint file")
-    try:
-        with torch.serialization.safe_globals([Dictionary, Namespace]):
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {named[1]}" if named else "it is no file that torch.save has written"
-        raise CheckpointError(
-            f"{path}: refused, {reason}; only tensors and plain containers are read. "
-            "Use a checkpoint saved by fairseq-hydra-train, unharmed"
-        ) from None
-    if not isinstance(state, dict) or "model" not in state:
-        raise CheckpointError(f"{path}: not a fairseq checkpoint (it has no 'model' entry)")
-    return state
+    return read_state(path, SAFE_CLASSES)
 
 
 def config_of(state: dict[str, Any], path: Path) -> DictConfig:

@@ -1,27 +1,46 @@
-"""Two mends of the installed fairseq that its own fine-tuning tasks need on today's torch.
+"""Three mends of the installed fairseq that it needs on today's torch.
 
 The package calls `mend_host` once on import, so every process with `common.user_dir` has them.
 """
 
 from __future__ import annotations
 
+from argparse import Namespace
+from typing import Any
+
 import torch
+import torch.distributed as dist
 from fairseq.data import Dictionary
+from fairseq.distributed import utils as distributed_utils
 
 IGNORED_INDEX = -100  # torch.nn.functional.nll_loss, ignore_index
+# What checkpoints hold beside tensors and plain containers: a fine-tuning's dictionary, and the
+# configuration of those from before hydra. Neither does anything.
+SAFE_CLASSES: tuple[type, ...] = (Dictionary, Namespace)
 
 
 def mend_host() -> None:
-    """Apply both mends; a second call changes nothing.
+    """Apply the mends; a second call changes nothing.
 
     1. A fine-tuning checkpoint holds its `Dictionary` (task_state.target_dictionary), which
        torch >= 2.6 refuses to load, so a fine-tuning run could not be resumed. The class is
-       plain data: it is put on torch's list of safe classes.
+       plain data: it is put on torch's list of safe classes, and so is `Namespace`.
     2. `audio_classification` loads its dictionary without special symbols and then asks it for
        pad and eos, which do not exist: fairseq stops with AttributeError. Such a dictionary now
        answers with an index that losses ignore; dictionaries with special symbols keep their own.
+    3. A run of several ranks hands what rank 0 has read of a checkpoint to the others through
+       `torch.load`, which torch >= 2.6 refuses too, so it could not be resumed. Objects go from
+       rank to rank by torch's own means.
     """
-    torch.serialization.add_safe_globals([Dictionary])
+    torch.serialization.add_safe_globals(list(SAFE_CLASSES))
     for name in ("pad_index", "eos_index"):
         if not hasattr(Dictionary, name):
             setattr(Dictionary, name, IGNORED_INDEX)
+    distributed_utils._broadcast_object_slow = _broadcast_object
+
+
+def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
+    """Hand an object of one rank of this very run to all; stands in for fairseq's."""
+    box = [obj]
+    dist.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
+    return box[0]

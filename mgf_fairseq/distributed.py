@@ -19,12 +19,24 @@ def is_distributed() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def is_first_rank() -> bool:
+    """Tell whether this is the rank that speaks for all."""
+    return not is_distributed() or dist.get_rank() == 0
+
+
 def all_reduce_sum(values: Tensor) -> Tensor:
     """Sum a tensor of any shape over ranks, without gradient."""
     values = values.detach().clone()
     if is_distributed():
         dist.all_reduce(values)
     return values
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Tell every rank whether one of them says so; all wait for each other here."""
+    if not is_distributed():
+        return flag
+    return bool(all_reduce_sum(torch.tensor(float(flag), device=device)) > 0)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ The package imports it, except in the command ``mgf``, whose verbs import it whe
 
 from . import acoustic_model, baseline, criterion, model, task
 from .compat import mend_host
+from .host_checkpoints import guard_checkpoints
 
 mend_host()
+guard_checkpoints()
 
 __all__ = ["acoustic_model", "baseline", "criterion", "model", "task"]

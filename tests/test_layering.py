@@ -21,6 +21,7 @@ TREES = {name: ast.parse((PACKAGE / name).read_text()) for name in FILES}
 MAY_IMPORT_FAIRSEQ = {
     "__init__.py",
     "task.py",
+    "watch.py",  # fairseq's meters and iterator
     "baseline.py",  # fairseq's wav2vec2 on our data
     "acoustic_model.py",  # fixed features in the fine-tuning recipes
     "model.py",
@@ -29,6 +30,8 @@ MAY_IMPORT_FAIRSEQ = {
     "checkpoint.py",
     "scoring.py",  # loads fine-tuned models through fairseq
     "compat.py",  # mends fairseq
+    "host_checkpoints.py",  # wraps its saving and resuming
+    "stopping.py",  # wraps its step from update to update
     "data/dataset.py",
 }
 

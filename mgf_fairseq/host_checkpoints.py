@@ -1,0 +1,194 @@
+"""Puts whole, verified, safe checkpoints under fairseq's own saving and resuming.
+
+:mod:`mgf_fairseq.plugin` calls ``guard_checkpoints``, so every training with ``common.user_dir``
+has this, fine-tuning by fairseq's own models too. Each function here wraps fairseq's of that name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+
+from .checkpoint_files import (
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    BrokenCheckpoint,
+    CheckpointError,
+    copy_whole,
+    peek_state,
+    read_state,
+    remove_parts,
+    require_whole,
+    write_whole,
+)
+from .compat import SAFE_CLASSES
+from .distributed import any_rank
+from .stopping import listen
+
+logger = logging.getLogger(__name__)
+
+LAST = "checkpoint_last.pt"  # fairseq's default for checkpoint.restore_file
+_OTHERS = r"checkpoint(\d+|_\d+_\d+|_best|\.best_.+)"  # what else it saves, with all that resumes
+
+_copy = PathManager.copy
+_torch_persistent_save = checkpoint_utils.torch_persistent_save
+_save_checkpoint = checkpoint_utils.save_checkpoint
+_load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
+_load_checkpoint = checkpoint_utils.load_checkpoint
+
+
+def guard_checkpoints() -> None:
+    """Put the functions of this module in the place of fairseq's; again changes nothing."""
+    PathManager.copy = staticmethod(copy)
+    checkpoint_utils.torch_persistent_save = torch_persistent_save
+    checkpoint_utils.save_checkpoint = save_checkpoint
+    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
+    checkpoint_utils.load_checkpoint = load_checkpoint
+
+
+# ---- saving
+
+
+def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) -> None:
+    """Save with the version of the format, verified before it takes the place of another.
+
+    Raises:
+        CheckpointError: it could not be written; what stood there before still does.
+    """
+    if isinstance(obj, dict) and "model" in obj:
+        obj = {**obj, FORMAT_KEY: FORMAT_VERSION}
+    if async_write or PathManager.path_requires_pathmanager(filename):
+        _torch_persistent_save(obj, filename, async_write)
+    else:
+        write_whole(Path(filename), lambda part: _torch_persistent_save(obj, part))
+
+
+def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
+    """Copy a file so that the destination is never half of it.
+
+    Raises:
+        CheckpointError: it could not be written; what stood there before still does.
+    """
+    if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
+        return _copy(src_path, dst_path, overwrite)
+    copy_whole(Path(src_path), Path(dst_path))
+    return dst_path
+
+
+def save_checkpoint(cfg: Any, trainer: Any, epoch_itr: Any, val_loss: Any) -> Any:
+    """Save; where that fails, say so, keep the old checkpoints and let the training go on.
+
+    The next save tries again. The last one has to succeed, and ``validate_and_save`` of
+    :mod:`mgf_fairseq.stopping` sees to that by ``trainer.unsaved``.
+    """
+    best = getattr(save_checkpoint, "best", None)  # fairseq keeps it there, on this very function
+    trainer.unsaved = None
+    try:
+        return _save_checkpoint(cfg, trainer, epoch_itr, val_loss)
+    except CheckpointError as error:
+        trainer.unsaved = str(error)
+        logger.error("update %d is not saved: %s", trainer.get_num_updates(), error)
+        if best is not None:
+            save_checkpoint.best = best  # type: ignore[attr-defined]
+        return None
+
+
+# ---- resuming
+
+
+def load_checkpoint_to_cpu(
+    path: str, arg_overrides: Any = None, load_on_all_ranks: bool = False
+) -> Any:
+    """Read a checkpoint that is verified first; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is broken, holds more than plain data, or is of a newer format.
+    """
+    if not PathManager.path_requires_pathmanager(path):
+        read_state(Path(path), SAFE_CLASSES, mmap=True)
+    return _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
+
+
+def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
+    """Resume, from the newest whole checkpoint if the last one is broken.
+
+    fairseq calls this once in each training process, which from then on listens to SIGTERM.
+
+    Raises:
+        CheckpointError: on every rank, if there is something to resume from but nothing usable.
+        SystemExit: with code 0, if the training has been completed before.
+    """
+    reason = None
+    if trainer.is_data_parallel_master:
+        try:
+            _prepare(cfg, trainer.checkpoint_suffix or "")
+        except CheckpointError as error:
+            reason = str(error)
+    if any_rank(reason is not None, trainer.device):
+        raise CheckpointError(reason or "rank 0 cannot use the checkpoint; its log says why")
+    loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
+    updates, wanted = trainer.get_num_updates(), trainer.cfg.optimization.max_update
+    if 0 < wanted <= updates:  # fairseq would train one more update before it looked
+        logger.info("training is complete: %d of %d updates", updates, wanted)
+        raise SystemExit(0)
+    listen()
+    return loaded
+
+
+def _prepare(cfg: Any, suffix: str) -> None:
+    """Clear away what a killed process left, and mend a broken last checkpoint."""
+    folder = Path(cfg.save_dir)
+    if folder.is_dir():
+        remove_parts(folder)
+    if cfg.restore_file != LAST:
+        return
+    last = folder / LAST.replace(".pt", f"{suffix}.pt")
+    try:
+        if last.is_file():
+            read_state(last, SAFE_CLASSES, mmap=True)
+    except BrokenCheckpoint as error:
+        _fall_back(last, suffix, str(error))
+
+
+def _fall_back(last: Path, suffix: str, reason: str) -> None:
+    """Put the newest whole checkpoint in the place of a broken last one.
+
+    Raises:
+        CheckpointError: there is none, or no room for it.
+    """
+    found: list[tuple[int, Path]] = []
+    for path in last.parent.iterdir():
+        if re.fullmatch(rf"{_OTHERS}{re.escape(suffix)}\.pt", path.name):
+            with suppress(CheckpointError):
+                state = peek_state(path, SAFE_CLASSES)
+                found.append((state["optimizer_history"][-1]["num_updates"], path))
+    for updates, path in sorted(found, reverse=True):
+        try:
+            require_whole(path)
+        except BrokenCheckpoint as error:
+            logger.warning("%s", error)
+            continue
+        kept = last.with_name(f"{last.name}.broken")
+        with suppress(OSError):  # not all file systems have links, and it is of little use
+            kept.unlink(missing_ok=True)
+            os.link(last, kept)
+        copy_whole(path, last)
+        logger.warning(
+            "%s. FALLING BACK to %s, update %d; the broken file is kept as %s",
+            reason,
+            path.name,
+            updates,
+            kept.name,
+        )
+        return
+    raise CheckpointError(
+        f"{reason}; nor is there another whole checkpoint in {last.parent}. "
+        f"To begin again, move {last.name} away"
+    )

@@ -25,8 +25,7 @@ _CONFIG = FoldConfig()
 
 
 def _config(options: ProbeOptions) -> FoldConfig:
-    steps = options.max_epochs or _CONFIG.max_steps  # the whole set is one batch
-    return replace(_CONFIG, hidden=options.hidden, max_steps=steps)
+    return replace(_CONFIG, hidden=options.hidden)
 
 
 def plan_emotion(data: Path, options: ProbeOptions) -> TaskPlan:

@@ -29,6 +29,12 @@ class FoldConfig:
     patience: int = 4  # looks without a lower loss after which it stops
     inner_folds: int = 5  # groups of the other folds; fewer where there are fewer folds
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.check_every <= self.max_steps:
+            raise ValueError(f"check_every={self.check_every}: must be 1 to max_steps")
+        if self.inner_folds < 2:
+            raise ValueError(f"inner_folds={self.inner_folds}: must be at least 2")
+
 
 @dataclass(frozen=True)
 class FoldPredictions:
@@ -40,17 +46,8 @@ class FoldPredictions:
     layer_weights: npt.NDArray[np.float64]  # (L,) mean over seeds and outer folds
 
 
-@dataclass(frozen=True)
-class _Jobs:
-    """F x (K + 1) trainings: job f (K + 1) + k leaves out fold f and group k; k = K only f."""
-
-    learns: npt.NDArray[np.bool_]  # (J, N) items that job j learns from
-    inner: Index  # (F, N) the job that says of item n how long fold f trains; any job where n in f
-    final: Index  # (N,) the job that scores item n
-
-
-def plan_jobs(folds: Index, inner_folds: int) -> _Jobs:
-    """Lay out the trainings; `folds` are numbers from 0 per item.
+def inner_groups(folds: Index, outer: int, inner_folds: int) -> Index:
+    """Deal the other folds into inner groups 0 .. K - 1; items of the outer fold get K: (N,).
 
     Raises:
         ValueError: fewer than 3 folds, so that none is left to choose on.
@@ -59,22 +56,16 @@ def plan_jobs(folds: Index, inner_folds: int) -> _Jobs:
     if count < 3:
         raise ValueError(f"{count} fold(s) leave none to choose on: at least 3 are needed")
     groups = min(inner_folds, count - 1)
-    learns, inner = [], []
-    for fold in range(count):
-        others = [other for other in range(count) if other != fold]
-        group_of = np.full(count, groups)
-        group_of[others] = np.arange(len(others)) % groups
-        group = group_of[folds]  # (N,); `groups` marks the outer fold itself
-        learns += [(group != groups) & (group != k) for k in range(groups)]
-        learns.append(group != groups)
-        inner.append(fold * (groups + 1) + group)
-    return _Jobs(np.stack(learns), np.stack(inner), folds * (groups + 1) + groups)
+    group_of = np.full(count, groups)
+    others = np.delete(np.arange(count), outer)
+    group_of[others] = np.arange(len(others)) % groups
+    return group_of[folds]
 
 
 class FoldProbes(nn.Module):
     """One probe per job on one representation: a layer, or the weighted sum of several.
 
-    Each job standardises by the items that it learns from. Since that is linear, it is done to the
+    Each job standardizes by the items that it learns from. Since that is linear, it is done to the
     weights instead of the features: one matrix product serves all jobs.
     """
 
@@ -87,10 +78,8 @@ class FoldProbes(nn.Module):
         share = learns / learns.sum(dim=1, keepdim=True)  # (J, N)
         mean = share @ x  # (L, J, D)
         deviation = (share @ x.square() - mean.square()).clamp(min=0).sqrt()
-        self.mean, self.scale = (
-            mean,
-            torch.where(deviation > 1e-4, 1 / deviation.clamp(min=1e-4), 1.0),
-        )
+        self.mean = mean
+        self.scale = torch.where(deviation > 1e-4, 1 / deviation.clamp(min=1e-4), 1.0)
         generator = torch.Generator().manual_seed(seed)
 
         def draw(inputs: int, outputs: int) -> nn.Parameter:
@@ -136,82 +125,67 @@ def cross_validate(
     Within outer fold f, the number of iterations is the one with the lowest mean loss of the inner
     probes on their held-out groups; the probe that learnt from all other folds is taken there.
     """
-    jobs = plan_jobs(folds, config.inner_folds)
     x = torch.from_numpy(vectors).to(device)
-    x = x - x.mean(dim=1, keepdim=True)  # a common origin only helps precision: jobs shift anew
-    x = x / x.std(dim=1, keepdim=True).clamp(min=1e-6)
-    runs = [_run(x, labels, folds, jobs, num_classes, seed, config) for seed in seeds]
-    return FoldPredictions(
-        np.stack([run.test for run in runs]),
-        np.stack([run.valid for run in runs]),
-        np.stack([run.steps for run in runs]),
-        np.mean([run.layer_weights for run in runs], axis=0),
-    )
+    count = int(folds.max()) + 1
+    test = np.empty((len(seeds), len(labels)), np.int64)
+    valid = np.full((len(seeds), count, len(labels)), -1, np.int64)
+    steps = np.empty((len(seeds), count), np.int64)
+    weights = np.empty((len(seeds), count, len(x)))
+    for s, seed in enumerate(seeds):
+        for fold in range(count):
+            group = inner_groups(folds, fold, config.inner_folds)
+            classes, steps[s, fold], weights[s, fold] = _train_fold(
+                x, labels, group, num_classes, seed, config
+            )
+            inside = folds == fold
+            test[s, inside] = classes[inside]
+            valid[s, fold, ~inside] = classes[~inside]
+    return FoldPredictions(test, valid, steps, weights.mean(axis=(0, 1)))
 
 
-def _run(
-    x: Tensor,
-    labels: Index,
-    folds: Index,
-    jobs: _Jobs,
-    num_classes: int,
-    seed: int,
-    config: FoldConfig,
-) -> FoldPredictions:
-    """One seed; the arrays lack the axis S."""
-    learns = torch.from_numpy(jobs.learns).to(x)
+def _train_fold(
+    x: Tensor, labels: Index, group: Index, num_classes: int, seed: int, config: FoldConfig
+) -> tuple[Index, int, npt.NDArray[np.float64]]:
+    """One outer fold: classes (N,) by the probe that had not learnt from the item, step, weights.
+
+    Job k < K learns from all inner groups but k, job K from all; so the job that an item is judged
+    by has the number of its group, and no label of the outer fold enters anywhere.
+    """
+    last = int(group.max())
+    jobs = np.arange(last + 1)[:, None]
+    learns = torch.from_numpy((group != last) & (group != jobs)).to(x)  # (J, N)
+    target = torch.from_numpy(np.where(group == last, 0, labels)).to(x.device)
+    others = x[:, torch.from_numpy(group != last).to(x.device)]  # (L, n, D)
+    x = (x - others.mean(dim=1, keepdim=True)) / others.std(dim=1, keepdim=True).clamp(min=1e-6)
     probes = FoldProbes(x, learns, num_classes, seed, config.hidden)
     optimizer = torch.optim.LBFGS(
         probes.parameters(), max_iter=config.check_every, line_search_fn="strong_wolfe"
     )
     flat = x.transpose(0, 1).flatten(1)  # (L, N, D) -> (N, L D)
-    target = torch.from_numpy(labels).to(x.device)[:, None].expand(-1, len(learns)).flatten()
-    sizes = learns.sum(dim=1)  # (J,)
+    share = learns / learns.sum(dim=1, keepdim=True)
+    penalty = config.penalty / learns.sum(dim=1)
+
+    def losses() -> Tensor:
+        logits = probes(flat)  # (N, J, C)
+        repeated = target[:, None].expand(-1, len(learns))
+        return F.cross_entropy(logits.transpose(1, 2), repeated, reduction="none")
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        losses = F.cross_entropy(probes(flat).flatten(0, 1), target, reduction="none")
-        sums = (losses.view(len(labels), -1) * learns.T).sum(dim=0)
-        total = ((sums + config.penalty * probes.squares()) / sizes).sum()
+        total = (losses() * share.T).sum() + (penalty * probes.squares()).sum()
         torch.autograd.backward(total)
         return total
 
-    best = _Best(labels, folds, jobs, len(x))
+    items, inside = np.arange(len(labels)), group == last
+    lowest, best_step = np.inf, 0
     for step in range(config.check_every, config.max_steps + 1, config.check_every):
         optimizer.step(objective)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            best.look(step, probes(flat), probes.mixing.softmax(dim=1))
-        if step - best.steps.max() >= config.patience * config.check_every:
+            loss = float(losses().cpu().numpy()[items, group][~inside].mean())
+            if loss < lowest:
+                lowest, best_step = loss, step
+                classes = probes(flat).argmax(dim=2).cpu().numpy()[items, group]
+                weights = probes.mixing[last].softmax(dim=0).double().cpu().numpy()
+        if step - best_step >= config.patience * config.check_every:
             break
-    return FoldPredictions(best.test, best.valid, best.steps, best.layer_weights.mean(axis=0))
-
-
-class _Best:
-    """What each outer fold's probes said when its inner folds' loss was lowest."""
-
-    def __init__(self, labels: Index, folds: Index, jobs: _Jobs, num_layers: int) -> None:
-        count = len(jobs.inner)
-        self.labels, self.folds, self.jobs = torch.from_numpy(labels), folds, jobs
-        self.items = np.arange(len(labels))
-        self.outside = np.arange(count)[:, None] != folds  # (F, N)
-        self.lowest = np.full(count, np.inf)
-        self.steps = np.zeros(count, np.int64)
-        self.valid = np.full(self.outside.shape, -1, np.int64)
-        self.test = np.zeros(len(labels), np.int64)
-        self.layer_weights = np.zeros((count, num_layers))
-
-    def look(self, step: int, logits: Tensor, mixing: Tensor) -> None:
-        """Compare the inner losses with the lowest so far; logits (N, J, C), mixing (J, L)."""
-        logits = logits.cpu()
-        chances = logits.log_softmax(dim=2)[self.items, :, self.labels].numpy()  # (N, J)
-        loss = -chances[self.items, self.jobs.inner]  # (F, N)
-        mean = (loss * self.outside).sum(axis=1) / self.outside.sum(axis=1)
-        better = mean < self.lowest
-        classes = logits.argmax(dim=2).numpy()
-        inner = np.where(self.outside, classes[self.items, self.jobs.inner], -1)
-        final = np.arange(1, len(better) + 1) * (logits.shape[1] // len(better)) - 1
-        self.lowest[better], self.steps[better] = mean[better], step
-        self.valid[better] = inner[better]
-        self.layer_weights[better] = mixing.cpu().numpy()[final][better]
-        now = better[self.folds]
-        self.test[now] = classes[self.items, self.jobs.final][now]
+    return classes, best_step, weights

@@ -56,7 +56,7 @@ class ProbeOptions:
     silence: tuple[str, ...] = ("SIL",)  # phone: classes that the second accuracy leaves out
     ignore: tuple[str, ...] = ("SPN",)  # phone: labels that nothing is learnt from or scored on
     segment_seconds: float = 1.0  # speaker
-    max_epochs: int | None = None  # None: the task's own
+    max_epochs: int | None = None  # phone, speaker; None: the task's own
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:

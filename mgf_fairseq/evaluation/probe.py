@@ -46,7 +46,7 @@ class ProbeConfig:
     hidden: int = 0  # width of a hidden layer; 0: exactly one Linear
     learning_rate: float = 1e-2  # of Adam, falling linearly to a twentieth at the last epoch
     batch_size: int = 1024
-    epoch_items: int = 100_000  # an epoch draws at most so many, without repeats until all are used
+    epoch_items: int = 100_000  # an epoch draws so many, without repeats until all are used
     valid_items: int = 30_000  # early stopping looks at this many at most, drawn once
     max_epochs: int = 8
     patience: int = 3  # epochs without a lower loss on valid after which it stops
@@ -159,8 +159,8 @@ class _Learner:
         self.shuffles = [np.random.default_rng(seed) for seed in seeds]
 
     def epoch(self) -> None:
-        """See `epoch_items` items, or all where there are fewer."""
-        drawn = self.order.draw(min(self.config.epoch_items, len(self.train.labels)))
+        """See `epoch_items` items; the fewer there are, the more often."""
+        drawn = self.order.draw(self.config.epoch_items)
         for block in np.array_split(drawn, -(-len(drawn) // _block_size(self.train))):
             self._learn(np.sort(block))
         self.decay.step()
@@ -187,7 +187,7 @@ class _Order:
         self.left: Index = np.empty(0, np.int64)
 
     def draw(self, count: int) -> Index:
-        if len(self.left) < count:
+        while len(self.left) < count:
             self.left = np.concatenate([self.left, self.rng.permutation(self.size)])
         drawn, self.left = self.left[:count], self.left[count:]
         return drawn

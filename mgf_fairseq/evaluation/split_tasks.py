@@ -40,7 +40,7 @@ from .probe import ProbeConfig, TrainedProbes, predict, train_probes
 from .results import Embeddings, SplitSize
 
 _PHONE = ProbeConfig()
-_SPEAKER = ProbeConfig(learning_rate=5e-3, batch_size=256, max_epochs=30, patience=5)
+_SPEAKER = ProbeConfig(batch_size=256, epoch_items=10_000, max_epochs=20)
 _VALID_PART, _TEST_PART = 10, 5  # every 10th, every 5th recording of each speaker
 _SPEAKER_TEST = "speaker_test"
 
@@ -261,9 +261,9 @@ def _embed(
 ) -> npt.NDArray[np.float32]:
     """(L, N, D) -> (N, D): the chosen layer, or the sum with the weights that were learnt."""
     if chosen < len(vectors):
-        return vectors[chosen]
+        layer: npt.NDArray[np.float32] = vectors[chosen]
+        return layer
     standardizer = trained.standardizer
     mean, scale = standardizer.mean.cpu().numpy(), standardizer.scale.cpu().numpy()
     share = np.asarray(weights, np.float32)
-    mixed: npt.NDArray[np.float32] = np.tensordot(share, (vectors - mean) * scale, axes=1)
-    return mixed
+    return np.tensordot(share, (vectors - mean) * scale, axes=1)

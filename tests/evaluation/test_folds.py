@@ -1,0 +1,90 @@
+"""Cross-validated probes: what is left out is left out, and what is there is found."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from mgf_fairseq.evaluation.folds import FoldConfig, cross_validate, inner_groups
+
+CPU = torch.device("cpu")
+SHORT = FoldConfig(max_steps=30, inner_folds=3)
+
+
+@pytest.fixture
+def corpus():
+    """5 folds of 24 items, 3 classes; layer 1 of 2 knows them, at another level in each fold."""
+    rng = np.random.default_rng(4)
+    folds, labels = np.repeat(np.arange(5), 24), np.tile(np.arange(3), 40)
+    vectors = rng.standard_normal((2, 120, 6)).astype(np.float32)
+    vectors[1, np.arange(120), labels] += 8
+    vectors[1] += 0.5 * folds[:, None]
+    return vectors, labels, folds
+
+
+def test_a_planted_label_is_found_in_folds_that_were_left_out(corpus):
+    vectors, labels, folds = corpus
+    found = cross_validate(vectors[1:], labels, folds, 3, [1, 2], SHORT, CPU)
+    assert np.array_equal(found.test, np.stack([labels, labels]))
+    assert found.valid.shape == (2, 5, 120)
+    assert np.array_equal(found.valid[0] == -1, np.arange(5)[:, None] == folds)
+
+
+def test_the_weighted_sum_leans_on_the_layer_that_knows(corpus):
+    vectors, labels, folds = corpus
+    found = cross_validate(vectors, labels, folds, 3, [1], SHORT, CPU)
+    assert found.layer_weights.argmax() == 1 and found.layer_weights.sum() == pytest.approx(1)
+    assert (found.test == labels).mean() > 0.95
+
+
+def test_a_shuffled_label_is_not_learnt(corpus):
+    vectors, labels, folds = corpus
+    shuffled = np.random.default_rng(1).permutation(labels)
+    found = cross_validate(vectors[1:], shuffled, folds, 3, [1], SHORT, CPU)
+    # One guess in three right: more hits than this once in 1e6 shuffles.
+    assert (found.test == shuffled).sum() <= binom.isf(1e-6, 120, 1 / 3)
+
+
+def test_labels_of_a_fold_have_no_say_in_its_predictions_or_its_choices(corpus):
+    vectors, labels, folds = corpus
+    changed = np.where(folds == 2, (labels + 1) % 3, labels)
+    first, second = (
+        cross_validate(vectors, mine, folds, 3, [1], SHORT, CPU) for mine in (labels, changed)
+    )
+    assert np.array_equal(first.test[:, folds == 2], second.test[:, folds == 2])
+    assert np.array_equal(first.valid[:, 2], second.valid[:, 2])
+    assert first.steps[0, 2] == second.steps[0, 2]
+    assert not np.array_equal(first.valid[:, 1], second.valid[:, 1])  # others learn from it
+
+
+def test_features_of_a_fold_do_not_enter_the_statistics_of_its_probes(corpus):
+    vectors, labels, folds = corpus
+    loud = vectors.copy()
+    loud[:, folds == 2] *= 50
+    first, second = (cross_validate(x, labels, folds, 3, [1], SHORT, CPU) for x in (vectors, loud))
+    assert np.array_equal(first.valid[:, 2], second.valid[:, 2])
+
+
+def test_inner_groups_hold_whole_folds_and_never_the_outer_one(corpus):
+    _, _, folds = corpus
+    for outer in range(5):
+        group = inner_groups(folds, outer, 3)
+        assert np.array_equal(group == 3, folds == outer)
+        assert all(len(set(group[folds == fold])) == 1 for fold in range(5))
+        assert set(group.tolist()) == {0, 1, 2, 3}
+
+
+def test_two_folds_leave_none_to_choose_on():
+    with pytest.raises(ValueError, match="at least 3"):
+        inner_groups(np.array([0, 1, 1]), 0, 5)
+
+
+def test_a_hidden_layer_learns_what_no_linear_can():
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-1, 1, (1, 150, 2)).astype(np.float32)
+    labels, folds = (x[0, :, 0] * x[0, :, 1] > 0).astype(int), np.arange(150) % 3
+    config = FoldConfig(penalty=0.1, inner_folds=2)
+    linear = cross_validate(x, labels, folds, 2, [1], config, CPU)
+    hidden = FoldConfig(hidden=16, penalty=0.1, inner_folds=2)
+    deep = cross_validate(x, labels, folds, 2, [1], hidden, CPU)
+    assert (linear.test == labels).mean() < 0.65 < 0.9 < (deep.test == labels).mean()

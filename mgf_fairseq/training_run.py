@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -85,6 +88,7 @@ def run_training(
     polite = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
     tail: deque[str] = deque(maxlen=_TAIL)
     with (
+        _end_with_us(),
         log.open("a", encoding="utf-8") as console,
         tqdm(
             total=updates, desc=description, unit="update", dynamic_ncols=True, smoothing=0.1
@@ -116,6 +120,19 @@ def run_training(
             f"{log}. Mend the cause and run the same command again: training resumes",
             "".join(tail),
         )
+
+
+@contextmanager
+def _end_with_us() -> Iterator[None]:
+    """Let SIGTERM unwind this process, so that a training it has started does not outlive it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _executable(program: str) -> str:

@@ -1,7 +1,11 @@
 """A training as a sub-process: its bar, its log, and what is said when it fails."""
 
+import os
 import stat
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,3 +73,38 @@ def test_the_command_trains_with_this_package_as_user_dir():
     assert command[0] == "fairseq-hydra-train" and command[-1] == "a=1"
     assert command[2:5] == [str(Path("recipes").resolve()), "--config-name", "ctc"]
     assert command[5] == f"common.user_dir={Path(training_run.__file__).parent}"
+
+
+def test_a_training_ends_with_the_command_that_was_killed(tmp_path):
+    slow = tmp_path / "slow"
+    slow.write_text(
+        f"#!{sys.executable}\nimport os, time\n"
+        f"open('{tmp_path}/pid', 'w').write(str(os.getpid()))\nprint('on', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    slow.chmod(0o755)
+    code = (
+        "from pathlib import Path\nfrom mgf_fairseq.training_run import run_training\n"
+        f"run_training(['{slow}'], Path('{tmp_path}/run'), 1, {{}})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as command:
+        wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+        pid = int((tmp_path / "pid").read_text())
+        command.terminate()
+        assert command.wait(60) == 143
+    wait_until(lambda: not alive(pid))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)

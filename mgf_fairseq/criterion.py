@@ -5,6 +5,8 @@ The last station before fairseq's trainer; holds no parameters and knows no obje
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +20,10 @@ from torch import Tensor
 
 from .distributed import all_reduce_sum
 from .model import PretrainingOutput
+from .nonfinite import Budget, guilty_rows, say_utterances, zero_of
 from .types import EncoderOutput
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -27,6 +32,13 @@ class MgfCriterionConfig(FairseqDataclass):
 
     loss_weights: Any = field(
         default_factory=dict, metadata={"help": "objective name -> weight of its mean loss"}
+    )
+    nonfinite_budget: int = field(
+        default=20,
+        metadata={
+            "help": "updates of the last 1000 that may hold a NaN or an infinity, which is named "
+            "and left out; one more stops the training"
+        },
     )
     sample_rate: int = II("task.sample_rate")
 
@@ -43,6 +55,8 @@ class MgfCriterion(FairseqCriterion):
         super().__init__(task)
         self.loss_weights = {str(k): float(v) for k, v in (cfg.loss_weights or {}).items()}
         self.sample_rate = cfg.sample_rate
+        self.budget = Budget(cfg.nonfinite_budget)
+        self.update = 1  # that the next batch is for; the task says so
         for name, weight in self.loss_weights.items():
             if not (math.isfinite(weight) and weight >= 0.0):
                 raise ValueError(
@@ -71,19 +85,61 @@ class MgfCriterion(FairseqCriterion):
         """
         output: PretrainingOutput = model(**sample["net_input"])
         active = int(not sample.get("ignore", False))
-        counts = [part.count for part in output.objectives.values()]
-        own = torch.stack([*counts, counts[0].new_tensor(1.0)]).float() * active
-        *totals, ranks = all_reduce_sum(own).unbind()
         # An objective may read a low level only; yet DDP waits for a gradient of every parameter.
-        loss = output.encoded.context.float().sum() * 0.0
-        for (name, part), total in zip(output.objectives.items(), totals, strict=True):
-            scale = self.loss_weights[name] * ranks / total.clamp(min=1.0)
-            loss = loss + part.loss_sum.float() * scale * active
-        log = self._logging_output(loss, output, sample)
+        anchor = output.encoded.context.float().sum() * 0.0
+        parts = list(output.objectives.values())
+        own = torch.stack([part.count for part in parts] + [parts[0].count.new_ones(())]).float()
+        bad = ~torch.stack([part.loss_sum.float() for part in parts] + [anchor]).isfinite()
+        totals = all_reduce_sum(torch.cat([own * active, bad.float()]))
+        *counts, ranks = totals[: len(own)].unbind()
+        counted = self._counted(totals[len(own) :], bad, output, sample)
+        loss = anchor if all(counted.values()) else zero_of(model)
+        for (name, part), total in zip(output.objectives.items(), counts, strict=True):
+            if counted[name]:
+                scale = self.loss_weights[name] * ranks / total.clamp(min=1.0)
+                loss = loss + part.loss_sum.float() * scale * active
+        log = self._logging_output(loss, output, sample, counted)
         return loss, active, {key: value * active for key, value in log.items()}
 
+    def _counted(
+        self, everywhere: Tensor, here: Tensor, output: PretrainingOutput, sample: dict[str, Any]
+    ) -> dict[str, bool]:
+        """Say of each objective whether it counts: on no rank if its loss is not finite on one.
+
+        All ranks leave out the same: the gather of some has a backward that they take together.
+
+        Args:
+            everywhere: (K + 1,) how many ranks have it: each objective, then the encoder, whose
+                NaN leaves out all.
+            here: (K + 1,) bool, whether this rank has.
+            output: what the model made.
+            sample: the batch.
+        """
+        if not bool(everywhere.any()):  # the one value that the healthy path reads from the device
+            return dict.fromkeys(output.objectives, True)
+        names = list(output.objectives)
+        *objectives, encoder = (everywhere > 0).tolist()
+        counted = {name: not (bad or encoder) for name, bad in zip(names, objectives, strict=True)}
+        if bool(here.any()):
+            rows = guilty_rows(output.encoded, sample["net_input"]["source"])
+            logger.warning(
+                "update %d%s: not finite: %s; %s. Left out of this update on all ranks: %s",
+                self.update,
+                "" if self.training else ", validation",
+                ", ".join(itertools.compress([*names, "encoder"], here.tolist())),
+                say_utterances(sample["entries"], rows),
+                ", ".join(name for name, counts in counted.items() if not counts),
+            )
+        if self.training:
+            self.budget.spend(self.update)
+        return counted
+
     def _logging_output(
-        self, loss: Tensor, output: PretrainingOutput, sample: dict[str, Any]
+        self,
+        loss: Tensor,
+        output: PretrainingOutput,
+        sample: dict[str, Any],
+        counted: dict[str, bool],
     ) -> dict[str, Any]:
         """Collect sums and counts, all of which may be added over ranks and micro-batches."""
         padding_mask = sample["net_input"]["padding_mask"]
@@ -95,13 +151,20 @@ class MgfCriterion(FairseqCriterion):
             "audio_s": (~padding_mask).sum() / self.sample_rate,
             "padding_s": padding_mask.sum() / self.sample_rate,
             "num_skipped": sample["num_skipped"],
+            "num_nonfinite": list(counted.values()).count(False),
+            "num_whole": int(all(counted.values())),
         }
         for name, part in output.objectives.items():
-            log[f"sum:loss_{name}"], log[f"count:loss_{name}"] = part.loss_sum.detach(), part.count
-            for metric, (total, count) in part.metrics.items():
-                log[f"sum:{name}_{metric}"], log[f"count:{name}_{metric}"] = total, count
+            measured = {f"loss_{name}": (part.loss_sum.detach(), part.count)}
+            measured |= {f"{name}_{metric}": pair for metric, pair in part.metrics.items()}
+            for key, (total, count) in measured.items():
+                if not counted[name]:
+                    total, count = torch.zeros_like(total), torch.zeros_like(count)
+                log[f"sum:{key}"], log[f"count:{key}"] = total, count
         for level, deviation in feature_deviation(output.encoded).items():
-            log[f"sum:std_{level}"], log[f"count:std_{level}"] = deviation, 1
+            finite = deviation.isfinite()
+            log[f"sum:std_{level}"] = torch.where(finite, deviation, 0.0)
+            log[f"count:std_{level}"] = finite
         return log
 
     @classmethod
@@ -113,9 +176,10 @@ class MgfCriterion(FairseqCriterion):
         def total(key: str) -> float:
             return sum(log.get(key, 0.0) for log in sums)
 
-        # Without a sample (every rank had nothing to read) the weight is 0: no mean moves.
+        # Without a sample (every rank had nothing to read), or where an objective was left out of
+        # the sum, the weight is 0: no mean moves.
         size = total("sample_size")
-        metrics.log_scalar("loss", total("loss") / max(size, 1), size, round=4)
+        metrics.log_scalar("loss", total("loss") / max(size, 1), total("num_whole"), round=4)
         for key in (k for k in logging_outputs[0] if k.startswith("sum:")):
             name = key.removeprefix("sum:")
             count = total(f"count:{name}")
@@ -125,6 +189,7 @@ class MgfCriterion(FairseqCriterion):
         share = padding / max(seconds + padding, 1e-9)
         metrics.log_scalar("padding", share, seconds + padding, round=4)
         metrics.log_scalar_sum("skipped", total("num_skipped"), round=0)
+        metrics.log_scalar_sum("nonfinite", total("num_nonfinite") / max(size, 1), round=0)
         metrics.log_scalar_sum("audio_h", seconds / 3600, round=3)
         metrics.log_speed("audio_s_per_s", seconds, round=1)
 

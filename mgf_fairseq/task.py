@@ -5,19 +5,27 @@ Owns no tensors; fine-tuning builds it again from a checkpoint to build the mode
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
 from .data.dataset import Crops, MgfDataset, require_some_files
 from .data.manifest import ManifestError, read_manifest
+from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
+from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
+
+logger = logging.getLogger(__name__)
 
 AUTOCAST = {"none": None, "bf16": torch.bfloat16}
 MAX_DUMMY_TRIES = 100
@@ -48,7 +56,12 @@ class MgfPretrainingConfig(FairseqDataclass):
     rebuild_batches: bool = field(
         default=True, metadata={"help": "draw new batches for every epoch"}
     )
+    health: bool = field(
+        default=True,
+        metadata={"help": "say in the log what is wrong with a training, and what to do about it"},
+    )
     seed: int = II("common.seed")
+    log_interval: int = II("common.log_interval")
 
 
 class MgfBatchIterator(EpochBatchIterator):
@@ -57,6 +70,8 @@ class MgfBatchIterator(EpochBatchIterator):
     A rank without a batch of its own (at the end of an epoch, in validation, or where no file of a
     batch could be read) runs the dummy to keep step with the others.
     """
+
+    clock: StepClock | None = None
 
     @property
     def first_batch(self) -> dict[str, Any]:
@@ -69,6 +84,14 @@ class MgfBatchIterator(EpochBatchIterator):
             f"not one of {len(self.frozen_batches)} batches could be read (see the warnings "
             "above); run 'mgf check' on the data"
         )
+
+    def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        """Make fairseq's iterator, timed if a clock is given (training's is, validation's not)."""
+        iterator = super()._get_iterator_for_epoch(*args, **kwargs)
+        if iterator is not None and self.clock is not None:
+            iterator.__class__ = TimedIterator
+            iterator.clock = self.clock
+        return iterator
 
 
 @register_task("mgf_pretraining", dataclass=MgfPretrainingConfig)
@@ -84,6 +107,13 @@ class MgfPretrainingTask(FairseqTask):
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
         self.objective_names: tuple[str, ...] = ()
+        self.clock = StepClock()
+        self.guard = GradientGuard()
+
+    @functools.cached_property
+    def watch(self) -> HealthWatch:
+        """Watch the training; made when there is one, since a checkpoint's task may not."""
+        return HealthWatch(self.cfg.log_interval)
 
     @classmethod
     def setup_task(cls, cfg: MgfPretrainingConfig, **_: Any) -> MgfPretrainingTask:
@@ -153,9 +183,52 @@ class MgfPretrainingTask(FairseqTask):
                 f"task.autocast={self.cfg.autocast} and common.amp=true are two autocasts; "
                 "set one of them"
             )
-        return super().train_step(
+        seconds = self.clock.begin()
+        if self.objective_names:  # not those of fairseq's own criterion, see baseline.py
+            criterion.update = update_num + 1
+            self.guard.install(
+                optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
+            )
+            self.guard.note(sample)
+        loss, sample_size, log = super().train_step(
             sample, model, self._in_autocast(criterion), optimizer, update_num, ignore_grad
         )
+        return loss, sample_size, {**log, **seconds}
+
+    def _explain(self, model: Any, batches: Sequence[Mapping[str, Any]], criterion: Any) -> None:
+        """Say whose gradient is not finite, and count the update against the budget."""
+        where = parameters_not_finite(model)
+        explain = self._in_autocast(explain_gradient)
+        found = [line for batch in batches for line in explain(model, batch)]
+        logger.warning(
+            "update %d: the gradient is not finite: %s. Skipped on all ranks (parameters: %s)",
+            criterion.update,
+            "; ".join(found) or "not by one objective on this rank",
+            where,
+        )
+        criterion.budget.spend(criterion.update)
+
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """Let the optimizer step, unless the gradient is one to be skipped."""
+        if not self.guard.skips_step():
+            super().optimizer_step(optimizer, model, update_num)
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
+        """Log what the criterion logs, the wait for data, and what health says of it."""
+        super().reduce_metrics(logging_outputs, criterion)
+        if not criterion.training:
+            return
+        self.clock.end()
+        log_data_wait(logging_outputs)
+        if skipped := self.guard.take_count():
+            metrics.log_scalar_sum("nonfinite", skipped, round=0)
+        if self.cfg.health:
+            self.watch.observe()
+
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """Say how the training is, once per validation."""
+        if self.cfg.health:
+            self.watch.summarize()
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
         """Validate under the same autocast."""
@@ -180,6 +253,7 @@ class MgfPretrainingTask(FairseqTask):
         iterator = super().get_batch_iterator(*args, **kwargs)
         # The task's only way in: fairseq names the class inside its own get_batch_iterator.
         iterator.__class__ = MgfBatchIterator
+        iterator.clock = self.clock if iterator.dataset.shuffle else None
         return iterator
 
     def max_positions(self) -> None:

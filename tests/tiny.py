@@ -116,6 +116,7 @@ def tiny_sample(rows: Sequence[int]) -> dict[str, Any]:
     row_id = torch.tensor(rows)
     return {
         "id": row_id // 2,
+        "entries": [f"{row // 2}.wav" for row in rows],
         "net_input": {
             "source": source,
             "padding_mask": padding_mask,

@@ -212,6 +212,8 @@ class MgfDataset(FairseqDataset):
         views = torch.tensor([number for _, number, _ in rows])
         return {
             "id": utterance,
+            # What messages call the rows.
+            "entries": [self.manifest.entry(line) for line, _, _ in rows],
             "net_input": {
                 "source": source,
                 "padding_mask": padding_mask,

@@ -1,0 +1,147 @@
+"""Watches a training from inside fairseq: measures the wait for data, judges, and says so.
+
+On the border: takes the numbers that fairseq is about to log and hands them to health.py; the first
+rank alone speaks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from fairseq.data.iterators import CountingIterator
+from fairseq.logging import metrics
+
+from .distributed import is_first_rank
+from .health import HealthMonitor
+from .training_log import read_log
+
+logger = logging.getLogger(__name__)
+
+
+class StepClock:
+    """Seconds that this rank waited for batches, and seconds that it worked on them."""
+
+    def __init__(self) -> None:
+        self._waited = self._worked = 0.0
+        self._began: float | None = None
+
+    def wait(self, seconds: float) -> None:
+        """Add to the wait for the next update's batches."""
+        self._waited += seconds
+
+    def begin(self) -> dict[str, float]:
+        """Begin to work on a batch; hand over the wait for it and the time since the last.
+
+        A second micro-batch of an update, which came with the first, hands over zeros.
+        """
+        waited, worked = self._waited, self._worked
+        self._waited = self._worked = 0.0
+        if self._began is None:
+            self._began = time.perf_counter()
+        return {"wait_s": waited, "step_s": waited + worked}
+
+    def end(self) -> None:
+        """End an update."""
+        if self._began is not None:
+            self._worked += time.perf_counter() - self._began
+        self._began = None
+
+
+class TimedIterator(CountingIterator):
+    """fairseq's iterator over batches, telling a clock how long each one was waited for."""
+
+    clock: StepClock
+
+    def __next__(self) -> Any:
+        begin = time.perf_counter()
+        try:
+            return super().__next__()
+        finally:
+            self.clock.wait(time.perf_counter() - begin)
+
+
+def log_data_wait(logs: list[dict[str, Any]]) -> None:
+    """Log `data_wait`, the share of the time spent waiting for batches: the mean over ranks."""
+    waited = sum(float(log.get("wait_s", 0.0)) for log in logs)
+    seconds = sum(float(log.get("step_s", 0.0)) for log in logs)
+    if seconds > 0.0:
+        metrics.log_scalar("data_wait", waited / seconds, seconds, round=4)
+
+
+class HealthWatch:
+    """Feeds a HealthMonitor with every entry of the log and speaks when a verdict changes."""
+
+    def __init__(self, log_interval: int) -> None:
+        self.log_interval = max(log_interval, 1)
+        self.monitor = HealthMonitor()
+        self._told: set[tuple[str, str]] = set()
+        self._begun = False
+
+    def observe(self) -> None:
+        """Take the numbers of an update, if fairseq will log them after this one."""
+        meters = metrics.get_meters("train_inner")
+        if meters is None or not is_first_rank():
+            return
+        entry = _as_logged(meters.get_smoothed_values())
+        update = int(entry.get("num_updates", 0))
+        if update == 0 or update % self.log_interval:
+            return
+        if not self._begun:
+            self._begun = True
+            self._recall(update)
+        if self.monitor.add(entry):
+            self._speak(update)
+
+    def _recall(self, update: int) -> None:
+        """Read what a run that is resumed logged before; its log is where ours is written to."""
+        files = [h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
+        for handler in files if update > self.log_interval else []:
+            handler.flush()
+            for entry in read_log_until(handler.baseFilename, update):
+                self.monitor.add(entry)
+            self._told = {verdict.key for verdict in self.monitor.verdicts()}
+            return
+
+    def _speak(self, update: int) -> None:
+        standing = {verdict.key: verdict for verdict in self.monitor.verdicts()}
+        for key in standing.keys() - self._told:
+            logger.warning("update %d: %s", update, standing[key])
+        self._told = set(standing)
+
+    def summarize(self) -> None:
+        """Say in one line, at validation, how things are."""
+        if not self.monitor.windows or not is_first_rank():
+            return
+        update, verdicts = self.monitor.windows[-1].update, self.monitor.verdicts()
+        if not verdicts:
+            logger.info("healthy at update %d", update)
+            return
+        words = ", ".join(f"{verdict.kind} ({verdict.subject})" for verdict in verdicts)
+        logger.warning(
+            "not healthy at update %d: %s; warnings above and 'mgf health' say what to do",
+            update,
+            words,
+        )
+
+
+def read_log_until(path: str, update: int) -> list[dict[str, float]]:
+    """Read the entries of a log before an update, or nothing where there is no such log."""
+    try:
+        entries = read_log(Path(path), "train_inner")
+    except FileNotFoundError:
+        return []
+    return [entry for entry in entries if entry.get("num_updates", 0) < update]
+
+
+def _as_logged(values: dict[str, Any]) -> dict[str, float]:
+    """Round as fairseq's format_stat does, so that the log gives the same verdicts later."""
+    entry = {}
+    for name, value in values.items():
+        try:
+            entry[name] = float(f"{float(value):g}")
+        except (TypeError, ValueError):
+            continue
+    return entry

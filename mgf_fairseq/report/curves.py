@@ -130,7 +130,7 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
             ends[run.label] = _End(float(smooth[-1]), color, line)
             updates, values = panel.values(run.valid)
             any_valid |= bool(len(updates))
-            axes.plot(updates, values, color=color, marker="o", markersize=3.5, linestyle="none")
+            axes.plot(updates, values, "o", color=color, markersize=3.5, clip_on=False)
         _draw_chance(axes, panel, drawn)
         dots = "; dots: held-out audio" if any_valid else ""
         put_title(figure, panel.title, f"Lines: training, running mean{dots}")

@@ -39,7 +39,8 @@ def draw_layers(title: str, unit: str, rows: Sequence[LayerScores]) -> Picture:
                 axes.add_patch(
                     mpl.patches.Rectangle(place, 1, 1, fill=False, edgecolor=INK, linewidth=2.2)
                 )
-        put_title(figure, title, f"{unit}. Yellow is best; framed: chosen on the valid split")
+        framed = "; framed: chosen on the valid split" if any(row.chosen for row in rows) else ""
+        put_title(figure, title, f"{unit}. Yellow is best{framed}")
         axes.set_xlabel("what the linear probe read")
         best = {row.label: max(row.scores, key=lambda n: row.scores[n]) for row in rows}
         text = f"{title}. Best: " + ", ".join(f"{label}: {name}" for label, name in best.items())

@@ -51,7 +51,7 @@ def make_page(shown: Table, title: str, tell: Progress) -> Html:
 def _opening(shown: Table, title: str) -> Html:
     results = [r for row in shown.rows for m in row.members for r in m.results]
     dates = sorted(result.date[:10] for result in results) or ["no results"]
-    commits = sorted({result.commit[:12] for result in results})
+    commits = sorted({result.commit[:20] for result in results})
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     told = f"{len(shown.rows)} representations, measured {when}, commit {', '.join(commits)}."
     warnings = [element("div", note, class_="warning", role="note") for note in shown.notes]
@@ -85,7 +85,7 @@ def _layers(shown: Table) -> list[str]:
         )
     ]
     for column in _probed(shown):
-        made.append(element("h3", column.task_title.capitalize()))
+        made.append(element("h3", column.heading))
         made.append(gallery(pictures.layer_maps(shown, column)))
     return made if len(made) > 1 else [_absent("No task was probed.")]
 
@@ -126,7 +126,7 @@ def _confusions(shown: Table) -> list[str]:
         def content(shown: Table, row: Row, column: Column = column) -> list[str]:
             return _row_confusion(shown, row, column)
 
-        made.append(element("h3", column.task_title.capitalize()))
+        made.append(element("h3", column.heading))
         made += _per_row(shown, _first(shown, column.task), content, column.task_title)
     return made or [_absent("No task was probed.")]
 
@@ -139,9 +139,9 @@ def _row_confusion(shown: Table, row: Row, column: Column) -> list[str]:
     words = [
         element(
             "p",
-            "Most frequent mistakes (capitals show the sound of a phone):"
+            "Most frequent mistakes over all seeds (capitals show the sound of a phone):"
             if column.task == "phone"
-            else "Most frequent mistakes:",
+            else "Most frequent mistakes over all seeds:",
         ),
         bullets(found.sentences),
     ]
@@ -209,10 +209,11 @@ def _protocol(shown: Table) -> list[str]:
             first = next(rs[0] for (_, t, v), rs in shown.results.items()
                          if (t, v) == (task, column.variant))  # fmt: skip
             made += [
-                element("h3", column.task_title.capitalize()),
+                element("h3", column.heading),
                 element("p", words),
                 element("p", f"Data: {protocol.sizes(first)}. {first.data.note}"),
-                fold("All settings", pairs(protocol.decided(first))),
+                pairs(protocol.told(first)),
+                fold("Settings", pairs(protocol.settings(first))),
             ]
     made.append(element("h3", "Each row: origin, commands, seeds, hardware, time"))
     for row in shown.rows:

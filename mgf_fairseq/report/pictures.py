@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation.results import TaskResult, read_embeddings
+from ..evaluation.results import CHOSEN_PER_FOLD, TaskResult, read_embeddings
 from ..training_log import JSONL_NAME, read_jsonl
 from .collect import Member, Result, Row
 from .confusion import draw_confusion, sentence, top_confusions
@@ -70,7 +70,7 @@ def rankings(table: Table) -> list[Picture]:
         ]
         unit = f"{column.info.title}, % of test"
         lower = column.info.lower_is_better
-        title = _upper(column.task_title)
+        title = column.heading
         pictures.append(draw_ranking(title, unit, bars, column.chance, lower))
     return pictures
 
@@ -82,7 +82,11 @@ def layer_maps(table: Table, column: Column) -> list[Picture]:
         for row in table.rows
     }
     poolings = dict.fromkeys(
-        rep.pooling for results in by_row.values() for r in results for rep in r.representations
+        rep.pooling
+        for results in by_row.values()
+        for r in results
+        for rep in r.representations
+        if rep.layer != CHOSEN_PER_FOLD
     )
     pictures = []
     for pooling in poolings:
@@ -90,25 +94,24 @@ def layer_maps(table: Table, column: Column) -> list[Picture]:
             _layer_scores(label, results, column.metric, pooling)
             for label, results in by_row.items()
         ]
-        title = f"{_upper(column.task_title)} by layer" + (
-            f", pooled by {pooling}" if pooling else ""
-        )
+        title = f"{column.heading} by layer" + (f", pooled by {pooling}" if pooling else "")
         rows = [row for row in rows if row.scores]
         pictures.append(draw_layers(title, f"{column.info.title} on test, %", rows))
     weights = [_weights(row, by_row[row.label]) for row in table.rows]
     weights = [row for row in weights if row.scores]
     if weights:
-        title = f"{_upper(column.task_title)}: which layers the weighted sum uses"
+        title = f"{column.heading}: which layers the weighted sum uses"
         pictures.append(draw_weights(title, weights))
     return pictures
 
 
 def layer_means(result: TaskResult, metric: str, pooling: str | None) -> dict[str, float]:
     """Return layer -> mean over seeds on test; the one layer of plain features is `features`."""
-    layers = dict.fromkeys(r.layer for r in result.representations)
+    found = [r for r in result.representations if r.layer != CHOSEN_PER_FOLD]
+    layers = {r.layer for r in found}
     return {
         _FEATURES if len(layers) == 1 else r.layer: statistics.fmean(r.test[metric])
-        for r in result.representations
+        for r in found
         if r.pooling == pooling and r.test.get(metric)
     }
 
@@ -120,7 +123,7 @@ def _layer_scores(
     means = [layer_means(result, metric, pooling) for result in results]
     names = dict.fromkeys(name for found in means for name in found)
     chosen = {
-        _FEATURES if len(names) == 1 else r.representations[r.chosen].layer
+        _FEATURES if _FEATURES in names else r.representations[r.chosen].layer
         for r in results
         if r.representations[r.chosen].pooling == pooling
     }
@@ -204,7 +207,3 @@ def _who(row: Row, member: Member) -> str:
 
 def _results(table: Table, row: Row, column: Column) -> list[Result]:
     return table.results.get((row.label, column.task, column.variant), [])
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

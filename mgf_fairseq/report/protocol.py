@@ -10,7 +10,7 @@ from typing import Any
 
 from ..evaluation.results import SplitSize, TaskResult, UpstreamResult
 from .collect import OF_THE_ROW, Result, chosen_name, scores
-from .table import METRICS, Metric
+from .table import ITEMS, METRICS, Metric
 
 # What EVALUATION's protocol fixes; all that a result decides itself is listed from the result.
 WORDS = {
@@ -42,7 +42,7 @@ UNTRAINED = ("fbank", "mfcc", "random")
 def sizes(result: Result) -> str:
     """Put the sizes of the splits into words."""
     parts = [
-        f"{name} {_size(size)}"
+        f"{name} {_size(size, ITEMS[result.task])}"
         for name, size in (
             ("train", result.data.train),
             ("valid", result.data.valid),
@@ -53,17 +53,23 @@ def sizes(result: Result) -> str:
     return f"{result.data.folder}: {'; '.join(parts)}{classes}"
 
 
-def _size(size: SplitSize) -> str:
-    return f"{size.utterances:,} utterances, {size.hours:.2f} h, {size.items:,} items"
+def _size(size: SplitSize, unit: str) -> str:
+    items = "" if unit == "utterances" else f", {size.items:,} {unit}"
+    return f"{size.utterances:,} utterances, {size.hours:.2f} h{items}"
 
 
-def decided(result: Result) -> list[tuple[str, str]]:
-    """List the settings of a result's protocol."""
-    return [
-        (name, plain(value))
-        for name, value in sorted(result.protocol.items())
-        if f"protocol.{name}" not in OF_THE_ROW
-    ]
+def told(result: Result) -> list[tuple[str, str]]:
+    """List what a result's protocol says in words."""
+    return [(name, value) for name, value in _decided(result) if isinstance(value, str)]
+
+
+def settings(result: Result) -> list[tuple[str, str]]:
+    """List the numbers of a result's protocol."""
+    return [(name, plain(value)) for name, value in _decided(result) if not isinstance(value, str)]
+
+
+def _decided(result: Result) -> list[tuple[str, Any]]:
+    return [(n, v) for n, v in result.protocol.items() if f"protocol.{n}" not in OF_THE_ROW]
 
 
 def circumstances(result: Result) -> list[tuple[str, str]]:

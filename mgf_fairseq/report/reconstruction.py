@@ -73,7 +73,7 @@ def draw_reconstruction(title: str, original: Clip, decoded: Clip) -> Picture:
             f"SI-SDR {ratio:.1f} dB (0 dB: error as strong as the signal; higher is better)",
         )
         grid = figure.subplots(2, 2, sharex=True, height_ratios=[1, 2])
-        names = ("original", "decoded from the encoder's latents")
+        names = ("original", "decoded from the encoder")
         for column, (clip, spectrum) in enumerate(zip((original, decoded), spectra, strict=True)):
             wave, below = grid[:, column]
             duration = len(clip.signal) / clip.sample_rate

@@ -105,7 +105,7 @@ def draw_scatter(title: str, layout: Layout, labels: Sequence[str]) -> Picture:
             )
         if len(classes) > _LEGEND_UP_TO:
             _name_clusters(axes, layout.points, drawn, classes)
-            note = "names stand in the middle of their dots"
+            note = "names: above the middle of a class"
         else:
             figure.legend(loc="outside lower center", ncols=4, fontsize=8.5, handletextpad=0.1)
             note = "close together is alike"
@@ -129,8 +129,10 @@ def _name_clusters(
         axes.annotate(
             name,
             (float(x), float(y)),
+            xytext=(0, 4),
+            textcoords="offset points",
             ha="center",
-            va="center",
+            va="bottom",
             fontsize=7.5,
             color=INK,
             fontweight="bold",

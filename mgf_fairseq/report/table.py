@@ -69,6 +69,11 @@ class Column:
         return f"{name} [{self.variant}]" if self.variant else name
 
     @property
+    def heading(self) -> str:
+        """The task in words, to stand at a beginning."""
+        return self.task_title[:1].upper() + self.task_title[1:]
+
+    @property
     def title(self) -> str:
         """Task and metric in words."""
         return f"{self.task_title}, {self.info.title}"
@@ -194,7 +199,7 @@ def _told_apart(task: str, found: Sequence[dict[str, Any]]) -> str:
 
 def _short(value: Any) -> str:
     text = f"{len(value)} values" if isinstance(value, list) and len(value) > 8 else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 def _columns(task: str, variant: str, results: Sequence[Result]) -> list[Column]:

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 
 from mgf_fairseq.evaluation.results import (
+    CHOSEN_PER_FOLD,
     ClassScore,
     Embeddings,
     Example,
@@ -113,6 +114,11 @@ def probed(
         for p, pooling in enumerate(poolings)
         for name, step in zip(names, steps, strict=True)
     ]
+    if task == "emotion":  # each fold chose for itself
+        best = representations[chosen]
+        per_fold = replace(best, name=CHOSEN_PER_FOLD, layer=CHOSEN_PER_FOLD, pooling=None)
+        representations.append(per_fold)
+        chosen = len(representations) - 1
     count = len(about.classes)
     confusion = random.integers(0, 30, (count, count)) ** 2 // 40 + np.eye(count, dtype=int) * 300
     weights = random.random(len(layers)) if len(layers) > 1 else np.empty(0)

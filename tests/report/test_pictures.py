@@ -125,6 +125,16 @@ def test_the_heat_map_averages_the_members_of_a_group(tmp_path):
     assert "weighted sum" in weights.alt
 
 
+def test_what_each_fold_chose_is_no_layer_of_the_heat_map(tmp_path):
+    fab.write_folder(tmp_path, fab.upstream("all"), fab.probed("emotion", 60.0))
+    fbank = fab.probed("emotion", 50.0, layers=["fbank"])
+    fab.write_folder(tmp_path, fab.upstream("fbank", "fbank"), fbank)
+    table = make_table(collect([tmp_path]))
+    titles = [made.alt for made in layer_maps(table, table.columns[0])]
+    assert len(titles) == 3  # two poolings and the weights
+    assert "pooled by mean. Best: all: layer 1, fbank: features" in titles[0]
+
+
 def test_series_differ_in_color_or_dash():
     seen = {(theme.series_color(i), str(theme.series_line(i))) for i in range(24)}
     assert len(seen) == 24

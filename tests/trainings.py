@@ -1,0 +1,126 @@
+"""Trainings as processes of their own that tests may kill, forked where fairseq is imported.
+
+Run as a script it is the server, which imports fairseq once and forks a ``fairseq-hydra-train``
+for each request; imported, it is the client. Importing fairseq anew for each would take minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass
+class Training:
+    """A training that has been started."""
+
+    server: Trainings
+    pid: int  # and number of its process group, with its workers
+    log: Path
+
+    def wait_for(self, pattern: str, seconds: float = 120) -> None:
+        """Wait until its output holds the pattern."""
+        deadline = time.monotonic() + seconds
+        while not re.search(pattern, self.output()):
+            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.output()[-3000:]}"
+            time.sleep(0.02)
+
+    def exit_code(self) -> int:
+        """Wait for its end; a signal that ended it counts negative."""
+        return os.waitstatus_to_exitcode(self.server.ask(wait=self.pid))
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def updates(self) -> dict[int, tuple[str, ...]]:
+        """What it has logged: number of the update -> epoch, losses, gradient norm."""
+        lines = re.findall(r"\[train_inner\]\[INFO\] - (\{.*\})", self.output())
+        return {
+            int(entry["num_updates"]): tuple(
+                f"{name} {value}"
+                for name, value in entry.items()
+                if name in ("epoch", "gnorm", "lr") or name.startswith("loss")
+            )
+            for entry in map(json.loads, lines)
+        }
+
+
+class Trainings:
+    """The client: starts the server, and trainings in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = folder, 0
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        )
+
+    def ask(self, **request: Any) -> int:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def start(self, arguments: list[str], largest_file: int | None = None) -> Training:
+        """Start ``fairseq-hydra-train`` with these arguments.
+
+        A file beyond ``largest_file`` bytes fails as on a full disk.
+        """
+        self.count += 1
+        log = self.folder / f"training{self.count}.log"
+        pid = self.ask(arguments=arguments, log=str(log), largest_file=largest_file)
+        return Training(self, pid, log)
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "checkpoint_last.pt", weights_only=True)
+    assert isinstance(state["model"], dict)
+    return state["model"]
+
+
+def serve() -> None:
+    """Answer requests, one JSON object per line, with one number each; only a fork returns."""
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        if "wait" in request:
+            print(os.waitpid(request["wait"], 0)[1], flush=True)
+            continue
+        pid = os.fork()
+        if pid:
+            print(pid, flush=True)
+            continue
+        os.setsid()
+        log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if request["largest_file"] is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+        sys.argv = ["fairseq-hydra-train", *request["arguments"]]
+        return
+    sys.exit()
+
+
+if __name__ == "__main__":
+    from fairseq_cli.hydra_train import cli_main
+
+    serve()
+    cli_main()

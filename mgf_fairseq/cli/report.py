@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from mgf_fairseq.report.build import TITLE, build_report
-    from mgf_fairseq.report.table import findings
+    from mgf_fairseq.report.findings import findings
 
     with tqdm(bar_format="{desc} {elapsed}", leave=False) as bar:
         table = build_report(

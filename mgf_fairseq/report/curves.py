@@ -55,6 +55,7 @@ class Panel:
 class _End:
     """Where a curve ends, and how it is drawn."""
 
+    update: float
     value: float
     color: str
     line: Any
@@ -63,8 +64,8 @@ class _End:
 PROGRESS = (
     Panel(
         ("sample_si_sdr",),
-        "Sample scale: how close the decoded waveform is (SI-SDR, higher is better)",
-        "dB",
+        "Sample scale: closeness of the decoded waveform (higher is better)",
+        "SI-SDR, dB",
     ),
     Panel(
         ("frame_mel",),
@@ -85,7 +86,7 @@ PROGRESS = (
     ),
     Panel(
         ("utterance_accuracy",),
-        "Utterance scale: other segment of the same utterance found (higher is better)",
+        "Utterance scale: other segment of an utterance found (higher is better)",
         "% of segments",
         "utterance_chance",
         share=True,
@@ -127,7 +128,7 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
                 axes.plot(updates, values, color=color, linewidth=0.5, alpha=0.25)
             smooth = _smooth(values)
             axes.plot(updates, smooth, color=color, linestyle=line, linewidth=1.6)
-            ends[run.label] = _End(float(smooth[-1]), color, line)
+            ends[run.label] = _End(float(updates[-1]), float(smooth[-1]), color, line)
             updates, values = panel.values(run.valid)
             any_valid |= bool(len(updates))
             axes.plot(updates, values, "o", color=color, markersize=3.5, clip_on=False)
@@ -136,6 +137,7 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
         put_title(figure, panel.title, f"Lines: training, running mean{dots}")
         axes.set(xlabel="update", ylabel=panel.unit)
         axes.margins(x=0)
+        _reach_edge(axes, list(ends.values()))
         axes.grid(axis="y")
         # The axes take about 72 % of the height; a line of letters takes 0.15 inches.
         _name_ends(axes, ends, 0.15 / (0.72 * figure.get_figheight()))
@@ -172,6 +174,14 @@ def _draw_chance(axes: Axes, panel: Panel, runs: Sequence[Run]) -> None:
             fontsize=8,
             color=MUTED,
         )
+
+
+def _reach_edge(axes: Axes, ends: Sequence[_End]) -> None:
+    """Lead the eye from curves that end early to their names at the edge."""
+    last = max(end.update for end in ends)
+    for end in ends:
+        if end.update < last:
+            axes.plot([end.update, last], [end.value] * 2, ":", color=end.color, linewidth=1)
 
 
 def _name_ends(axes: Axes, ends: dict[str, _End], gap: float) -> None:

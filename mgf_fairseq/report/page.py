@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from ..evaluation.results import RecognitionResult, TaskResult
 from . import pictures, protocol
 from .collect import Result, Row
+from .findings import findings
 from .markup import Html, bullets, element, fold, gallery, join, pairs, picture, table
 from .scores import reading_help, scores_table
 from .style import CSS
-from .table import TASK_NAMES, Column, Table, findings
+from .table import TASK_NAMES, Column, Table
 
 Progress = Callable[[str], None]
 
@@ -85,8 +86,9 @@ def _layers(shown: Table) -> list[str]:
         )
     ]
     for column in _probed(shown):
+        maps = pictures.layer_maps(shown, column)
         made.append(element("h3", column.heading))
-        made.append(gallery(pictures.layer_maps(shown, column)))
+        made.append(gallery(maps) if maps else _absent("No row has more than one layer."))
     return made if len(made) > 1 else [_absent("No task was probed.")]
 
 

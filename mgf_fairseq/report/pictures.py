@@ -96,7 +96,8 @@ def layer_maps(table: Table, column: Column) -> list[Picture]:
         ]
         title = f"{column.heading} by layer" + (f", pooled by {pooling}" if pooling else "")
         rows = [row for row in rows if row.scores]
-        pictures.append(draw_layers(title, f"{column.info.title} on test, %", rows))
+        if any(len(row.scores) > 1 for row in rows):
+            pictures.append(draw_layers(title, f"{column.info.title} on test, %", rows))
     weights = [_weights(row, by_row[row.label]) for row in table.rows]
     weights = [row for row in weights if row.scores]
     if weights:

@@ -182,6 +182,8 @@ def _told_apart(task: str, found: Sequence[dict[str, Any]]) -> str:
     """Say in which conditions the variants of a task differ."""
     names = sorted({name for fields in found for name in fields})
     differing = [n for n in names if len({str(fields.get(n)) for fields in found}) > 1]
+    if "data.folder" in differing:  # other data are of other sizes
+        differing = [n for n in differing if n == "data.folder" or not n.startswith("data.")]
     letters = [chr(ord("A") + index) for index in range(len(found))]
     told = "; ".join(
         f"{name}: "
@@ -266,7 +268,9 @@ def _compared(
         reference = inside.get(baseline) if baseline else None
         for label, cell in inside.items():
             difference = cell.mean - reference.mean if reference and label != baseline else None
-            made[label, column] = replace(cell, best=cell.mean == best, difference=difference)
+            made[label, column] = replace(
+                cell, best=len(inside) > 1 and cell.mean == best, difference=difference
+            )
     return made
 
 
@@ -290,36 +294,3 @@ def _missing(
                 if (row.label, column) in cells and cells[row.label, column].note
             ]
     return told
-
-
-def findings(table: Table) -> list[str]:
-    """Say in one sentence per task which row leads, and by how much over the best other kind."""
-    told = []
-    for column in (column for column in table.columns if column.leading):
-        ranked = sorted(
-            ((row, cell) for row in table.rows if (cell := table.cells.get((row.label, column)))),
-            key=lambda pair: pair[1].mean,
-            reverse=not column.info.lower_is_better,
-        )
-        (first, cell), *rest = ranked
-        text = f"{column.title}: {first.label} leads with {cell.mean:.1f} %"
-        other = next((p for p in rest if p[0].is_baseline != first.is_baseline), None)
-        if other:
-            row, theirs = other
-            gap = abs(cell.mean - theirs.mean)
-            kind = "the best baseline" if row.is_baseline else "the best MGF row"
-            leader = f"{first.label}{' (a baseline)' if first.is_baseline else ''}"
-            text = (
-                f"{column.title}: {leader} leads with "
-                f"{cell.mean:.1f} %, {gap:.1f} points ahead of {row.label}, {kind} "
-                f"({theirs.mean:.1f} %); their 95 % intervals {_overlap(cell, theirs)}"
-            )
-        told.append(text)
-    return told
-
-
-def _overlap(one: Cell, other: Cell) -> str:
-    assert one.low is not None and one.high is not None  # leading metrics have intervals
-    assert other.low is not None and other.high is not None
-    apart = one.low > other.high or other.low > one.high
-    return "do not overlap" if apart else "overlap: it may be chance"

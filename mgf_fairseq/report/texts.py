@@ -11,9 +11,10 @@ from typing import Any
 
 from ..evaluation.results import TaskResult
 from .collect import Row
+from .findings import findings
 from .pictures import layer_means
 from .protocol import WORDS, sizes
-from .table import Cell, Column, Table, findings
+from .table import Cell, Column, Table
 
 FORMAT = 1
 

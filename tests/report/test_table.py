@@ -7,7 +7,8 @@ import pytest
 
 from mgf_fairseq.evaluation.results import ResultError
 from mgf_fairseq.report.collect import collect
-from mgf_fairseq.report.table import findings, make_table
+from mgf_fairseq.report.findings import findings
+from mgf_fairseq.report.table import make_table
 
 
 def table_of(*sources, baseline=None):
@@ -101,8 +102,9 @@ def test_results_under_differing_protocols_are_not_put_into_one_column(tmp_path)
     other = fab.probed("phone", 60.0, protocol={"optimizer": "Adam", "epochs": 200})
     fab.write_folder(tmp_path, fab.upstream("b"), other)
     table = table_of(tmp_path)
-    assert cell_of(table, "a", "phone", "accuracy", "A").best
-    assert cell_of(table, "b", "phone", "accuracy", "B").best
+    assert cell_of(table, "a", "phone", "accuracy", "A").mean == pytest.approx(40.0)
+    assert cell_of(table, "b", "phone", "accuracy", "B").mean == pytest.approx(60.0)
+    assert not any(cell.best for cell in table.cells.values())  # each alone in its column
     assert len(table.cells) == 4  # each row in its own two columns alone
     (note,) = [note for note in table.notes if "cannot be compared" in note]
     assert "protocol.epochs: A 20, B 200" in note
@@ -113,6 +115,7 @@ def test_results_on_other_data_are_not_put_into_one_column(tmp_path):
     fab.write_folder(tmp_path, fab.upstream("a"), fab.probed("speaker", 40.0))
     other = fab.probed("speaker", 60.0, classes=["one", "two"])
     fab.write_folder(tmp_path, fab.upstream("b"), other)
+    assert "b alone was measured: 60.0 %" in findings(table_of(tmp_path))[1]
     assert any("data.classes" in note for note in table_of(tmp_path).notes)
 
 

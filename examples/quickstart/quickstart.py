@@ -1,4 +1,4 @@
-"""The quickstart: a synthetic corpus, pre-training, fine-tuning, a score, a table and a picture.
+"""The quickstart: a synthetic corpus, pre-training, the four evaluations, a picture and a report.
 
 Each step is a command that is printed as you would type it; a second run skips what stands.
 """
@@ -6,7 +6,6 @@ Each step is a command that is printed as you would type it; a second run skips 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -16,9 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mgf_fairseq.training_log import LOG_NAME, parse_line, read_log
+from mgf_fairseq.cli.evaluate import table as evaluation_table
+from mgf_fairseq.evaluation.results import read_results
+from mgf_fairseq.training_log import LOG_NAME, read_log
+from mgf_fairseq.training_run import TrainingError, override, run_training, training_command
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -31,19 +31,26 @@ class Steps:
     def __init__(self, total: int) -> None:
         self.number, self.total = 0, total
 
-    def announce(self, title: str, result: Path) -> bool:
+    def announce(self, title: str, stands: bool) -> bool:
         """Print the step's title; tell whether there is work to do."""
         self.number += 1
-        stands = result.exists()
         note = "  (stands, skipped)" if stands else ""
         print(f"\n[{self.number}/{self.total}] {title}{note}", flush=True)
         return not stands
 
     def command(self, title: str, result: Path, *words: str | Path) -> None:
         """Run a command that shows its own progress."""
-        if self.announce(title, result):
+        if self.announce(title, result.exists()):
             show(words)
             check(subprocess.run([str(w) for w in words], cwd=ROOT).returncode, words)
+
+    def evaluation(self, title: str, done: Path, *words: str | Path) -> None:
+        """Run a command that knows itself what stands; `done` holds the last one that ended."""
+        asked = shlex.join(map(str, words))
+        if self.announce(title, done.exists() and done.read_text() == asked):
+            show(words)
+            check(subprocess.run([str(w) for w in words], cwd=ROOT).returncode, words)
+            done.write_text(asked)
 
     def training(
         self, title: str, run: Path, updates: int, metrics: dict[str, str], *words: str
@@ -51,13 +58,17 @@ class Steps:
         """Run a training behind a progress bar that shows the metrics that matter."""
         done = run / "done"
         asked = shlex.join(words)
-        if not self.announce(title, done):
+        if not self.announce(title, done.exists()):
             if done.read_text() != asked:
                 sys.exit(f"quickstart: {run} was made with other arguments; choose another --dest "
                          "or remove it")  # fmt: skip
             return
         show(words)
-        check(follow(words, run, updates, metrics), words, run / "console.log")
+        try:
+            run_training(words, run, updates, metrics, cwd=ROOT)
+        except TrainingError as error:
+            print(error.tail)
+            sys.exit(f"quickstart: {error}; finished steps are skipped")
         done.write_text(asked)
 
 
@@ -67,55 +78,17 @@ def show(words: tuple[str | Path, ...]) -> None:
     print(f"$ {shown}".replace(f"{sys.executable} ", "python ").replace(f"{ROOT}/", ""), flush=True)
 
 
-def check(code: int, words: tuple[str | Path, ...], log: Path | None = None) -> None:
-    """Stop with the end of the log where a command has failed."""
-    if code == 0:
-        return
-    if log is not None:
-        print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-15:]))
-        print(f"The whole log: {log}")
-    sys.exit(f"quickstart: {words[0]} stopped with exit code {code}; run this command again after "
-             "mending the cause: finished steps are skipped, training resumes")  # fmt: skip
+def check(code: int, words: tuple[str | Path, ...]) -> None:
+    """Stop where a command has failed."""
+    if code:
+        sys.exit(f"quickstart: {words[0]} stopped with exit code {code}; run this command again "
+                 "after mending the cause: finished steps are skipped")  # fmt: skip
 
 
-def follow(words: tuple[str, ...], run: Path, updates: int, metrics: dict[str, str]) -> int:
-    """Run a training, its output in console.log, its log lines as a progress bar."""
-    run.mkdir(parents=True, exist_ok=True)
-    with (
-        (run / "console.log").open("a") as console,
-        tqdm(total=updates, unit="update", dynamic_ncols=True, smoothing=0.1) as bar,
-    ):
-        process = subprocess.Popen(
-            words, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            console.write(line)
-            entry = parse_line(line)
-            if entry and entry[0] == "train_inner":
-                values = entry[1]
-                bar.update(int(values["num_updates"]) - bar.n)
-                shown = [f"{k} {values[m]:.3g}" for k, m in metrics.items() if m in values]
-                bar.set_postfix_str(", ".join(shown))
-        return process.wait()
-
-
-def hydra(config: str, *overrides: str) -> tuple[str, ...]:
-    """Make a fairseq-hydra-train command."""
-    folder, name = config.rsplit("/", 1)
-    command = ["mgf", "user-dir"]
-    user_dir = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    return (
-        "fairseq-hydra-train", "--config-dir", f"examples/{folder}", "--config-name", name,
-        f"common.user_dir={user_dir}", *overrides,
-    )  # fmt: skip
-
-
-def table(pretrain: Path, score: Path) -> str:
-    """Make the closing table from the last validation and the score."""
+def table(pretrain: Path) -> str:
+    """Make the closing table of pre-training from its log: the last line is of validation."""
     first, last = (read_log(pretrain / LOG_NAME, "train_inner")[i] for i in (0, -1))
     valid = read_log(pretrain / LOG_NAME, "valid")[-1]
-    scored = json.loads(score.read_text())["corpus"]
 
     def row(scale: str, what: str, name: str, reference: str, form: Callable[..., str]) -> str:
         values = (form(entry[name]) for entry in (first, last, valid))
@@ -137,10 +110,6 @@ def table(pretrain: Path, score: Path) -> str:
         row("utterance", "retrieval accuracy", "utterance_accuracy",
             f"chance {percent(valid['utterance_chance'])}", percent),
     ]  # fmt: skip
-    lines.append(
-        f"\nspeech recognition on {scored['utterances']} sentences by voices that training never "
-        f"heard:\nWER {scored['wer']:.1f} %, CER {scored['cer']:.1f} % (greedy, no language model)"
-    )
     return "\n".join(lines)
 
 
@@ -158,15 +127,17 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # fairseq's, of newer torch and hydra
     corpus, data = dest / "corpus", dest / "data"
-    pretrain, finetune, score = dest / "pretrain", dest / "finetune", dest / "score.json"
-    steps = Steps(7)
+    pretrain, results, report = dest / "pretrain", dest / "results", dest / "report"
+    checkpoint = pretrain / "checkpoint_last.pt"
+    steps = Steps(8)
     steps.command(
         f"Synthesise {args.minutes:g} minutes of speech", corpus / "metadata.tsv",
         sys.executable, HERE / "corpus.py", "--dest", corpus, "--minutes", str(args.minutes),
     )  # fmt: skip
     steps.command(
-        "Write manifests and labels", data / "dict.ltr.txt",
-        "mgf", "prepare", corpus, "--dest", data, "--labels", "ltr",
+        "Write manifests and labels", data / "dict.emo.txt",
+        "mgf", "prepare", corpus, "--dest", data, "--labels", "ltr,phn,spk,emo", "--caveat",
+        "synthetic voices: emotions are settings of rate, pitch and volume",
     )  # fmt: skip
     steps.command(
         "Check them", data / "check.json", "mgf", "check", data, "--json", data / "check.json"
@@ -175,36 +146,38 @@ def main() -> None:
         "Pre-train MGF", pretrain, args.pretrain_updates,
         {"SI-SDR": "sample_si_sdr", "log-mel": "frame_mel", "contrastive": "phoneme_accuracy",
          "retrieval": "utterance_accuracy", "audio s/s": "audio_s_per_s"},
-        *hydra(
-            "pretrain/config/mgf_small", "run=cpu", f"task.data={data}",
-            f"checkpoint.save_dir={pretrain}", f"optimization.max_update={args.pretrain_updates}",
-            f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
-            "dataset.max_tokens=512000", "common.log_interval=5",
-            "checkpoint.save_interval_updates=100",
+        *training_command(
+            ROOT / "examples/pretrain/config/mgf_small.yaml",
+            ["run=cpu", override("task.data", data), override("checkpoint.save_dir", pretrain),
+             f"optimization.max_update={args.pretrain_updates}",
+             f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
+             "dataset.max_tokens=512000", "common.log_interval=5",
+             "checkpoint.save_interval_updates=100"],
         ),
     )  # fmt: skip
-    steps.training(
-        "Fine-tune it with CTC, by fairseq's own recipe", finetune, args.finetune_updates,
-        {"CTC loss per letter": "nll_loss"},
-        *hydra(
-            "finetune/config/ctc_quick", f"task.data={data}", f"checkpoint.save_dir={finetune}",
-            f"model.w2v_path={pretrain}/checkpoint_last.pt", "common.cpu=true",
-            f"optimization.max_update={args.finetune_updates}", "dataset.max_tokens=320000",
-            "common.log_interval=5", "dataset.num_workers=1",
-            "checkpoint.save_interval_updates=200", "dataset.validate_interval_updates=200",
-        ),
+    evaluate = ["mgf", "evaluate", "--data", data, "--dest", results, "--device", "cpu"]
+    steps.evaluation(
+        "Phonemes, speakers, emotions: probe it beside random weights and log-mel",
+        dest / "probes.done", *evaluate, "--checkpoint", checkpoint, f"random:{checkpoint}",
+        "fbank", "--name", "mgf", "random", "fbank", "--tasks", "phone,speaker,emotion",
     )  # fmt: skip
-    steps.command(
-        "Score it", score,
-        "mgf", "score", "--checkpoint", finetune / "checkpoint_best.pt",
-        "--manifest", data / "test.tsv", "--worst", "3", "--output", score,
+    steps.evaluation(
+        "Speech recognition: fine-tune it with CTC, by fairseq's own recipe", dest / "asr.done",
+        *evaluate, "--checkpoint", checkpoint, "--name", "mgf", "--tasks", "asr",
+        "--asr-updates", str(args.finetune_updates),
+        "--asr-override", "dataset.max_tokens=320000",
     )  # fmt: skip
     picture = dest / "quickstart.png"
     steps.command(
         "Draw what pre-training did", picture,
         sys.executable, HERE / "picture.py", pretrain, data / "valid.tsv", picture,
     )  # fmt: skip
-    print(f"\n{table(pretrain, score)}\n\npicture: {picture}")
+    steps.command(
+        "Make a page of it all", report / "index.html", "mgf", "report", results, "--dest", report
+    )
+    folders = [read_results(results / name) for name in ("mgf", "random", "fbank")]
+    print(f"\n{table(pretrain)}\n\n{evaluation_table(folders)}")
+    print(f"\npicture: {picture}\nreport: {report / 'index.html'}")
     print(f"all of it took {(time.monotonic() - started) / 60:.1f} minutes")
     if shutil.which("mgf", path=PATH_AT_START) is None:
         print("to go on from here: source .venv/bin/activate; mgf --help")

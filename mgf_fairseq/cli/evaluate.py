@@ -187,10 +187,11 @@ def table(folders: Sequence[ResultFolder]) -> str:
                 f"chance {task.chance.get(task.metric, float('nan')):.1f}"
             )
     notes = [
-        result.data.note
+        note
         for folder in folders
         for result in (*folder.tasks.values(), folder.recognition)
         if result is not None and result.data.note
+        for note in result.data.note.split("; ")
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in dict.fromkeys(notes))])
 

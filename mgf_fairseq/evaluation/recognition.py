@@ -30,6 +30,7 @@ from mgf_fairseq.wer import bootstrap_interval, join_symbols
 from .finetuning import SUBWORDS, Recipe, Start, run_overrides
 from .provenance import provenance
 from .results import Example, RecognitionResult, SplitSize, TaskData
+from .tasks import result_name
 
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
 SAMPLE_RATE = 16000
@@ -236,7 +237,7 @@ def _train(plan: Plan, start: Start, run: Path, seed: int) -> None:
         recipe.path,
         [*run_overrides(start, plan.data, run, seed, cuda), *recipe.overrides],
     )
-    name = f"asr, {plan.upstream.info['name']}, seed {seed}"
+    name = f"asr, {result_name(plan.upstream)}, seed {seed}"
     run_training(command, run, recipe.max_update, {"CTC loss per letter": "nll_loss"}, name)
     if not (run / "checkpoint_best.pt").is_file():
         raise RecognitionError(

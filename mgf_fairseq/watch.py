@@ -96,19 +96,22 @@ class HealthWatch:
             self._speak(update)
 
     def _recall(self, update: int) -> None:
-        """Read what a run that is resumed logged before; its log is where ours is written to."""
+        """Read what a run that is resumed logged before, from the file our own lines go to."""
         files = [h for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
         for handler in files if update > self.log_interval else []:
             handler.flush()
-            for entry in read_log_until(handler.baseFilename, update):
+            entries = read_log_until(handler.baseFilename, update)
+            for entry in entries:
                 self.monitor.add(entry)
-            self._told = {verdict.key for verdict in self.monitor.verdicts()}
-            return
+            if entries:
+                break
+        self._told = {verdict.key for verdict in self.monitor.verdicts()}
 
     def _speak(self, update: int) -> None:
         standing = {verdict.key: verdict for verdict in self.monitor.verdicts()}
-        for key in standing.keys() - self._told:
-            logger.warning("update %d: %s", update, standing[key])
+        for key, verdict in standing.items():
+            if key not in self._told:
+                logger.warning("update %d: %s", update, verdict)
         self._told = set(standing)
 
     def summarize(self) -> None:

@@ -1,0 +1,159 @@
+"""A real training under watch: what it says live is what its log says later; NaN ends nothing."""
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from fairseq_cli.train import main as fairseq_main
+
+from mgf_fairseq.health import diagnose
+from mgf_fairseq.objectives.frame import FrameObjective
+from mgf_fairseq.training_log import read_log
+from mgf_fairseq.types import ObjectiveOutput
+from mgf_fairseq.watch import StepClock
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def train(corpus, user_dir, pretrain_configs, caplog, tmp_path):
+    """`train(*overrides)`: train the debug recipe here, its log written as hydra does."""
+
+    def run(*overrides: str) -> Path:
+        path = tmp_path / "hydra_train.log"
+        handler = logging.FileHandler(path)
+        handler.setFormatter(
+            logging.Formatter("[%(asctime)s][%(name)s][%(levelname)s] - %(message)s")
+        )
+        given = [
+            f"task.data={corpus}",
+            f"common.user_dir={user_dir}",
+            f"checkpoint.save_dir={tmp_path}",
+            "dataset.max_tokens=60000",
+            "dataset.num_workers=0",
+            "checkpoint.save_interval_updates=1000",
+            "dataset.validate_interval_updates=1000",
+        ]
+        config = tiny.compose_recipe(pretrain_configs, "mgf_debug", [*given, *overrides])
+        logging.getLogger().addHandler(handler)
+        try:
+            with caplog.at_level(logging.INFO):
+                fairseq_main(config)
+        finally:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+        return path
+
+    return run
+
+
+def said(caplog, module="mgf_fairseq.watch") -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == module]
+
+
+def test_a_collapsed_training_says_so_live_as_its_log_does_and_goes_on_after_a_resume(
+    train, caplog
+):
+    # A rate at which any Transformer collapses.
+    sick = ["optimization.lr=[0.3]", "lr_scheduler.warmup_updates=1", "common.log_interval=5"]
+    sick += ["objectives=only_phoneme"]
+    path = train(*sick, "optimization.max_update=100")
+    live = [line for line in said(caplog) if line.startswith("update ")]
+    entries = read_log(path, "train_inner")
+    found = diagnose(entries)
+    assert live == [f"update {e.begin}: {e.verdict}" for e in found.episodes]
+    assert any("collapse" in line and "optimization.lr" in line for line in live)
+    assert any(line.startswith("not healthy at update 100: ") for line in said(caplog))
+    assert all(0.0 <= entry["data_wait"] <= 1.0 for entry in entries)
+
+    caplog.clear()
+    path = train(*sick, "optimization.max_update=125")
+    again = diagnose(read_log(path, "train_inner"))
+    new = [episode for episode in again.episodes if episode.begin > 100]
+    live = [line for line in said(caplog) if line.startswith("update ")]
+    assert live == [f"update {e.begin}: {e.verdict}" for e in new]
+    kinds = ", ".join(f"{v.kind} ({v.subject})" for v in again.now)
+    assert any(line.startswith(f"not healthy at update 125: {kinds};") for line in said(caplog))
+
+
+def test_a_healthy_training_says_one_line_at_validation_and_none_if_told_not_to(train, caplog):
+    train("optimization.max_update=30", "common.log_interval=5")
+    assert said(caplog) == ["healthy at update 25"]
+    caplog.clear()
+    train(
+        "optimization.max_update=60",
+        "common.log_interval=5",
+        "task.health=false",
+    )
+    assert said(caplog) == []
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """`spoil(updates, how)`: make the frame objective's loss or gradient not finite there."""
+
+    def install(updates, how):
+        forward = FrameObjective.forward
+
+        def spoiled(self, encoded, batch):
+            part = forward(self, encoded, batch)
+            if not self.training or batch.draw % 2**32 not in updates:
+                return part
+            extra = {
+                "loss": torch.tensor(math.inf),
+                "gradient": (encoded.latents[0] * 0.0).sum().sqrt(),
+            }
+            return ObjectiveOutput(part.loss_sum + extra[how], part.count, part.metrics)
+
+        monkeypatch.setattr(FrameObjective, "forward", spoiled)
+
+    return install
+
+
+def log_of(caplog) -> list[dict[str, float]]:
+    lines = [json.loads(r.getMessage()) for r in caplog.records if r.name == "train_inner"]
+    return [{k: float(v) for k, v in line.items() if v is not None} for line in lines]
+
+
+@pytest.mark.parametrize("how", ["loss", "gradient"])
+def test_a_training_goes_on_past_what_is_not_finite_naming_and_counting_it(
+    train, caplog, spoil, how
+):
+    spoil({2, 4}, how)
+    train("optimization.max_update=6", "common.log_interval=1", "dataset.disable_validation=true")
+    log = log_of(caplog)
+    assert [entry["nonfinite"] for entry in log] == [0, 0, 1, 0, 1, 0]
+    assert all(math.isfinite(value) for entry in log for value in entry.values())
+    module = "mgf_fairseq.criterion" if how == "loss" else "mgf_fairseq.task"
+    first, second = said(caplog, module)
+    assert first.startswith("update 3: ") and second.startswith("update 5: ")
+    assert "frame" in first and ".wav" in first
+
+
+def test_a_training_stops_where_the_budget_is_spent(train, caplog, spoil):
+    spoil(set(range(20)), "gradient")
+    with pytest.raises(RuntimeError, match=r"3 of the last 1000.*criterion\.nonfinite_budget=2"):
+        train(
+            "optimization.max_update=20",
+            "+criterion.nonfinite_budget=2",
+            "dataset.disable_validation=true",
+        )
+
+
+def test_the_clock_tells_waiting_from_working(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("mgf_fairseq.watch.time.perf_counter", lambda: now[0])
+    clock = StepClock()
+    clock.wait(3.0)
+    assert clock.begin() == {"wait_s": 3.0, "step_s": 3.0}
+    now[0] += 2.0
+    assert clock.begin() == {"wait_s": 0.0, "step_s": 0.0}  # a second micro-batch
+    now[0] += 4.0
+    clock.end()
+    now[0] += 100.0  # validation, a checkpoint
+    clock.wait(1.0)
+    assert clock.begin() == {"wait_s": 1.0, "step_s": 7.0}

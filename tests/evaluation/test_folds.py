@@ -88,3 +88,10 @@ def test_a_hidden_layer_learns_what_no_linear_can():
     hidden = FoldConfig(hidden=16, penalty=0.1, inner_folds=2)
     deep = cross_validate(x, labels, folds, 2, [1], hidden, CPU)
     assert (linear.test == labels).mean() < 0.65 < 0.9 < (deep.test == labels).mean()
+
+
+def test_a_seed_deals_the_inner_groups_anew(corpus):
+    _, _, folds = corpus
+    deals = {tuple(inner_groups(folds, 0, 2, seed).tolist()) for seed in range(6)}
+    assert len(deals) > 1
+    assert np.array_equal(inner_groups(folds, 0, 2, 3), inner_groups(folds, 0, 2, 3))

@@ -24,7 +24,8 @@ loss within 0.995 to    left it by update 150, 30 to 110    A 540 updates after 
   1.01 of chance          updates after warm-up               E 360
 gnorm 3 x its median    1.63 at most                        A 33, C 3.1, D 3.5, E 6.4
 accuracy 0.995          0.92 at most                        not seen
-data_wait 0.2           0.02 at most (2 cores, 1 worker)    0.6 (files that take 50 ms to read)
+data_wait 0.2           0.03 after the first window         0.27 to 0.41 with 0.3 s per read
+                          (mgf_debug, 2 busy cores)           (mgf_debug)
 """
 
 from __future__ import annotations

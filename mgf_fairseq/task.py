@@ -5,7 +5,6 @@ Owns no tensors; fine-tuning builds it again from a checkpoint to build the mode
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -60,8 +59,11 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=True,
         metadata={"help": "say in the log what is wrong with a training, and what to do about it"},
     )
+    # A number, not an interpolation as the seed: checkpoints of before know no such key.
+    log_interval: int = field(
+        default=100, metadata={"help": "updates between looks at health: common.log_interval"}
+    )
     seed: int = II("common.seed")
-    log_interval: int = II("common.log_interval")
 
 
 class MgfBatchIterator(EpochBatchIterator):
@@ -109,11 +111,7 @@ class MgfPretrainingTask(FairseqTask):
         self.objective_names: tuple[str, ...] = ()
         self.clock = StepClock()
         self.guard = GradientGuard()
-
-    @functools.cached_property
-    def watch(self) -> HealthWatch:
-        """Watch the training; made when there is one, since a checkpoint's task may not."""
-        return HealthWatch(self.cfg.log_interval)
+        self.watch = HealthWatch(cfg.log_interval)
 
     @classmethod
     def setup_task(cls, cfg: MgfPretrainingConfig, **_: Any) -> MgfPretrainingTask:

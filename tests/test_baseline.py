@@ -80,6 +80,7 @@ def test_a_batch_without_padding_carries_no_padding_mask():
 
 
 def test_autocast_is_refused_with_the_mend():
-    config = composed("objectives=wav2vec2", "+task.autocast=bf16")
+    assert composed("objectives=wav2vec2", "run=gpu_1").task.autocast == "none"
+    config = composed("objectives=wav2vec2", "task.autocast=bf16")
     with pytest.raises(ValueError, match=r"task.autocast=none, and common.bf16=true"):
         Wav2Vec2BaselineTask.setup_task(config.task)

@@ -26,6 +26,7 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from mgf_fairseq.training_run import override, run_training, training_command
+from mgf_fairseq.upstream import ACOUSTIC
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"config", "overrides", "tasks", "rows", "baselines", "report_baseline"}
@@ -122,6 +123,10 @@ class Runner:
         finally:
             self.slots.put(variables)
 
+    def checkpoint(self, row: Row) -> Path:
+        """What the row's first seed leaves."""
+        return self.dest / "pretrain" / f"{row.name}-seed{row.seeds[0]}" / "checkpoint_last.pt"
+
     def pretrain(self, row: Row, seed: int) -> Path:
         """Pre-train one row with one seed, unless that stands; return its checkpoint."""
         name = f"{row.name}-seed{seed}"
@@ -133,21 +138,23 @@ class Runner:
                 override("checkpoint.save_dir", run),
                 override("common.seed", seed),
                 *self.grid.overrides,
-                *row.overrides,
                 *self.args.override,
+                *row.overrides,
             ],
         )
-        done, asked = run / "done", shlex.join(command)
-        if done.exists() and done.read_text() != asked:
+        begun, done, asked = run / "command", run / "done", shlex.join(command)
+        if begun.exists() and begun.read_text() != asked:
             raise ValueError(
-                f"{run} was made by another command (see {done}); choose another --dest or remove "
-                "that folder"
+                f"{run} was begun by another command (see {begun}); choose another --dest or "
+                "remove that folder"
             )
         if not done.exists():
             with self.slot(name) as variables:
+                run.mkdir(parents=True, exist_ok=True)
+                begun.write_text(asked)
                 updates = self.grid.max_update
                 run_training(command, run, updates, {"loss": "loss"}, name, ROOT, variables)
-                done.write_text(asked)
+                done.touch()
         return run / "checkpoint_last.pt"
 
     def evaluate(self, upstream: str, name: str, group: str, tasks: Sequence[str]) -> None:
@@ -157,6 +164,8 @@ class Runner:
             "--data", str(self.args.data.resolve()), "--tasks", ",".join(tasks),
             "--dest", str(self.dest / "results"), *shlex.split(self.args.evaluate_options),
         ]  # fmt: skip
+        if upstream in ACOUSTIC and "asr" in tasks:
+            words += ["--asr-shape", str(self.checkpoint(self.grid.rows[0]))]
         if self.args.emotion_data and "emotion" in tasks:
             words += ["--emotion-data", str(self.args.emotion_data.resolve())]
         log = self.dest / "logs" / f"{name}.log"
@@ -184,8 +193,7 @@ class Runner:
             kind, _, of = spec.partition(":")
             if of:
                 row = next(row for row in self.grid.rows if row.name == of)
-                run = self.dest / "pretrain" / f"{of}-seed{row.seeds[0]}"
-                spec = f"random:{run / 'checkpoint_last.pt'}"
+                spec = f"random:{self.checkpoint(row)}"
             self.evaluate(spec, kind, kind, tasks)
 
         self._side_by_side(trained, [(row, seed) for row in self.grid.rows for seed in row.seeds])
@@ -217,7 +225,8 @@ def main() -> None:
     args = parser.parse_args()
     grid = read_grid(args.grid)
     Runner(grid, args).run()
-    words = ["mgf", "report", str(args.dest / "results"), "--dest", str(args.dest / "report")]
+    dest = args.dest.resolve()
+    words = ["mgf", "report", str(dest / "results"), "--dest", str(dest / "report")]
     if grid.report_baseline:
         words += ["--baseline", grid.report_baseline]
     subprocess.run(words, check=True, cwd=ROOT)

@@ -20,11 +20,11 @@ GRIDS = sorted(FOLDER.glob("*.yaml"))
 SMALL = """
 config: mgf_mini
 overrides: [run=cpu, optimization.max_update=3]
-tasks: [phone, emotion]
+tasks: [phone, emotion, asr]
 rows:
   mgf: {seeds: [1, 2]}
   wav2vec2: {overrides: [objectives=wav2vec2], tasks: [phone]}
-baselines: {fbank: [phone], "random:mgf": null}
+baselines: {fbank: [phone, asr], mfcc: [phone], "random:mgf": null}
 """
 
 
@@ -49,7 +49,6 @@ def runner(tmp_path, monkeypatch, text=SMALL, jobs=1, fails=()):
 
     def train(command, run, updates, metrics, name, cwd, variables):
         commands.append(("train", name, tuple(command), variables))
-        run.mkdir(parents=True)
         (run / "checkpoint_last.pt").touch()
 
     def evaluate(words, **options):
@@ -84,6 +83,7 @@ def test_each_row_and_seed_is_trained_and_evaluated_and_then_the_baselines(tmp_p
         ("train", "wav2vec2-seed1"),
         ("evaluate", "wav2vec2-seed1"),
         ("evaluate", "fbank"),
+        ("evaluate", "mfcc"),
         ("evaluate", "random"),
     ]
     by_name = {(kind, name): words for kind, name, words, _ in commands}
@@ -91,10 +91,13 @@ def test_each_row_and_seed_is_trained_and_evaluated_and_then_the_baselines(tmp_p
     assert {"objectives=wav2vec2", "common.seed=1", "common.log_interval=7"} <= set(trained)
     evaluated = by_name["evaluate", "mgf-seed2"]
     assert option(evaluated, "--group") == "mgf" and option(evaluated, "--seeds") == "1,2"
-    assert option(evaluated, "--tasks") == "phone,emotion" and "--emotion-data" in evaluated
+    assert option(evaluated, "--tasks") == "phone,emotion,asr" and "--emotion-data" in evaluated
     assert "--emotion-data" not in by_name["evaluate", "wav2vec2-seed1"]
     checkpoint = tmp_path / "out" / "pretrain" / "mgf-seed1" / "checkpoint_last.pt"
     assert option(by_name["evaluate", "random"], "--checkpoint") == f"random:{checkpoint}"
+    # Acoustic features have no Transformer of their own to fine-tune.
+    assert option(by_name["evaluate", "fbank"], "--asr-shape") == str(checkpoint)
+    assert "--asr-shape" not in by_name["evaluate", "mfcc"] + by_name["evaluate", "random"]
 
 
 def test_a_training_that_stands_is_not_run_again_and_one_of_another_command_is_refused(
@@ -105,7 +108,11 @@ def test_a_training_that_stands_is_not_run_again_and_one_of_another_command_is_r
     again.run()
     assert {kind for kind, *_ in commands} == {"evaluate"}
     other, _ = runner(tmp_path, monkeypatch, SMALL.replace("max_update=3", "max_update=4"))
-    with pytest.raises(ValueError, match="mgf-seed1 was made by another command"):
+    with pytest.raises(ValueError, match="mgf-seed1 was begun by another command"):
+        other.run()
+    # Nor is one continued that another command began and did not end.
+    (tmp_path / "out" / "pretrain" / "mgf-seed1" / "done").unlink()
+    with pytest.raises(ValueError, match="mgf-seed1 was begun by another command"):
         other.run()
 
 

@@ -16,6 +16,7 @@ import torch
 from fairseq.models import register_model
 from torch import Tensor, nn
 
+from .checkpoint_files import write_whole
 from .encoder import EncoderConfig
 from .features import AcousticFeatures
 from .lengths import ConvLayer, padding_mask_of
@@ -82,23 +83,21 @@ def write_untrained(path: Path, features: str, shape: EncoderConfig, sample_rate
     config = AcousticModelConfig(**model)
     task = {"_name": "mgf_pretraining", "data": "", "normalize": True, "sample_rate": sample_rate}
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        {
-            "args": None,
-            "cfg": {
-                "common": {"seed": 1},
-                "task": {**task, "seed": 1},
-                "model": {"_name": "acoustic_features", "objectives": None, **model},
-                "criterion": None,
-                "lr_scheduler": None,
-            },
-            "model": AcousticModel(config).state_dict(),
-            # What fairseq's loader looks into.
-            "optimizer_history": [
-                {"num_updates": 0, "optimizer_name": "none", "lr_scheduler_state": {}}
-            ],
-            "extra_state": {"epoch": 1, "train_iterator": {"epoch": 1}, "val_loss": None},
-            "task_state": {},
+    state = {
+        "args": None,
+        "cfg": {
+            "common": {"seed": 1},
+            "task": {**task, "seed": 1},
+            "model": {"_name": "acoustic_features", "objectives": None, **model},
+            "criterion": None,
+            "lr_scheduler": None,
         },
-        path,
-    )
+        "model": AcousticModel(config).state_dict(),
+        # What fairseq's loader looks into.
+        "optimizer_history": [
+            {"num_updates": 0, "optimizer_name": "none", "lr_scheduler_state": {}}
+        ],
+        "extra_state": {"epoch": 1, "train_iterator": {"epoch": 1}, "val_loss": None},
+        "task_state": {},
+    }
+    write_whole(path, lambda part: torch.save(state, part))

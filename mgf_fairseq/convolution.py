@@ -51,7 +51,9 @@ def band_pass_filters(channels: int, kernel: int) -> Tensor:
     phase = 2 * math.pi * cycles[:, None, None] * time  # (bands, 1, K)
     window = torch.hann_window(kernel + 2, periodic=False, dtype=torch.float64)[1:-1]
     rows = torch.cat([phase.cos(), phase.sin()], dim=1).flatten(0, 1)[:channels] * window
-    return (rows * (math.sqrt(2) / rows.norm(dim=1, keepdim=True))).float()
+    norms = rows.norm(dim=1, keepdim=True)
+    filters: Tensor = rows * (math.sqrt(2) / norms)
+    return filters.float()
 
 
 def conv1d_channels_last(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:

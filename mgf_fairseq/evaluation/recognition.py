@@ -28,6 +28,7 @@ from mgf_fairseq.upstream import ACOUSTIC, RANDOM, Upstream
 from mgf_fairseq.wer import bootstrap_interval, join_symbols
 
 from .finetuning import SUBWORDS, Recipe, Start, run_overrides
+from .items import check_disjoint, read_labelled
 from .provenance import provenance
 from .results import Example, RecognitionResult, SplitSize, TaskData
 from .tasks import result_name
@@ -73,6 +74,7 @@ def plan_recognition(upstream: Upstream, data: Path, options: RecognitionOptions
 
     Raises:
         RecognitionError: the upstream cannot be fine-tuned, or the folder lacks a split or labels.
+        ProbeError: two splits share a recording.
     """
     recipe = options.recipe
     dataset = recipe.config.dataset
@@ -85,7 +87,9 @@ def plan_recognition(upstream: Upstream, data: Path, options: RecognitionOptions
     if not files[0].is_file():
         raise RecognitionError(f"{files[0]} does not exist: {_mend(data, recipe.labels)}")
     shape = _check_upstream(upstream, options)
+    labelled = [read_labelled(data, name, [recipe.labels]) for name in splits.values()]
     protocol = {**recipe.protocol, "start": _start_in_words(upstream)}
+    protocol["disjoint"] = check_disjoint(labelled, "utterances")
     if shape is not None:
         protocol["transformer"] = {name: asdict(shape)[name] for name in _TRANSFORMER}
     digest = hashlib.sha256(json.dumps([upstream.fingerprint, protocol], sort_keys=True).encode())

@@ -27,8 +27,10 @@ TEXTS = ("A B | C D |", "E F A |")
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Train, valid and test with letters."""
-    folder = tiny.write_corpus(tmp_path / "data")
-    (folder / "test.tsv").write_text((folder / "valid.tsv").read_text())
+    folder = tiny.write_corpus(tmp_path / "data", num_valid=8)
+    root, *rows = (folder / "valid.tsv").read_text().splitlines()
+    for split, part in (("valid", rows[:4]), ("test", rows[4:])):
+        (folder / f"{split}.tsv").write_text("\n".join([root, *part]) + "\n")
     for split, rows in (("train", 12), ("valid", 4), ("test", 4)):
         (folder / f"{split}.ltr").write_text("\n".join(TEXTS * (rows // 2)) + "\n")
     (folder / "dict.ltr.txt").write_text("".join(f"{x} 10\n" for x in "|ABCDEF"))
@@ -60,6 +62,12 @@ def test_a_folder_without_a_split_or_its_labels_is_named_with_the_mend(
 def test_labels_of_another_length_are_refused(data, checkpoint):
     (data / "test.ltr").write_text("A |\n")
     with pytest.raises(RecognitionError, match="1 labels for 4 utterances"):
+        plan_recognition(load_upstream(checkpoint), data, options())
+
+
+def test_splits_that_share_a_recording_are_refused(data, checkpoint):
+    (data / "test.tsv").write_text((data / "valid.tsv").read_text())
+    with pytest.raises(ValueError, match=r"valid and test share 4 recording\(s\)"):
         plan_recognition(load_upstream(checkpoint), data, options())
 
 

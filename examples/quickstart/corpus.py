@@ -2,7 +2,8 @@
 
 It stands in for real recordings in `run.sh` and in tests; `mgf prepare` reads the folder it writes.
 The column `emotion` holds speaking styles, so that the emotion task has something to tell apart:
-rate, pitch, pitch range and volume of a synthesiser, and no more than that.
+rate, pitch, pitch range and volume of a synthesiser, and no more than that; `fold` deals whole
+speakers into five folds for it.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ import soxr
 from espeak import Espeak, Phone
 from tqdm import tqdm
 
-VERSION = 2  # raise it when the output changes for the same parameters
+VERSION = 3  # raise it when the output changes for the same parameters
 SAMPLE_RATE = 16000
 EDGE_SILENCE = (0.05, 0.20)  # seconds before the first phone and after the last, drawn evenly
 BLOCK = SAMPLE_RATE // 100  # lengths are whole blocks of 10 ms, so that printed times are exact
 HERE = Path(__file__).resolve().parent
 STAMP = "corpus.json"
-COLUMNS = ("utt", "path", "speaker", "sex", "emotion", "num_samples", "split", "text")
+COLUMNS = ("utt", "path", "speaker", "sex", "emotion", "fold", "num_samples", "split", "text")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Style:
     gain: float
 
 
+FOLDS = 5
 STYLES = {
     "plain": Style(1.0, 0, 50, -3.0),
     "calm": Style(0.82, -8, 25, -8.0),
@@ -109,6 +111,11 @@ class Made:
     metadata: list[str]
     phones: list[str]
     num_samples: int
+
+
+def fold_of(speaker: Speaker) -> str:
+    """The fold of a speaker: four speakers in each, two of either sex."""
+    return f"fold{SPEAKERS.index(speaker) % FOLDS + 1}"
 
 
 def read_sentences() -> list[str]:
@@ -208,7 +215,12 @@ def make_speaker(job: Job) -> Made:
         held_out = speaker.split == "train" and number % 10 == 0
         row = (
             *(utt, f"audio/{speaker.name}/{utt}.flac", speaker.name, speaker.sex, style_name),
-            *(len(audio), "speaker_test" if held_out else speaker.split, transcript(sentence)),
+            *(
+                fold_of(speaker),
+                len(audio),
+                "speaker_test" if held_out else speaker.split,
+                transcript(sentence),
+            ),
         )
         made.metadata.append("\t".join(map(str, row)))
         made.phones.extend(phone_lines(utt, phones, engine.sample_rate, len(audio)))

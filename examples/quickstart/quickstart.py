@@ -118,8 +118,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="examples/quickstart/run.sh")
     parser.add_argument("--dest", type=Path, default=ROOT / "runs/quickstart", help="folder")
     parser.add_argument("--minutes", type=float, default=25.0, help="audio to synthesise")
-    parser.add_argument("--pretrain-updates", type=int, default=450)
-    parser.add_argument("--finetune-updates", type=int, default=800)
+    parser.add_argument("--pretrain-updates", type=int, default=400)
+    parser.add_argument("--finetune-updates", type=int, default=600)
     args = parser.parse_args()
     dest: Path = args.dest.resolve()
     started = time.monotonic()
@@ -136,7 +136,7 @@ def main() -> None:
     )  # fmt: skip
     steps.command(
         "Write manifests and labels", data / "dict.emo.txt",
-        "mgf", "prepare", corpus, "--dest", data, "--labels", "ltr,phn,spk,emo", "--caveat",
+        "mgf", "prepare", corpus, "--dest", data, "--labels", "ltr,phn,spk,emo,fold", "--caveat",
         "synthetic voices: emotions are settings of rate, pitch and volume",
     )  # fmt: skip
     steps.command(

@@ -66,7 +66,7 @@ def digest(folder: Path) -> str:
 
 def test_table_audio_and_stamp_agree_on_every_count(corpus: ModuleType, made: Path) -> None:
     header = (made / "metadata.tsv").read_text(encoding="utf-8").splitlines()[0]
-    assert header.replace("\t", " ") == "utt path speaker sex emotion num_samples split text"
+    assert header.replace("\t", " ") == "utt path speaker sex emotion fold num_samples split text"
     rows = read_table(made / "metadata.tsv")
     for row in rows:
         info = soundfile.info(made / row["path"])
@@ -88,7 +88,13 @@ def test_at_least_twelve_speakers_and_none_in_two_splits(made: Path) -> None:
 
 def test_the_folder_is_ready_for_all_four_evaluations(made: Path, tmp_path: Path) -> None:
     summary = prepare(PrepareOptions(source=made, dest=tmp_path / "data"))
-    assert summary.labels == ["ltr", "wrd", "phn", "spk", "emo"]
+    assert summary.labels == ["ltr", "wrd", "phn", "spk", "emo", "fold"]
+    members = defaultdict(set)
+    for row in read_table(made / "metadata.tsv"):
+        members[row["fold"]].add((row["speaker"], row["sex"]))
+    assert len(members) == 5 and sum(map(len, members.values())) == 20
+    for found in members.values():
+        assert sorted(sex for _, sex in found) == ["F", "F", "M", "M"]
     styles = {row["emotion"] for row in read_table(made / "metadata.tsv")}
     assert styles <= {"calm", "flat", "hurried", "lively", "plain"} and len(styles) > 1
 

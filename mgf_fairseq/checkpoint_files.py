@@ -88,8 +88,8 @@ def require_whole(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             changed = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise BrokenCheckpoint(f"{path}: refused, it is cut short ({error})") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise BrokenCheckpoint(f"{path}: refused, it is cut short or changed ({error})") from None
     if changed is not None:
         raise BrokenCheckpoint(f"{path}: refused, {changed} in it has changed since it was written")
 

@@ -99,6 +99,8 @@ class MgfCriterion(FairseqCriterion):
                 scale = self.loss_weights[name] * ranks / total.clamp(min=1.0)
                 loss = loss + part.loss_sum.float() * scale * active
         log = self._logging_output(loss, output, sample, counted)
+        # All ranks count the same, so each hands over its share.
+        log["num_nonfinite"] = list(counted.values()).count(False) / ranks.clamp(min=1.0)
         return loss, active, {key: value * active for key, value in log.items()}
 
     def _counted(
@@ -120,7 +122,9 @@ class MgfCriterion(FairseqCriterion):
         names = list(output.objectives)
         *objectives, encoder = (everywhere > 0).tolist()
         counted = {name: not (bad or encoder) for name, bad in zip(names, objectives, strict=True)}
-        if bool(here.any()):
+        # What gathers over ranks is not finite on all of them: with a bad encoder somewhere, only
+        # the ranks that have it know whose fault it is.
+        if bool(here[-1] if encoder else here.any()):
             rows = guilty_rows(output.encoded, sample["net_input"]["source"])
             logger.warning(
                 "update %d%s: not finite: %s; %s. Left out of this update on all ranks: %s",
@@ -151,7 +155,6 @@ class MgfCriterion(FairseqCriterion):
             "audio_s": (~padding_mask).sum() / self.sample_rate,
             "padding_s": padding_mask.sum() / self.sample_rate,
             "num_skipped": sample["num_skipped"],
-            "num_nonfinite": list(counted.values()).count(False),
             "num_whole": int(all(counted.values())),
         }
         for name, part in output.objectives.items():
@@ -189,7 +192,7 @@ class MgfCriterion(FairseqCriterion):
         share = padding / max(seconds + padding, 1e-9)
         metrics.log_scalar("padding", share, seconds + padding, round=4)
         metrics.log_scalar_sum("skipped", total("num_skipped"), round=0)
-        metrics.log_scalar_sum("nonfinite", total("num_nonfinite") / max(size, 1), round=0)
+        metrics.log_scalar_sum("nonfinite", total("num_nonfinite"), round=0)
         metrics.log_scalar_sum("audio_h", seconds / 3600, round=3)
         metrics.log_speed("audio_s_per_s", seconds, round=1)
 

@@ -7,14 +7,17 @@ has this, fine-tuning by fairseq's own models too. Each function here wraps fair
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
+from omegaconf import open_dict
 
 from .checkpoint_files import (
     FORMAT_KEY,
@@ -67,7 +70,9 @@ def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) ->
     if async_write or PathManager.path_requires_pathmanager(filename):
         _torch_persistent_save(obj, filename, async_write)
     else:
-        write_whole(Path(filename), lambda part: _torch_persistent_save(obj, part))
+        # Once: fairseq tries three times into the same open file, and a save that succeeds after a
+        # half one leaves a file that checks out and cannot be read. The next save tries again.
+        write_whole(Path(filename), lambda part: torch.save(obj, part))
 
 
 def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
@@ -123,21 +128,24 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
 
     Raises:
         CheckpointError: on every rank, if there is something to resume from but nothing usable.
-        SystemExit: with code 0, if the training has been completed before.
     """
-    reason = None
+    problem: Exception | None = None
     if trainer.is_data_parallel_master:
         try:
             _prepare(cfg, trainer.checkpoint_suffix or "")
-        except CheckpointError as error:
-            reason = str(error)
-    if any_rank(reason is not None, trainer.device):
-        raise CheckpointError(reason or "rank 0 cannot use the checkpoint; its log says why")
+        except Exception as error:  # noqa: BLE001 (the other ranks wait below, whatever it is)
+            problem = error
+    if any_rank(problem is not None, trainer.device):
+        raise CheckpointError(
+            str(problem or "rank 0 cannot use the checkpoint; its log says why")
+        ) from problem
     loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
     updates, wanted = trainer.get_num_updates(), trainer.cfg.optimization.max_update
     if 0 < wanted <= updates:  # fairseq would train one more update before it looked
         logger.info("training is complete: %d of %d updates", updates, wanted)
-        raise SystemExit(0)
+        # What fairseq_cli.train.main looks at before it begins an epoch.
+        with open_dict(trainer.cfg):
+            trainer.cfg.optimization.stop_min_lr = math.inf
     listen()
     return loaded
 

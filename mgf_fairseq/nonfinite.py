@@ -24,7 +24,7 @@ _NAMED = 4  # utterances that a message names
 
 
 class NonFiniteError(RuntimeError):
-    """The budget is spent; fairseq saves crash.pt and stops every rank."""
+    """The budget is spent; it stops every rank, and what was last saved is what remains."""
 
 
 class Budget:
@@ -121,6 +121,9 @@ class GradientGuard:
     def skips_step(self) -> bool:
         """Tell once whether the optimizer's step is to be left out."""
         skip, self._skip_step = self._skip_step, False
+        if skip and hasattr(self._installed, "_multiply_factor"):
+            # Under common.bf16 fairseq keeps the clipping factor there, and only a step resets it.
+            self._installed._multiply_factor = 1.0
         return skip
 
     def take_count(self) -> int:

@@ -85,10 +85,11 @@ class HealthWatch:
         meters = metrics.get_meters("train_inner")
         if meters is None or not is_first_rank():
             return
-        entry = _as_logged(meters.get_smoothed_values())
-        update = int(entry.get("num_updates", 0))
+        counter = meters.get("num_updates")
+        update = 0 if counter is None else int(counter.val)
         if update == 0 or update % self.log_interval:
             return
+        entry = _as_logged(meters.get_smoothed_values())
         if not self._begun:
             self._begun = True
             self._recall(update)

@@ -5,6 +5,7 @@ import pickle
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,29 @@ def test_what_cannot_be_written_says_why_and_the_old_file_stays(tmp_path, copies
     assert {found.name for found in tmp_path.iterdir()} == {source.name, path.name}
 
 
+def test_a_write_that_fails_once_is_not_tried_again_into_the_same_file(tmp_path, monkeypatch):
+    # fairseq's second try would append a whole archive to half of one.
+    path, write, calls = save(tmp_path / "checkpoint_last.pt", 1), torch.save, []
+
+    def fails_once(obj, part):
+        calls.append(part)
+        if len(calls) == 1:
+            raise OSError(5, "Input/output error")
+        write(obj, part)
+
+    monkeypatch.setattr(torch, "save", fails_once)
+    with pytest.raises(CheckpointError, match=r"could not be written.*Input/output error"):
+        host_checkpoints.torch_persistent_save({"model": {}}, str(path))
+    assert len(calls) == 1 and updates_in(path) == 1
+
+
 def test_a_checkpoint_that_loses_bytes_on_the_way_to_the_disk_replaces_nothing(
     tmp_path, monkeypatch
 ):
     path = save(tmp_path / "checkpoint_last.pt", 1)
+    write = torch.save
     monkeypatch.setattr(
-        host_checkpoints,
-        "_torch_persistent_save",
-        lambda obj, part: (torch.save(obj, part), os.truncate(part, 3000)),
+        torch, "save", lambda obj, part: (write(obj, part), os.truncate(part, 3000))
     )
     with pytest.raises(CheckpointError, match=r"could not be written.*cut short"):
         save(path, 2)
@@ -271,7 +287,9 @@ def test_workers_outlive_the_sigterm_that_a_whole_job_gets_and_end_with_the_trai
     (worker,) = batches._workers
     try:
         stopping._let_workers_go()
-        worker.terminate()
+        with suppress(RuntimeError):  # torch may tell this process at once that a worker has died
+            worker.terminate()
+            worker.join(timeout=30)
         worker.join(timeout=30)
         assert worker.exitcode == -signal.SIGTERM
     finally:

@@ -269,7 +269,7 @@ class Optimizer:
 def test_a_loss_that_one_rank_finds_not_finite_is_left_out_on_both_and_the_rest_trains(ranks, name):
     first, second = ranks.run(broken_rank, name, "loss")
     for found in (first, second):
-        assert found["nonfinite"] == [1, 0]
+        assert found["nonfinite"] == [0.5, 0]  # a share each of what both count
         assert (found["skipped"], found["spent"], found["moved"]) == ([0, 0], [1], [True, True])
     assert all(map(torch.equal, first["weights"], second["weights"]))
 

@@ -41,6 +41,35 @@ class BankedLinear(nn.Module):
         return linear
 
 
+class ProbeStack(nn.Module):
+    """P independent probes: one BankedLinear, or two around a ReLU."""
+
+    def __init__(self, generators: Sequence[torch.Generator], sizes: Sequence[int]) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList(
+            BankedLinear(generators, inputs, outputs) for inputs, outputs in pairwise(sizes)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(P, B, I) -> (P, B, C)."""
+        for depth, linear in enumerate(self.linears):
+            x = linear(x.relu() if depth else x)
+        return x
+
+    def single(self, probe: int) -> nn.Module:
+        """Copy one probe out."""
+        parts: list[nn.Module] = []
+        for linear in self.linears:
+            assert isinstance(linear, BankedLinear)
+            parts += [nn.ReLU()] * bool(parts) + [linear.single(probe)]
+        return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+
+    def copy_probes(self, source: ProbeStack, which: Tensor) -> None:
+        """Take over the probes that `which` (P,) marks."""
+        for ours, theirs in zip(self.parameters(), source.parameters(), strict=True):
+            ours[which] = theirs[which]
+
+
 class ProbeBank(nn.Module):
     """Probes for each seed on each of L layers and, with two layers or more, on their sum.
 
@@ -55,15 +84,12 @@ class ProbeBank(nn.Module):
         self.num_seeds, self.num_layers = len(seeds), num_layers
         self.has_sum = num_layers > 1
         self.num_representations = num_layers + self.has_sum
-        generators = []
-        for seed in seeds:
-            # One stream for all probes of a seed: no two of them begin alike.
-            generators += [torch.Generator().manual_seed(seed)] * self.num_representations
+        # One stream for all probes of a seed: no two of them begin alike.
+        streams = [torch.Generator().manual_seed(seed) for seed in seeds]
         sizes = [width, hidden, num_classes] if hidden else [width, num_classes]
-        self.linears = nn.ModuleList(
-            BankedLinear(generators, inputs, outputs) for inputs, outputs in pairwise(sizes)
-        )
+        self.on_layers = ProbeStack([s for s in streams for _ in range(num_layers)], sizes)
         if self.has_sum:
+            self.on_sum = ProbeStack(streams, sizes)
             self.mixing = nn.Parameter(torch.zeros(len(seeds), num_layers))
 
     def layer_weights(self) -> Tensor:
@@ -72,28 +98,24 @@ class ProbeBank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(S, L, B, D) -> (S, R, B, C), R = L or L + 1."""
-        if self.has_sum:
-            mixed = torch.einsum("sl,slbd->sbd", self.layer_weights(), x)
-            x = torch.cat([x, mixed[:, None]], dim=1)  # (S, L, B, D) -> (S, L + 1, B, D)
-        x = x.flatten(0, 1)  # (S, R, B, D) -> (P, B, D)
-        for depth, linear in enumerate(self.linears):
-            x = linear(x.relu() if depth else x)
-        return x.view(self.num_seeds, self.num_representations, *x.shape[1:])
+        logits: Tensor = self.on_layers(x.flatten(0, 1))  # (S, L, B, D) -> (S L, B, C)
+        logits = logits.view(self.num_seeds, self.num_layers, *logits.shape[1:])
+        if not self.has_sum:
+            return logits
+        # Apart from the layers, whose inputs need no gradient: that is a third of all the work.
+        mixed = torch.einsum("sl,slbd->sbd", self.layer_weights(), x)
+        return torch.cat([logits, self.on_sum(mixed)[:, None]], dim=1)
 
     def single(self, seed: int, representation: int) -> nn.Module:
         """Copy one probe out: an `nn.Linear`, or two of them around a ReLU."""
-        probe = seed * self.num_representations + representation
-        parts: list[nn.Module] = []
-        for linear in self.linears:
-            assert isinstance(linear, BankedLinear)
-            parts += [nn.ReLU()] * bool(parts) + [linear.single(probe)]
-        return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+        if representation == self.num_layers:
+            return self.on_sum.single(seed)
+        return self.on_layers.single(seed * self.num_layers + representation)
 
+    @torch.no_grad()
     def copy_probes(self, source: ProbeBank, which: Tensor) -> None:
         """Take over the probes that `which` (S, R) marks from another bank of this shape."""
-        with torch.no_grad():
-            for ours, theirs in zip(self.linears, source.linears, strict=True):
-                for name, value in ours.named_parameters():
-                    value[which.flatten()] = theirs.get_parameter(name)[which.flatten()]
-            if self.has_sum:
-                self.mixing[which[:, -1]] = source.mixing[which[:, -1]]
+        self.on_layers.copy_probes(source.on_layers, which[:, : self.num_layers].flatten())
+        if self.has_sum:
+            self.on_sum.copy_probes(source.on_sum, which[:, -1])
+            self.mixing[which[:, -1]] = source.mixing[which[:, -1]]

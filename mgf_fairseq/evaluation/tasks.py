@@ -110,7 +110,12 @@ def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
     setup = Setup(plan.task, plan.options, plan.layers, stores, device, progress)
     outcome = TASKS[plan.task.name].run(setup)
     origin = provenance(started, plan.options.device)
-    return ProbeRun(assemble(setup, outcome, plan.data, plan.key, origin), outcome.embeddings)
+    result = assemble(setup, outcome, plan.data, plan.key, origin)
+    if result.layer_weights:  # a layer that was not chosen has no part in the sum
+        shares = dict(zip(plan.layers, result.layer_weights, strict=True))
+        weights = [shares.get(name, 0.0) for name in plan.upstream.layer_names]
+        result = dataclasses.replace(result, layer_weights=weights)
+    return ProbeRun(result, outcome.embeddings)
 
 
 def result_name(upstream: Upstream) -> str:

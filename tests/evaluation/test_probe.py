@@ -76,12 +76,14 @@ def test_a_shuffled_label_is_not_learnt():
 
 def test_a_probe_is_exactly_one_linear():
     bank = ProbeBank([1, 2], 3, 8, 4)
-    single = bank.single(1, 2)
-    assert type(single) is nn.Linear
-    assert single.weight.shape == (4, 8) and single.bias.shape == (4,)
     x = torch.randn(5, 8)
-    # 1e-6: one product in another order.
-    assert torch.allclose(bank(x.expand(2, 3, 5, 8))[1, 2], single(x), atol=1e-6)
+    for representation in range(4):  # the sum of equal layers is the layer
+        single = bank.single(1, representation)
+        assert type(single) is nn.Linear
+        assert single.weight.shape == (4, 8) and single.bias.shape == (4,)
+        # 1e-6: one product in another order.
+        found = bank(x.expand(2, 3, 5, 8))[1, representation]
+        assert torch.allclose(found, single(x), atol=1e-6)
 
 
 def test_a_hidden_layer_makes_it_two_and_only_where_asked_for():
@@ -104,8 +106,10 @@ def test_probes_that_share_a_bank_learn_as_if_alone():
 
 def test_seeds_begin_differently_and_repeat():
     first, again = (ProbeBank([1, 2], 2, 8, 4) for _ in range(2))
-    assert torch.equal(first.linears[0].weight, again.linears[0].weight)
-    assert not torch.equal(first.linears[0].weight[0], first.linears[0].weight[3])
+    for representation in range(3):
+        begun = [bank.single(0, representation).weight for bank in (first, again)]
+        assert torch.equal(*begun)
+        assert not torch.equal(begun[0], first.single(1, representation).weight)
 
 
 def test_each_probe_is_taken_at_its_best_epoch_on_valid_and_training_stops(monkeypatch):

@@ -190,6 +190,17 @@ def test_emotion_takes_the_folds_that_the_corpus_has(emotions, probe):
     assert "leave one fold out (3 folds)" in plan.task.protocol["splits"]
 
 
+def test_layers_that_were_not_chosen_have_no_part_in_the_sum(phones, tmp_path, monkeypatch):
+    stores = prepared.PlantedStores(tmp_path / "features", "phn")
+    monkeypatch.setattr("mgf_fairseq.evaluation.tasks.cache_features", stores)
+    upstream = prepared.upstream(["layer 0", "layer 1", "layer 2"])
+    options = replace(OPTIONS, layers=("1", "last"))
+    plan = plan_probe("phone", upstream, phones, tmp_path / "cache", options)
+    result = run_probe(plan).result
+    assert [r.layer for r in result.representations] == ["layer 1", "layer 2", WEIGHTED_SUM]
+    assert result.layer_weights[0] == 0.0 and sum(result.layer_weights) == pytest.approx(1)
+
+
 def test_labels_and_frames_that_differ_by_rounding_are_cut_and_said_so(phones, probe):
     _, run = probe("phone", phones, "phn", change=lambda stores: setattr(stores, "shift", 2))
     assert "4 row(s) of train cut to the shorter" in run.result.data.note

@@ -41,7 +41,8 @@ def train(corpus, user_dir, pretrain_configs, caplog, tmp_path):
         config = tiny.compose_recipe(pretrain_configs, "mgf_debug", [*given, *overrides])
         logging.getLogger().addHandler(handler)
         try:
-            with caplog.at_level(logging.INFO):
+            # Commands that earlier tests ran in this process have quieted fairseq.
+            with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, "fairseq"):
                 fairseq_main(config)
         finally:
             logging.getLogger().removeHandler(handler)

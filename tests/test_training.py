@@ -35,7 +35,7 @@ def train(corpus, user_dir, pretrain_configs, caplog):
         given.append(f"checkpoint.save_dir={save_dir}")
         config = tiny.compose_recipe(pretrain_configs, "mgf_debug", [*given, *SMALL, *overrides])
         caplog.clear()
-        with caplog.at_level(logging.INFO):
+        with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, "fairseq"):
             fairseq_main(config)
         lines = [json.loads(r.getMessage()) for r in caplog.records if r.name == "train_inner"]
         return {

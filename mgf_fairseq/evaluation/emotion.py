@@ -53,7 +53,7 @@ def plan_emotion(data: Path, options: ProbeOptions) -> TaskPlan:
         "none of them",
         "uar": "recall per class over the pooled out-of-fold predictions of all folds, averaged",
         "valid": "UAR over the pooled inner predictions, averaged over outer folds",
-        "disjoint": check_disjoint(splits, "utterances") + f"; folds share no {word}",
+        "disjoint": check_disjoint(splits, "utterances") + "; no speaker in two folds",
         "features": "standardized per dimension by the utterances that a probe learns from",
         "weighted sum": "softmax weights over the layers' pooled statistics, learnt with the probe",
         "interval": "95 % bootstrap over utterances of the mean over seeds",

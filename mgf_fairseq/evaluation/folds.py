@@ -28,7 +28,7 @@ class FoldConfig:
     penalty: float = 30.0
     max_steps: int = 80  # iterations of L-BFGS over the whole set
     check_every: int = 5  # iterations between looks at the inner folds
-    patience: int = 4  # looks without a lower loss after which it stops
+    patience: int = 3  # looks without a lower loss after which it stops
     inner_folds: int = 5  # groups of the other folds; fewer where there are fewer folds
 
     def __post_init__(self) -> None:
@@ -173,14 +173,14 @@ def _train_fold(
     share = learns / learns.sum(dim=1, keepdim=True)
     penalty = config.penalty / learns.sum(dim=1)
 
-    def losses() -> Tensor:
-        logits = probes(flat)  # (N, J, C)
-        repeated = target[:, None].expand(-1, len(learns))
-        return F.cross_entropy(logits.transpose(1, 2), repeated, reduction="none")
+    def losses(logits: Tensor) -> Tensor:
+        repeated = target[:, None].expand(-1, len(learns)).flatten()
+        flat_losses = F.cross_entropy(logits.flatten(0, 1), repeated, reduction="none")
+        return flat_losses.view(logits.shape[:2])  # (N, J, C) -> (N, J)
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        total = (losses() * share.T).sum() + (penalty * probes.squares()).sum()
+        total = (losses(probes(flat)) * share.T).sum() + (penalty * probes.squares()).sum()
         torch.autograd.backward(total)
         return total
 
@@ -189,10 +189,11 @@ def _train_fold(
     for step in range(config.check_every, config.max_steps + 1, config.check_every):
         optimizer.step(objective)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            loss = float(losses().cpu().numpy()[items, group][~inside].mean())
+            logits = probes(flat)
+            loss = float(losses(logits).cpu().numpy()[items, group][~inside].mean())
             if loss < lowest:
                 lowest, best_step = loss, step
-                classes = probes(flat).argmax(dim=2).cpu().numpy()[items, group]
+                classes = logits.argmax(dim=2).cpu().numpy()[items, group]
                 weights = probes.mixing[last].softmax(dim=0).double().cpu().numpy()
         if step - best_step >= config.patience * config.check_every:
             break

@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 
+_MOST_DIGITS = 18  # what fits into int64
+
+
 class ManifestError(ValueError):
     """A manifest, or one line of it, cannot be used; the message names the place and the mend."""
 
@@ -132,7 +135,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     a line without exactly two columns, or a count that is not a whole number.
     """
     try:
-        blob = Path(path).read_bytes().rstrip(b"\r\n")
+        blob = Path(path).read_bytes()
     except FileNotFoundError:
         raise ManifestError(
             f"manifest {path} does not exist: `mgf prepare SOURCE --dest {Path(path).parent}` "
@@ -140,9 +143,12 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         ) from None
     except OSError as error:
         raise ManifestError(f"manifest {path} cannot be read ({error.strerror})") from error
-    if not blob.strip():
+    if not blob or blob.isspace():
         raise ManifestError(f"manifest {path} is empty: run `mgf prepare` again")
-    raw = np.frombuffer(blob, np.uint8)
+    size = len(blob)
+    while blob[size - 1] in b"\r\n":
+        size -= 1
+    raw = np.frombuffer(blob, np.uint8, size)
     newlines = np.flatnonzero(raw == ord("\n")).astype(np.int64)
     if not len(newlines):
         raise ManifestError(
@@ -150,7 +156,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
             "given to `mgf prepare`"
         )
     starts = newlines + 1
-    line_ends = np.append(newlines[1:], len(blob))
+    line_ends = np.append(newlines[1:], size)
     tabs = np.flatnonzero(raw == ord("\t")).astype(np.int64)
     tabs = tabs[tabs > newlines[0]]
     _check_columns(path, blob, starts, line_ends, tabs)
@@ -169,6 +175,8 @@ def _check_columns(
     tabs: npt.NDArray[np.int64],
 ) -> None:
     """Each line holds exactly one tab, with something on its left."""
+    if len(tabs) == len(starts) and ((starts < tabs) & (tabs < line_ends)).all():
+        return
     per_line = np.searchsorted(tabs, line_ends) - np.searchsorted(tabs, starts)
     wrong = np.flatnonzero(per_line != 1)
     if not len(wrong):
@@ -188,16 +196,34 @@ def _parse_counts(
     tabs: npt.NDArray[np.int64],
     line_ends: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
-    counts = np.empty(len(tabs), np.int64)
-    for row, (tab, end) in enumerate(zip(tabs.tolist(), line_ends.tolist(), strict=True)):
-        text = blob[tab + 1 : end].strip()
-        if not text.isdigit() or len(text) > 18:
-            raise ManifestError(
-                f"{path} line {row + 2}: num_samples is {text.decode('utf-8', 'replace')!r}, not a "
-                "whole number of audio samples; mend the line, or run `mgf prepare` again"
-            )
-        counts[row] = int(text)
+    """Read the second column of all lines at once, digit by digit: a million lines in no time."""
+    raw = np.frombuffer(blob, np.uint8)
+    starts, ends = tabs + 1, line_ends.copy()
+    while (padded := _is_space(raw, ends - 1) & (ends > starts)).any():
+        ends -= padded
+    while (padded := _is_space(raw, starts) & (starts < ends)).any():
+        starts += padded
+    lengths = ends - starts
+    wrong = (lengths < 1) | (lengths > _MOST_DIGITS)
+    counts = np.zeros(len(tabs), np.int64)
+    for place in range(int(lengths[~wrong].max(initial=0))):
+        rows = np.flatnonzero(lengths > place)
+        digits = raw[starts[rows] + place].astype(np.int64) - ord("0")
+        wrong[rows[(digits < 0) | (digits > 9)]] = True
+        counts[rows] = counts[rows] * 10 + digits
+    if wrong.any():
+        row = int(wrong.argmax())
+        text = blob[starts[row] : ends[row]].decode("utf-8", "replace")
+        raise ManifestError(
+            f"{path} line {row + 2}: num_samples is {text!r}, not a "
+            "whole number of audio samples; mend the line, or run `mgf prepare` again"
+        )
     return counts
+
+
+def _is_space(raw: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    found = raw[np.minimum(places, len(raw) - 1)]
+    return (found == ord(" ")) | (found == ord("\r"))
 
 
 @contextmanager

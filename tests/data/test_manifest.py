@@ -59,6 +59,11 @@ def test_stock_fairseq_reads_the_written_manifest(tmp_path):
         ("/data\na.wav\t-5\n", "line 2"),
         ("/data\na.wav\t1.5\n", "line 2"),
         ("/data\n\t5\n", "line 2"),
+        ("/data\na.wav\t\n", "line 2"),
+        ("/data\na.wav\t5\nb.wav\t   \nc.wav\t6\n", "line 3"),
+        ("/data\na.wav\t5\nb.wav\t1 2\n", "line 3"),
+        ("/data\na.wav\t5\nb.wav\t٣\n", "line 3"),
+        ("/data\na.wav\t5\nb.wav\t1234567890123456789\n", "line 3"),
         ("a.wav\t5\nb.wav\t6\n", "root folder"),
     ],
 )
@@ -81,6 +86,17 @@ def test_windows_line_ends_and_a_missing_last_one_are_accepted(tmp_path):
     assert str(manifest.root) == "/data"
     assert list(manifest.paths) == ["a.wav", "b.wav"]
     assert manifest.num_samples.tolist() == [5, 6]
+
+
+def test_counts_of_any_width_are_read_as_python_reads_them(tmp_path):
+    rng = np.random.default_rng(0)
+    texts = [str(rng.integers(0, 10 ** rng.integers(1, 19))) for _ in range(500)]
+    padded = [" " * rng.integers(0, 3) + text + " " * rng.integers(0, 3) for text in texts]
+    lines = [f"{n}.wav\t{text}\r\n" for n, text in enumerate([*padded, "0", "007"])]
+    (tmp_path / "t.tsv").write_text("/data\n" + "".join(lines) + "\n\n", newline="")
+    manifest = read_manifest(tmp_path / "t.tsv")
+    assert manifest.num_samples.tolist() == [*map(int, texts), 0, 7]
+    assert manifest.paths[501] == "501.wav"
 
 
 def test_an_entry_may_be_absolute_but_not_climb_out_of_the_root(tmp_path):

@@ -15,7 +15,6 @@ from typing import IO, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-
 _MOST_DIGITS = 18  # what fits into int64
 
 

@@ -17,6 +17,7 @@ from .folds import FoldConfig, FoldPredictions, cross_validate
 from .items import LabelledManifest, ProbeError, check_disjoint, pool, read_labelled
 from .outcome import Candidate, Index, Outcome, ProbeOptions, Setup, TaskPlan, choose
 from .results import CHOSEN_PER_FOLD, WEIGHTED_SUM, Embeddings, SplitSize
+from .versions import version_of
 
 POOLING = ("mean", "mean+std")
 Scores = npt.NDArray[np.float64]
@@ -48,16 +49,19 @@ def plan_emotion(data: Path, options: ProbeOptions) -> TaskPlan:
         "probe": options.probe_name,
         "items": f"one vector per utterance, {' and '.join(POOLING)} over its frames",
         "splits": f"leave one {word} out ({len(set(folds))} folds), over {', '.join(names)} pooled",
-        "choice": f"within the other {word}s, {_CONFIG.inner_folds} inner folds choose the number "
-        f"of iterations, and each outer fold's layer and pooling; the {word} that is scored is in "
-        "none of them",
+        "choice": f"per {word} left out, one L-BFGS run fits the probe of all other {word}s and "
+        f"{_CONFIG.inner_folds} inner ones that lack a part of these each; their loss on that part "
+        "says after how many iterations all are taken, their UAR on it which layer and pooling; "
+        f"the {word} that is scored is in none of them",
         "uar": "recall per class over the pooled out-of-fold predictions of all folds, averaged",
-        "valid": "UAR over the pooled inner predictions, averaged over outer folds",
+        "valid": "UAR over the pooled inner predictions, averaged over outer folds; a little high, "
+        "since the same predictions chose the number of iterations",
         "disjoint": check_disjoint(splits, "utterances") + "; no speaker in two folds",
         "features": "standardized per dimension by the utterances that a probe learns from",
         "weighted sum": "softmax weights over the layers' pooled statistics, learnt with the probe",
         "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(options)),
+        **version_of("emotion"),
     }
     return TaskPlan("emotion", "uar", splits, protocol)
 

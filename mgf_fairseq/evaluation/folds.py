@@ -1,7 +1,7 @@
-"""Probes by nested cross-validation over speakers or sessions, all folds trained side by side.
+"""Probes by nested cross-validation over speakers or sessions, one training per outer fold.
 
-For small sets such as emotion corpora: the outer fold is scored, the inner ones say when to stop;
-nothing of the outer fold is looked at before its score.
+For small sets such as emotion corpora: the outer fold is scored, inner ones, trained beside its
+probe, say when to stop; no label of the outer fold is looked at before its score.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class FoldConfig:
     # On half the squared weights, beside the summed cross-entropy; of 3, 10 and 30 the best one on
     # the inner folds of fbank and mfcc (EmoDB).
     penalty: float = 30.0
-    max_steps: int = 80  # iterations of L-BFGS over the whole set
+    max_steps: int = 80  # iterations of L-BFGS, each over all items that are learnt from
     check_every: int = 5  # iterations between looks at the inner folds
     patience: int = 3  # looks without a lower loss after which it stops
     inner_folds: int = 5  # groups of the other folds; fewer where there are fewer folds
@@ -130,8 +130,9 @@ def cross_validate(
 ) -> FoldPredictions:
     """Train and predict on one representation, (L, N, D): a layer (L = 1) or a sum of L layers.
 
-    Within outer fold f, the number of iterations is the one with the lowest mean loss of the inner
-    probes on their held-out groups; the probe that learnt from all other folds is taken there.
+    Within outer fold f, one run of L-BFGS minimizes the sum of the objectives of the inner probes
+    and of the probe that learns from all other folds, which share its line search. It is stopped
+    where the inner probes' mean loss on their held-out groups is lowest, and all are taken there.
     """
     x = torch.from_numpy(vectors).to(device)
     count = int(folds.max()) + 1

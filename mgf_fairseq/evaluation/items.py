@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mgf_fairseq.data import digests
 from mgf_fairseq.data.manifest import Manifest, parse_entry, read_manifest
 from mgf_fairseq.feature_files import FeatureStore
 
@@ -44,6 +45,11 @@ class LabelledManifest:
         entry = self.manifest.entry(row)
         parsed = parse_entry(entry)
         return entry if parsed.in_zip else parsed.path
+
+    def audio_key(self, cache: Path, progress: digests.Progress | None = None) -> str:
+        """Digest of what its rows hold; what is known of files is kept in a folder of features."""
+        table = cache / ".digests" / f"probe-{self.name}.tsv"
+        return digests.audio_key(self.manifest, range(len(self.manifest)), table, progress)
 
 
 def read_labelled(

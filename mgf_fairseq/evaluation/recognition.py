@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,31 +19,30 @@ import torch
 
 from mgf_fairseq.acoustic_model import write_untrained
 from mgf_fairseq.data.caveats import read_caveats
+from mgf_fairseq.data.digests import Progress
 from mgf_fairseq.data.manifest import ManifestError, read_manifest
 from mgf_fairseq.encoder import EncoderConfig
 from mgf_fairseq.extract import read_encoder
+from mgf_fairseq.lengths import parse_conv_layers
 from mgf_fairseq.scoring import ManifestScore, load_recognizer, score_manifest
-from mgf_fairseq.training_run import run_training, training_command
+from mgf_fairseq.training_run import training_command
 from mgf_fairseq.upstream import ACOUSTIC, RANDOM, Upstream
 from mgf_fairseq.wer import bootstrap_interval, join_symbols
 
 from .finetuning import SUBWORDS, Recipe, Start, run_overrides
 from .items import check_disjoint, read_labelled
-from .provenance import provenance
-from .results import Example, RecognitionResult, SplitSize, TaskData
+from .provenance import commit, provenance
+from .results import RECOGNITION, Example, RecognitionResult, SplitSize, TaskData
 from .tasks import result_name
+from .training import BEST, RecognitionError, Trained, train_once
+from .versions import version_of
 
-Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
 SAMPLE_RATE = 16000
 _EXAMPLES = 8
 _TRANSFORMER = (
     *("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim", "encoder_attention_heads"),
     *("layer_norm_first", "conv_pos", "conv_pos_groups"),
 )
-
-
-class RecognitionError(ValueError):
-    """The recognition task cannot be run; the message holds the mend."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,21 @@ class Plan:
     key: str  # ... and the seeds: equal keys, equal result
 
 
-def plan_recognition(upstream: Upstream, data: Path, options: RecognitionOptions) -> Plan:
+def plan_recognition(
+    upstream: Upstream,
+    data: Path,
+    cache: Path,
+    options: RecognitionOptions,
+    progress: Progress | None = None,
+) -> Plan:
     """Check all that can be checked before anything long runs, and say what will be done.
+
+    Args:
+        upstream: whose encoder is fine-tuned.
+        data: a folder of ``mgf prepare``.
+        cache: folder of features; what is known of audio files is kept there.
+        options: the recipe and its seeds.
+        progress: called as audio files are read for the first time.
 
     Raises:
         RecognitionError: the upstream cannot be fine-tuned, or the folder lacks a split or labels.
@@ -88,13 +100,18 @@ def plan_recognition(upstream: Upstream, data: Path, options: RecognitionOptions
         raise RecognitionError(f"{files[0]} does not exist: {_mend(data, recipe.labels)}")
     shape = _check_upstream(upstream, options)
     labelled = [read_labelled(data, name, [recipe.labels]) for name in splits.values()]
-    protocol = {**recipe.protocol, "start": _start_in_words(upstream)}
+    protocol = {**recipe.protocol, **version_of(RECOGNITION), "start": _start_in_words(upstream)}
     protocol["disjoint"] = check_disjoint(labelled, "utterances")
     if shape is not None:
-        protocol["transformer"] = {name: asdict(shape)[name] for name in _TRANSFORMER}
+        # Of the conv stack, the features have the frame grid: kernels and strides alone.
+        grid = [layer[1:] for layer in parse_conv_layers(shape.conv_feature_layers)]
+        sizes = {name: asdict(shape)[name] for name in _TRANSFORMER}
+        protocol["transformer"] = {**sizes, "kernels_and_strides": [list(pair) for pair in grid]}
     digest = hashlib.sha256(json.dumps([upstream.fingerprint, protocol], sort_keys=True).encode())
     for path in files:
         digest.update(path.read_bytes())
+    for part in labelled:
+        digest.update(part.audio_key(cache, progress).encode())
     run_key = digest.hexdigest()[:20]
     digest.update(json.dumps(options.seeds).encode())
     return Plan(upstream, data, options, splits, protocol, run_key, digest.hexdigest()[:20])
@@ -160,7 +177,8 @@ def _start_in_words(upstream: Upstream) -> str:
 def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) -> RecognitionResult:
     """Fine-tune once per seed, choose on valid, score on test.
 
-    Finished trainings are kept and not repeated; an interrupted one goes on.
+    Finished trainings are kept and not repeated; an interrupted one goes on. Seconds and commits of
+    the result are those of all processes that had a part in it.
 
     Args:
         plan: what ``plan_recognition`` made.
@@ -170,23 +188,28 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
     Raises:
         TrainingError: a training stopped with an error.
     """
-    started = time.monotonic()
     folder = work / f"{plan.upstream.kind}-{plan.run_key}"
     start = _start(plan, folder)
     valid: list[ManifestScore] = []
     test: list[ManifestScore] = []
+    trainings: list[Trained] = []
+    seconds = 0.0
     for seed in plan.options.seeds:
         run = folder / f"seed{seed}"
-        _train(plan, start, run, seed)
-        recognizer = load_recognizer(run / "checkpoint_best.pt", plan.data)
+        trainings.append(_train(plan, start, run, seed))
+        scoring_since = time.monotonic()
+        recognizer = load_recognizer(run / BEST, plan.data)
         for name, scores in (("valid", valid), ("test", test)):
             path = plan.data / f"{plan.splits[name]}.tsv"
             device = torch.device(plan.options.device)
             told = _Told(progress, f"transcribe {name}", len(read_manifest(path)))
             scores.append(score_manifest(recognizer, path, device=device, advance=told))
+        seconds += trainings[-1].seconds + time.monotonic() - scoring_since
     low, high = _interval(test)
+    origin = provenance(time.monotonic(), plan.options.device)
+    origin = replace(origin, seconds=round(seconds, 1), commit=_commits(trainings, commit()))
     return RecognitionResult(
-        **asdict(provenance(started, plan.options.device)),
+        **asdict(origin),
         data=_data(plan, test),
         protocol=plan.protocol,
         key=plan.key,
@@ -231,27 +254,21 @@ def _start(plan: Plan, folder: Path) -> Start:
     return Start(Path(text), random, held.normalize, held.sample_rate)
 
 
-def _train(plan: Plan, start: Start, run: Path, seed: int) -> None:
-    """Run one training to its end, unless it stands; keep only its best checkpoint."""
-    done = run / "done"
-    if done.is_file() and (run / "checkpoint_best.pt").is_file():
-        return
+def _train(plan: Plan, start: Start, run: Path, seed: int) -> Trained:
+    """Run one training to its end, unless it stands."""
     recipe, cuda = plan.options.recipe, plan.options.device.startswith("cuda")
     command = training_command(
         recipe.path,
         [*run_overrides(start, plan.data, run, seed, cuda), *recipe.overrides],
     )
     name = f"asr, {result_name(plan.upstream)}, seed {seed}"
-    run_training(command, run, recipe.max_update, {"CTC loss per letter": "nll_loss"}, name)
-    if not (run / "checkpoint_best.pt").is_file():
-        raise RecognitionError(
-            f"{run} holds no checkpoint_best.pt: no validation was run; check the recipe's "
-            "validate_interval_updates"
-        )
-    for path in run.glob("checkpoint*.pt"):
-        if path.name != "checkpoint_best.pt":
-            path.unlink()
-    done.touch()
+    return train_once(command, run, recipe.max_update, name)
+
+
+def _commits(trainings: Sequence[Trained], scored: str) -> str:
+    """The commit that all of it ran, or who ran which."""
+    trained = list(dict.fromkeys(name for training in trainings for name in training.commits))
+    return scored if trained == [scored] else f"{scored}, trained at {', '.join(trained)}"
 
 
 def _rates(scores: Sequence[ManifestScore]) -> dict[str, list[float]]:

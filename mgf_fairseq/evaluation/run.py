@@ -100,8 +100,10 @@ class Step:
             return False
 
 
-def plan_all(request: Request) -> list[Step]:
+def plan_all(request: Request, progress: Progress | None = None) -> list[Step]:
     """Check everything that can be checked before anything long runs.
+
+    Audio that is not known yet is read once for the keys, which `progress` is told of.
 
     Raises:
         ValueError: a checkpoint, a folder or its labels do not fit; one class per kind of trouble.
@@ -112,16 +114,18 @@ def plan_all(request: Request) -> list[Step]:
     steps = []
     for evaluated in representations:
         for task in request.tasks:
+            features = request.work / "features"
             plan: ProbePlan | Plan
             if task == RECOGNITION:
                 options = _recognition_options(request, representations)
-                plan = plan_recognition(evaluated.upstream, request.data, options)
+                upstream, data = evaluated.upstream, request.data
+                plan = plan_recognition(upstream, data, features, options, progress)
             else:
                 probe = request.probe
                 if task == "speaker" and request.speaker_test:
                     probe = replace(probe, test_split=request.speaker_test)
-                data, features = request.data_of(task), request.work / "features"
-                plan = plan_probe(task, evaluated.upstream, data, features, probe)
+                data = request.data_of(task)
+                plan = plan_probe(task, evaluated.upstream, data, features, probe, progress)
             steps.append(Step(evaluated, task, plan))
     return steps
 
@@ -171,7 +175,7 @@ def evaluate(
         ValueError: as ``plan_all``, before anything is written; or a task failed, after which the
             results before it stand and the same call goes on.
     """
-    steps = plan_all(request)
+    steps = plan_all(request, progress)
     folders: dict[Path, None] = {}
     for step in steps:
         evaluated = step.evaluated

@@ -38,6 +38,7 @@ from .outcome import (
 )
 from .probe import ProbeConfig, TrainedProbes, predict, train_probes
 from .results import Embeddings, SplitSize
+from .versions import version_of
 
 _PHONE = ProbeConfig()
 _SPEAKER = ProbeConfig(batch_size=256, epoch_items=10_000, max_epochs=20)
@@ -65,6 +66,7 @@ def plan_phone(data: Path, options: ProbeOptions) -> TaskPlan:
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
         "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(_PHONE, options)),
+        **version_of("phone"),
     }
     return TaskPlan("phone", "accuracy", splits, protocol)
 
@@ -96,6 +98,7 @@ def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
         "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(_SPEAKER, options)),
+        **version_of("speaker"),
     }
     return TaskPlan("speaker", "accuracy", splits, protocol)
 

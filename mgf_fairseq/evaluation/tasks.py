@@ -18,8 +18,7 @@ from typing import Any
 
 import torch
 
-from mgf_fairseq.data.digests import Progress, audio_key
-from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.data.digests import Progress
 from mgf_fairseq.feature_store import FeatureStore, cache_features, choose_layers
 from mgf_fairseq.upstream import Upstream
 
@@ -76,9 +75,22 @@ class ProbeRun:
 
 
 def plan_probe(
-    task: str, upstream: Upstream, data: Path, cache: Path, options: ProbeOptions
+    task: str,
+    upstream: Upstream,
+    data: Path,
+    cache: Path,
+    options: ProbeOptions,
+    progress: Progress | None = None,
 ) -> ProbePlan:
     """Check a task's data and say by a key what decides its result, before anything long runs.
+
+    Args:
+        task: one of ``TASKS``.
+        upstream: what is probed.
+        data: a folder of ``mgf prepare``.
+        cache: folder of features; what is known of audio files is kept there.
+        options: seeds, layers, and what else may be chosen.
+        progress: called as audio files are read for the first time.
 
     Raises:
         ProbeError: the folder lacks a split or labels, or they do not fit the task's claims.
@@ -90,9 +102,7 @@ def plan_probe(
     decided = [upstream.fingerprint, layers, task, plan.protocol, options.seeds]
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
     for split in plan.splits:
-        manifest = read_manifest(data / f"{split.name}.tsv")
-        table = cache / ".digests" / f"probe-{split.name}.tsv"
-        digest.update(audio_key(manifest, range(len(manifest)), table).encode())
+        digest.update(split.audio_key(cache, progress).encode())
         digest.update(json.dumps(split.labels, sort_keys=True).encode())
     return ProbePlan(upstream, data, cache, options, layers, plan, digest.hexdigest()[:20])
 

@@ -3,12 +3,16 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import tiny
+import torch
 
-from mgf_fairseq.evaluation import recognition
+from mgf_fairseq.encoder import EncoderConfig
+from mgf_fairseq.evaluation import recognition, training
 from mgf_fairseq.evaluation.finetuning import RecipeError, find_recipe, load_recipe
 from mgf_fairseq.evaluation.recognition import (
     RecognitionError,
@@ -17,6 +21,7 @@ from mgf_fairseq.evaluation.recognition import (
     run_recognition,
 )
 from mgf_fairseq.evaluation.results import RecognitionResult, read_record, write_record
+from mgf_fairseq.evaluation.versions import VERSIONS
 from mgf_fairseq.training_run import TrainingError
 from mgf_fairseq.upstream import load_upstream
 from mgf_fairseq.wer import score_corpus, score_utterance
@@ -56,25 +61,25 @@ def test_a_folder_without_a_split_or_its_labels_is_named_with_the_mend(
 ):
     (data / missing).unlink()
     with pytest.raises(RecognitionError, match=words):
-        plan_recognition(load_upstream(checkpoint), data, options())
+        plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
 
 
 def test_labels_of_another_length_are_refused(data, checkpoint):
     (data / "test.ltr").write_text("A |\n")
     with pytest.raises(RecognitionError, match="1 labels for 4 utterances"):
-        plan_recognition(load_upstream(checkpoint), data, options())
+        plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
 
 
 def test_splits_that_share_a_recording_are_refused(data, checkpoint):
     (data / "test.tsv").write_text((data / "valid.tsv").read_text())
     with pytest.raises(ValueError, match=r"valid and test share 4 recording\(s\)"):
-        plan_recognition(load_upstream(checkpoint), data, options())
+        plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
 
 
 def test_features_without_a_transformer_need_one_to_be_named(data, checkpoint):
     with pytest.raises(RecognitionError, match="--asr-shape"):
-        plan_recognition(load_upstream("fbank"), data, options())
-    plan = plan_recognition(load_upstream("fbank"), data, options(checkpoint))
+        plan_recognition(load_upstream("fbank"), data, data / "cache", options())
+    plan = plan_recognition(load_upstream("fbank"), data, data / "cache", options(checkpoint))
     assert plan.protocol["transformer"]["encoder_layers"] == 2
 
 
@@ -86,25 +91,79 @@ def test_an_encoder_that_the_recipe_does_not_take_is_refused(data, checkpoint, k
     upstream = load_upstream(checkpoint)
     other = dataclasses.replace(upstream, kind=kind, info={**upstream.info, **info})
     with pytest.raises(RecognitionError, match=words):
-        plan_recognition(other, data, options())
+        plan_recognition(other, data, data / "cache", options())
 
 
-def test_the_key_follows_upstream_recipe_labels_and_seeds(data, checkpoint):
+def test_the_key_follows_upstream_recipe_audio_labels_version_and_seeds(
+    data, checkpoint, monkeypatch
+):
+    def plan(upstream, chosen):
+        return plan_recognition(upstream, data, data / "cache", chosen)
+
     upstream = load_upstream(checkpoint)
-    first = plan_recognition(upstream, data, options())
-    assert plan_recognition(load_upstream(checkpoint), data, options()).key == first.key
-    random = load_upstream(f"random:{checkpoint}")
+    first = plan(upstream, options())
+    assert plan(load_upstream(checkpoint), options()).key == first.key
     slower = dataclasses.replace(options(), recipe=load_recipe(max_update=3))
     more = dataclasses.replace(options(), seeds=(1, 2))
     others = [
-        plan_recognition(random, data, options()),
-        plan_recognition(upstream, data, slower),
-        plan_recognition(upstream, data, more),
+        plan(load_upstream(f"random:{checkpoint}"), options()),
+        plan(upstream, slower),
+        plan(upstream, more),
     ]
     assert others[2].run_key == first.run_key  # the training of seed 1 serves both
     (data / "test.ltr").write_text("A |\n" * 4)
-    others.append(plan_recognition(upstream, data, options()))
-    assert len({first.key, *(plan.key for plan in others)}) == 5
+    others.append(plan(upstream, options()))
+    root, row, *_ = (data / "train.tsv").read_text().splitlines()
+    path = Path(root) / row.split("\t")[0]
+    waveform, rate = soundfile.read(path)
+    soundfile.write(path, waveform[::-1], rate)  # same name, length and labels
+    others.append(plan(upstream, options()))
+    monkeypatch.setitem(VERSIONS, "asr", VERSIONS["asr"] + 1)
+    others.append(plan(upstream, options()))
+    assert len({first.key, *(plan.key for plan in others)}) == 7
+    assert len({first.run_key, *(plan.run_key for plan in others)}) == 6
+
+
+def test_the_frame_grid_of_the_shape_decides_the_key_of_features_and_channels_do_not(
+    data, tmp_path, monkeypatch
+):
+    def key(conv):
+        shape = EncoderConfig(conv_feature_layers=conv, encoder_layers=1)
+        held = SimpleNamespace(config=shape)
+        monkeypatch.setattr(recognition, "read_encoder", lambda path: held)
+        upstream = load_upstream("fbank")
+        return plan_recognition(upstream, data, tmp_path / "cache", options(Path("ck.pt"))).key
+
+    first = key("[(8, 10, 5), (8, 8, 4), (8, 4, 4), (8, 4, 4)]")
+    assert key("[(16, 10, 5), (8, 8, 4), (8, 4, 4), (8, 4, 4)]") == first
+    assert key("[(8, 10, 5), (8, 8, 4), (8, 8, 8), (8, 2, 2)]") != first
+
+
+def test_seconds_and_commits_are_of_all_processes_of_a_training(tmp_path, monkeypatch):
+    """Killed and resumed under another commit; then scored again under a third, not trained."""
+    run, spent = tmp_path / "run", iter([None, 130.5])
+
+    def train(*words):
+        seconds = next(spent)
+        if seconds is None:
+            raise TrainingError("killed", "")
+        for name in ("last", "best"):
+            state = {"model": {}, "extra_state": {"previous_training_time": seconds}}
+            torch.save(state, run / f"checkpoint_{name}.pt")
+
+    monkeypatch.setattr(training, "run_training", train)
+    monkeypatch.setattr(training, "commit", lambda: "old")
+    with pytest.raises(TrainingError):
+        training.train_once(["train"], run, 2, "asr")
+    monkeypatch.setattr(training, "commit", lambda: "new")
+    found = training.train_once(["train"], run, 2, "asr")
+    assert (found.seconds, found.commits) == (130.5, ["old", "new"])
+    assert [path.name for path in run.glob("*.pt")] == ["checkpoint_best.pt"]
+    monkeypatch.setattr(training, "commit", lambda: "newest")
+    again = training.train_once(["train"], run, 2, "asr")  # `spent` has nothing left to give
+    assert again == found
+    assert recognition._commits([again], "newest") == "newest, trained at old, new"
+    assert recognition._commits([training.Trained(1.0, ["a"])], "a") == "a"
 
 
 def test_the_interval_counts_an_utterance_with_its_errors_in_all_seeds():
@@ -143,7 +202,7 @@ def test_every_kind_of_upstream_is_fine_tuned_scored_and_not_trained_twice(
     results = {}
     for spec in (str(checkpoint), "mfcc", f"random:{checkpoint}"):
         upstream = load_upstream(spec)
-        plan = plan_recognition(upstream, data, options(checkpoint))
+        plan = plan_recognition(upstream, data, tmp_path / "cache", options(checkpoint))
         results[spec] = run_recognition(plan, tmp_path / "work")
     runs = sorted((tmp_path / "work").glob("*/seed1"))
     assert len(runs) == 3
@@ -161,16 +220,20 @@ def test_every_kind_of_upstream_is_fine_tuned_scored_and_not_trained_twice(
     def fail(*args: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(recognition, "run_training", fail)
+    monkeypatch.setattr(training, "run_training", fail)
     again = run_recognition(plan, tmp_path / "work")
-    assert again.test == results[f"random:{checkpoint}"].test
+    last = results[f"random:{checkpoint}"]
+    assert again.test == last.test
+    # The training took longer than its scoring, and its time counts in both.
+    trained = json.loads((runs[-1] / "done").read_text())["seconds"]
+    assert min(again.seconds, last.seconds) >= trained > 0 and again.commit == last.commit
 
 
 @pytest.mark.slow
 def test_a_training_that_fails_is_told_by_its_reason_and_can_be_repeated(
     data, checkpoint, tmp_path
 ):
-    plan = plan_recognition(load_upstream(checkpoint), data, options())
+    plan = plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
     for path in (data / "audio").iterdir():
         path.unlink()
     with pytest.raises(TrainingError, match=r"console\.log") as error:

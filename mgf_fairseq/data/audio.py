@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import struct
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -18,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from .archives import MemberError, open_member
 from .manifest import Entry, ManifestError, parse_entry
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
@@ -60,9 +60,9 @@ def audio_info(entry: str) -> AudioInfo:
 
 
 class AudioReader:
-    """An open entry: `path`, `path.zip:offset:length` or `path:start:num_samples`.
+    """An open entry, in any of the forms of `parse_entry`.
 
-    Attributes: num_samples (at `sample_rate`; of the stretch, where the entry names one),
+    Attributes: num_samples (at `sample_rate`; of the segment, where the entry names one),
     native_num_samples, native_sample_rate, channels. A `sample_rate` of 0 means the file's own.
     Raises AudioError naming the entry for a file that is missing, not audio, without samples,
     or shorter than its header or the entry says.
@@ -74,9 +74,7 @@ class AudioReader:
             parsed = parse_entry(entry)
         except ManifestError as error:
             raise AudioError(str(error)) from None
-        if parsed.start is not None and os.path.exists(entry):
-            parsed = Entry(entry, None, None)  # a file whose own name ends like a stretch
-        self._stream = _open_bytes(entry, parsed)
+        self._stream, parsed = _open_bytes(entry, parsed)
         try:
             _check_riff_size(entry, self._stream)
             self._file = soundfile.SoundFile(self._stream)
@@ -84,6 +82,7 @@ class AudioReader:
             self._stream.close()
             raise AudioError(
                 f"{entry}: not an audio file that libsndfile reads ({_reason(error)})"
+                + ("; files in archives must be stored, not compressed" if parsed.member else "")
             ) from error
         except AudioError:
             self._stream.close()
@@ -91,10 +90,8 @@ class AudioReader:
         self.native_sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.sample_rate = sample_rate or self.native_sample_rate
-        stretch = parsed.start is not None and not parsed.in_zip
-        self._first = (parsed.start or 0) if stretch else 0
         total: int = self._file.frames
-        self.native_num_samples = (parsed.length or 0) if stretch else total
+        self._first, self.native_num_samples = parsed.segment or (0, total)
         self.num_samples = resampled_length(
             self.native_num_samples, self.native_sample_rate, self.sample_rate
         )
@@ -186,24 +183,25 @@ def _reason(error: Exception) -> str:
     return text.rstrip(". ")
 
 
-def _open_bytes(entry: str, parsed: Entry) -> BinaryIO:
-    """The file itself, or the stored bytes inside a zip (fairseq's `read_from_stored_zip`)."""
+def _open_bytes(entry: str, parsed: Entry) -> tuple[BinaryIO, Entry]:
+    """Open the file, or the part of an archive, that holds the audio; and the entry as it is."""
     try:
-        stream = open(parsed.path, "rb")  # noqa: SIM115 (AudioReader closes it)
-        if not parsed.in_zip:
-            return stream
-        with stream:
-            stream.seek(parsed.start or 0)
-            data = stream.read(parsed.length or 0)
+        try:
+            if parsed.member:
+                return open_member(parsed.path, *parsed.member), parsed
+            return open(parsed.path, "rb"), parsed
+        except FileNotFoundError:
+            # Perhaps a file whose own name ends like a segment; looked for last, since to ask for
+            # every entry whether it is one costs a network file system dearly.
+            return open(entry, "rb"), Entry(entry)
     except FileNotFoundError:
         raise AudioError(
             f"{entry}: no such file; if the audio has moved, correct line 1 of the manifest"
         ) from None
+    except MemberError as error:
+        raise AudioError(f"{entry}: {error}") from None
     except OSError as error:
         raise AudioError(f"{entry}: cannot be opened ({error.strerror})") from error
-    if len(data) != parsed.length:
-        raise AudioError(f"{entry}: the zip ends before the {parsed.length} bytes asked for")
-    return io.BytesIO(data)
 
 
 def _check_riff_size(entry: str, stream: BinaryIO) -> None:

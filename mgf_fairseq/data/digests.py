@@ -56,9 +56,10 @@ def _split(manifest: Manifest, row: int) -> tuple[str, str]:
         parsed = parse_entry(entry)
     except ManifestError as error:
         return "", f"{error} {count}"
-    if parsed.start is not None and os.path.exists(entry):
+    if entry != parsed.path and os.path.exists(entry):
         return entry, str(count)  # a file whose own name ends like a stretch
-    return parsed.path, f"{parsed.start} {parsed.length} {count}"
+    parts = (*(parsed.member or ()), *(parsed.segment or ())) or (None, None)
+    return parsed.path, " ".join(map(str, (*parts, count)))
 
 
 def file_digests(paths: set[str], table: Path, progress: Progress | None = None) -> dict[str, str]:

@@ -92,39 +92,66 @@ class Manifest:
             )
 
 
+class Stretch(NamedTuple):
+    """A part of a file, in bytes or in samples."""
+
+    start: int
+    length: int
+
+
 class Entry(NamedTuple):
-    """An entry taken apart. `start` and `length` are bytes in a zip, samples in any other file."""
+    """An entry taken apart: a file, or a part of one."""
 
     path: str
-    start: int | None
-    length: int | None
+    member: Stretch | None = None  # bytes of a file that is stored in the archive at `path`
+    segment: Stretch | None = None  # samples of the audio, at its own rate
 
     @property
     def in_zip(self) -> bool:
-        """Whether the stretch is a file stored inside a zip, as fairseq's `parse_path` reads it."""
-        return self.start is not None and self.path.lower().endswith(".zip")
+        """Whether the audio is a file stored inside an archive."""
+        return self.member is not None
+
+    @property
+    def recording(self) -> str:
+        """The entry of the whole recording, which all its segments share."""
+        return ":".join([self.path, *map(str, self.member or ())])
+
+
+ARCHIVES = (".zip", ".tar")
 
 
 def parse_entry(entry: str) -> Entry:
-    """Split `path`, `path.zip:byte_offset:byte_length` or `path:start:num_samples`.
+    """Split an entry into file, stored bytes and segment.
 
-    The zip form is that of fairseq/data/audio/audio_utils.py `parse_path`; the samples of the
-    third form count at the file's own rate. Only two trailing whole numbers are taken for a
-    stretch, so a path may hold colons. Raises ManifestError for a stretch without length.
+    The forms are `path`, `archive:byte_offset:byte_length` for a file stored in a .zip or .tar
+    (fairseq/data/audio/audio_utils.py `parse_path`), and either followed by `:start:num_samples`
+    for a segment. Only two trailing whole numbers are taken for a part, so a path may hold colons.
+    Raises ManifestError for a part without length.
     """
+    path, last = _split_stretch(entry)
+    if last is None or path.lower().endswith(ARCHIVES):
+        return Entry(path, last)
+    archive, member = _split_stretch(path)
+    if member is not None and archive.lower().endswith(ARCHIVES):
+        return Entry(archive, member, last)
+    return Entry(path, None, last)
+
+
+def _split_stretch(entry: str) -> tuple[str, Stretch | None]:
+    """Take `:start:length` off the end, if it ends so."""
     parts = entry.rsplit(":", 2)
     if len(parts) != 3 or not parts[0]:
-        return Entry(entry, None, None)
+        return entry, None
     path, start, length = parts
     if not (_is_count(start) and _is_count(length)):
-        return Entry(entry, None, None)
+        return entry, None
     if int(length) == 0:
         raise ManifestError(f"entry {entry!r} asks for 0 samples: remove the line")
-    return Entry(path, int(start), int(length))
+    return path, Stretch(int(start), int(length))
 
 
 def _is_count(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
@@ -221,8 +248,9 @@ def _parse_counts(
 
 
 def _is_space(raw: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    found = raw[np.minimum(places, len(raw) - 1)]
-    return (found == ord(" ")) | (found == ord("\r"))
+    letters = raw[np.minimum(places, len(raw) - 1)]
+    found: npt.NDArray[np.bool_] = (letters == ord(" ")) | (letters == ord("\r"))
+    return found
 
 
 @contextmanager

@@ -130,17 +130,25 @@ def test_a_row_that_would_break_the_file_is_refused_and_the_old_file_stays(tmp_p
     ("entry", "expected"),
     [
         ("a/b.flac", ("a/b.flac", None, None)),
-        ("a.zip:10:20", ("a.zip", 10, 20)),
-        ("a.flac:10:20", ("a.flac", 10, 20)),
+        ("a.zip:10:20", ("a.zip", (10, 20), None)),
+        ("a.TAR:10:20", ("a.TAR", (10, 20), None)),
+        ("a.zip:10:20:3:4", ("a.zip", (10, 20), (3, 4))),
+        ("a.flac:10:20", ("a.flac", None, (10, 20))),
+        ("a.flac:1:2:3:4", ("a.flac:1:2", None, (3, 4))),
         ("a:1:b.flac", ("a:1:b.flac", None, None)),
         ("12:30:05.flac", ("12:30:05.flac", None, None)),
-        ("x:y.flac:0:20", ("x:y.flac", 0, 20)),
+        ("x:y.flac:0:20", ("x:y.flac", None, (0, 20))),
         ("a.flac:-1:20", ("a.flac:-1:20", None, None)),
+        (f"a.flac:1:{'9' * 5000}", (f"a.flac:1:{'9' * 5000}", None, None)),
     ],
 )
-def test_the_three_forms_of_an_entry_are_told_apart(entry, expected):
-    assert tuple(parse_entry(entry)) == expected
-    assert parse_entry(entry).in_zip == (".zip:" in entry)
+def test_the_forms_of_an_entry_are_told_apart(entry, expected):
+    parsed = parse_entry(entry)
+    assert tuple(parsed) == expected
+    assert parsed.in_zip == (expected[1] is not None)
+    assert parsed.recording == ("a.zip:10:20" if entry == "a.zip:10:20:3:4" else parsed.recording)
+    segment = ":".join(["", *map(str, parsed.segment or ())]).rstrip(":")
+    assert parsed.recording + segment == entry
 
 
 def test_an_entry_without_samples_is_refused():

@@ -1,0 +1,71 @@
+"""Files stored uncompressed in a .zip or .tar, opened in place by their byte offset.
+
+Below the audio reader, so that a crop is read by seeking inside the archive; `mgf shard` writes
+such archives, stock fairseq reads the same offsets.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_BUFFER = 1 << 15  # few reads per crop: each may be a request to a server
+
+
+class MemberError(ValueError):
+    """The bytes asked for are not in the archive."""
+
+
+class _Member(io.RawIOBase):
+    """A part of an open file as a file of its own; closing it closes the file."""
+
+    def __init__(self, archive: io.FileIO, start: int, length: int) -> None:
+        self._archive, self._start, self._length, self._position = archive, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
+        self._position = max(0, origin + offset)
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        view = view[: max(0, self._length - self._position)]
+        self._archive.seek(self._start + self._position)
+        count = self._archive.readinto(view) or 0
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        self._archive.close()
+        super().close()
+
+
+def open_member(path: str, start: int, length: int) -> BinaryIO:
+    """Open the `length` bytes from `start` on of the archive at `path`, as a file.
+
+    Raises:
+        MemberError: the archive ends before.
+        OSError: it cannot be opened.
+    """
+    archive = io.FileIO(path)
+    size = archive.seek(0, os.SEEK_END)
+    if start + length > size:
+        archive.close()
+        raise MemberError(
+            f"the archive ends at byte {size}, before the {length} bytes from {start} on; fetch it "
+            "again, or make it and its manifest anew with `mgf shard`"
+        )
+    return cast(BinaryIO, io.BufferedReader(_Member(archive, start, length), _BUFFER))

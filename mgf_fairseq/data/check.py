@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .check_audio import RULES, Facts, Options, Severity, measure
 from .check_labels import LabelProblem, check_labels
 from .manifest import Manifest, ManifestError, read_manifest
+from .threads import ordered_map
 
 _EXAMPLES = 3
 
@@ -116,11 +116,13 @@ def _measure_all(
     advance: Callable[[int], object],
 ) -> list[Facts]:
     # Threads, not processes: decoding, hashing and NumPy release the interpreter lock.
+    def look(line: tuple[str, int]) -> Facts:
+        return measure(*line, options)
+
     facts: list[Facts] = []
-    with ThreadPoolExecutor(options.workers) as pool:
-        for fact in pool.map(measure, entries, expected, [options] * len(entries)):
-            facts.append(fact)
-            advance(1)
+    for fact in ordered_map(look, zip(entries, expected, strict=True), options.workers):
+        facts.append(fact)
+        advance(1)
     return facts
 
 

@@ -7,6 +7,7 @@ their own are in corpora_labelled.py, and layouts.py chooses between all of them
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,9 +26,9 @@ class PrepareError(ValueError):
     """The source or an option of `mgf prepare` cannot be used; the message holds the mend."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording, before anything of the file itself is read."""
+    """A recording, or a stretch of one, before anything of the file itself is read."""
 
     utt: str
     path: str  # relative to the corpus root, "/" between the parts
@@ -36,6 +37,7 @@ class Utterance:
     emotion: str | None = None
     split: str | None = None
     fold: str | None = None  # of cross-validation: a session, say
+    stretch: tuple[float, float] | None = None  # start and end in the recording, in seconds
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,10 @@ def _read_transcripts(folder: Path) -> dict[str, str]:
 def read_table(source: Path, search: Search) -> Corpus:
     """A tab-separated table: columns utt, path, any of speaker, text, emotion, split, fold.
 
-    `source` is the table or the folder that holds it as metadata.tsv; paths are relative to that
-    folder. phones.tsv beside it (utt, start, end, phone or label; seconds) gives frame labels.
+    With columns start and end (seconds) a row is that stretch of its recording, or all of it where
+    both are empty. `source` is the table or the folder that holds it as metadata.tsv; paths are
+    relative to that folder. phones.tsv beside it (utt, start, end, phone or label; seconds from
+    where the utterance begins) gives frame labels.
     """
     table = source / "metadata.tsv" if source.is_dir() else source
     root = Path(os.path.realpath(table.parent))
@@ -200,13 +204,31 @@ def read_table(source: Path, search: Search) -> Corpus:
                 row.get("emotion") or None,
                 row.get("split") or None,
                 row.get("fold") or row.get("session") or None,
+                _stretch(row, f"{table} line {number}"),
             )
         )
     if not utterances:
         raise PrepareError(f"{table} names no file that --ext and --path-must-contain let through")
-    utterances.sort(key=lambda item: item.path)
+    utterances.sort(key=lambda item: (item.path, item.stretch or (0.0, 0.0)))
     phones = root / "phones.tsv"
     return Corpus("table", root, utterances, _read_phones(phones) if phones.is_file() else {})
+
+
+def _stretch(row: Mapping[str, str], where: str) -> tuple[float, float] | None:
+    """The seconds that a row of a table is of its recording."""
+    texts = (row.get("start") or "").strip(), (row.get("end") or "").strip()
+    if texts == ("", ""):
+        return None
+    try:
+        start, end = map(float, texts)
+    except ValueError:
+        start, end = math.nan, math.nan
+    if not 0 <= start < end < math.inf:
+        raise PrepareError(
+            f"{where}: start {texts[0]!r} and end {texts[1]!r} must be seconds of the recording, "
+            "0 <= start < end; or leave both empty for all of it"
+        )
+    return start, end
 
 
 def _read_rows(table: Path, needed: set[str]) -> Iterator[dict[str, str]]:

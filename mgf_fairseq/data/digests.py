@@ -10,10 +10,10 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .manifest import Manifest, ManifestError, parse_entry, replace_file
+from .threads import ordered_map
 
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
 
@@ -76,13 +76,11 @@ def file_digests(paths: set[str], table: Path, progress: Progress | None = None)
         else:
             unknown.append(path)
     if unknown:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for count, (path, digest) in enumerate(
-                zip(unknown, pool.map(_digest_file, unknown), strict=True), 1
-            ):
-                digests[path] = digest
-                if progress:
-                    progress("read audio", count, len(unknown))
+        found = ordered_map(_digest_file, unknown, _THREADS)
+        for count, (path, digest) in enumerate(zip(unknown, found, strict=True), 1):
+            digests[path] = digest
+            if progress:
+                progress("read audio", count, len(unknown))
         _write_table(table, known, times, digests)
     return digests
 

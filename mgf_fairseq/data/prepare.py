@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +19,10 @@ from .label_files import LABEL_KINDS, write_labels
 from .layouts import READERS, read_corpus
 from .manifest import replace_file, write_manifest
 from .splits import assign_splits, read_split_list
+from .threads import ordered_map
 
 SPLIT_BY = ("fraction", "speaker")
+_ROUNDED = 0.1  # s by which a table's end may pass that of the recording, and is cut to it
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,14 @@ class PrepareOptions:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One manifest line and the utterance it comes from."""
 
     utterance: Utterance
     entry: str
     num_samples: int  # at the manifest's rate
-    offset: float = 0.0  # seconds into the recording
+    offset: float = 0.0  # seconds into the utterance
     whole: bool = True
 
 
@@ -124,7 +125,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
     skipped = list(corpus.left_out)
     wanted = _drop_unwanted(corpus, options, skipped)
     infos = read_headers(corpus.root, wanted, options.workers, progress or Progress(), skipped)
-    readable = [(item, info) for item, info in zip(wanted, infos, strict=True) if info is not None]
+    readable = _drop_beyond_end(wanted, infos, skipped)
     if not readable:
         reason = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise PrepareError(f"none of the {len(corpus.utterances)} files can be used{reason}")
@@ -150,6 +151,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         write_manifest(options.dest / f"{split}.tsv", corpus.root, lines)
     skipped.sort()
     _write_skipped(options.dest / "skipped.txt", skipped)
+    used = {item.path: info for item, info in readable}
     caveats = (*corpus.caveats, *options.caveats)
     write_caveats(options.dest, caveats)
     return Summary(
@@ -157,8 +159,8 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         [_summarize(split, members, options.sample_rate) for split, members in rows.items()],
         written,
         skipped,
-        sum(info.sample_rate != options.sample_rate for _, info in readable),
-        sum(info.channels > 1 for _, info in readable),
+        sum(info.sample_rate != options.sample_rate for info in used.values()),
+        sum(info.channels > 1 for info in used.values()),
         [*caveats, *notes],
     )
 
@@ -202,48 +204,79 @@ def _can_stand_in_manifest(path: str) -> bool:
 
 def read_headers(
     root: Path,
-    utterances: list[Utterance],
+    utterances: Sequence[Utterance],
     workers: int,
     progress: Progress,
     skipped: list[tuple[str, str]],
-) -> list[AudioInfo | None]:
-    """Headers in the order of `utterances`; None, and a line in `skipped`, where unreadable."""
+) -> dict[str, AudioInfo]:
+    """Header of each recording that can be read, by path; a line in `skipped` for the others."""
 
-    def read(item: Utterance) -> AudioInfo | str:
-        entry = os.path.join(root, item.path)
+    def read(path: str) -> AudioInfo | str:
+        entry = os.path.join(root, path)
         try:
             return audio_info(entry)
         except AudioError as error:
             return str(error).removeprefix(f"{entry}: ")
 
-    infos: list[AudioInfo | None] = []
-    progress.start(len(utterances))
-    with ThreadPoolExecutor(workers) as pool:
-        for item, found in zip(utterances, pool.map(read, utterances), strict=True):
-            progress.advance()
-            if isinstance(found, str):
-                skipped.append((item.path, found))
-            infos.append(None if isinstance(found, str) else found)
+    paths = list(dict.fromkeys(item.path for item in utterances))
+    infos: dict[str, AudioInfo] = {}
+    progress.start(len(paths))
+    for path, found in zip(paths, ordered_map(read, paths, workers), strict=True):
+        progress.advance()
+        if isinstance(found, str):
+            skipped.append((path, found))
+        else:
+            infos[path] = found
     progress.stop()
     return infos
+
+
+def _drop_beyond_end(
+    utterances: Sequence[Utterance],
+    infos: Mapping[str, AudioInfo],
+    skipped: list[tuple[str, str]],
+) -> list[tuple[Utterance, AudioInfo]]:
+    """Pair utterances with headers; without those that could not be read or end after the file."""
+    readable = []
+    for item in utterances:
+        info = infos.get(item.path)
+        if info is None:
+            continue
+        seconds = info.num_samples / info.sample_rate
+        start, end = item.stretch or (0.0, seconds)
+        first, last = _span(item, info)
+        if end > seconds + _ROUNDED or first >= last:
+            reason = f"{item.utt}, {start:g} to {end:g} s, is not within its {seconds:.3f} s"
+            skipped.append((item.path, reason))
+        else:
+            readable.append((item, info))
+    return readable
+
+
+def _span(item: Utterance, info: AudioInfo) -> tuple[int, int]:
+    """First sample of the utterance in its recording, and the one after its last."""
+    if item.stretch is None:
+        return 0, info.num_samples
+    first, last = (round(seconds * info.sample_rate) for seconds in item.stretch)
+    return first, min(last, info.num_samples)
 
 
 def cut(
     item: Utterance, info: AudioInfo, sample_rate: int, segment_seconds: float | None
 ) -> list[Row]:
-    """One row, or equal offset segments of at most `segment_seconds` for a longer recording."""
+    """One row, or equal offset segments of at most `segment_seconds` for a longer utterance."""
+    first, last = _span(item, info)
     longest = round((segment_seconds or 0) * info.sample_rate)
-    pieces = -(-info.num_samples // longest) if longest else 1
-    if pieces == 1:
-        count = resampled_length(info.num_samples, info.sample_rate, sample_rate)
-        return [Row(item, item.path, count)]
+    pieces = max(1, -(-(last - first) // longest)) if longest else 1
     rows = []
     for piece in range(pieces):
-        start = piece * info.num_samples // pieces
-        length = (piece + 1) * info.num_samples // pieces - start
+        start = first + piece * (last - first) // pieces
+        length = first + (piece + 1) * (last - first) // pieces - start
         count = resampled_length(length, info.sample_rate, sample_rate)
-        entry = f"{item.path}:{start}:{length}"
-        rows.append(Row(item, entry, count, start / info.sample_rate, whole=False))
+        part = (start, length) != (0, info.num_samples)
+        entry = f"{item.path}:{start}:{length}" if part else item.path
+        offset = (start - first) / info.sample_rate
+        rows.append(Row(item, entry, count, offset, whole=pieces == 1))
     return rows
 
 

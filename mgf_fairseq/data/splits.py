@@ -1,11 +1,13 @@
 """Decide which split each utterance belongs to: from a list, a table column, speakers or chance.
 
-Called by `prepare` before recordings are cut, so that all segments of one stay together.
+Called by `prepare` before recordings are cut; all segments of one recording stay together, unless
+a list or table says otherwise.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,13 +65,14 @@ def assign_splits(
         for split in sorted(set(splits)):
             check_split_name(split, "split column")
         if valid_from_train and shares["valid"] > 0:
-            train = [item.path for item in utterances if item.split == "train"]
-            drawn = _draw([(path, 1) for path in train], {"valid": shares["valid"]}, seed)
+            train = Counter(item.path for item in utterances if item.split == "train")
+            drawn = _draw(list(train.items()), {"valid": shares["valid"]}, seed)
             splits = [drawn.get(item.path, item.split or "") for item in utterances]
     elif split_by == "speaker":
         splits = _by_speaker(utterances, shares, seed)
     else:
-        drawn = _draw([(item.path, 1) for item in utterances], shares, seed)
+        recordings = Counter(item.path for item in utterances)
+        drawn = _draw(list(recordings.items()), shares, seed)
         splits = [drawn[item.path] for item in utterances]
     return splits
 

@@ -14,9 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from corpus import Corpus
 from disk import Disk
 from job import SAVE_EVERY, Life
+from sounds import Corpus
 
 from mgf_fairseq.stopping import EXIT_CODE
 

@@ -90,6 +90,10 @@ class Life:
                 return line.rpartition("] - ")[2].strip()
         return None
 
+    def count(self, words: str) -> int:
+        """How many lines hold these words."""
+        return sum(words in line for line in self.messages)
+
     def workers(self, rank: int) -> list[int]:
         return processes.forks(self.ranks[rank].pid)
 

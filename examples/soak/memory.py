@@ -6,8 +6,11 @@ soak.py samples it while it watches; table.py prints the verdict.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+import processes
+from job import WORKERS, Life
 
 SAMPLE_EVERY_S = 2.0
 MIN_SAMPLES = 10
@@ -24,7 +27,7 @@ NOISE_MB, NOISE_MB_UNSETTLED = 8.0, 48.0
 class Sample:
     """One look at one kind of process of one life."""
 
-    life: int
+    life: int  # a number of its own for each rank
     seconds: float  # since the soak began
     kind: str  # "trainer" or "workers"
     mb: float
@@ -51,6 +54,34 @@ class Growth:
 
     def as_json(self) -> dict[str, object]:
         return {**asdict(self), "grown_mb": self.grown_mb, "flat": self.flat}
+
+
+class Scale:
+    """Weighs the processes of whatever life runs, every `SAMPLE_EVERY_S`."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    def weigh(self, life: Life, now: float) -> None:
+        """Take a sample of each process, if it is time and the training trains."""
+        if self.samples and now - self.samples[-1].seconds < SAMPLE_EVERY_S:
+            return
+        if not life.updates or life.ended:
+            return
+        for rank, process in enumerate(life.ranks):
+            number = life.number * len(life.ranks) + rank
+            # The oldest forks are training's; those of validation come and go.
+            workers = processes.forks(process.pid)[:WORKERS]
+            for kind, pids in (("trainer", [process.pid]), ("workers", workers)):
+                sizes = [processes.resident_mb(pid) for pid in pids]
+                known = [size for size in sizes if size is not None]
+                if known and len(known) == len(sizes):
+                    self.samples.append(Sample(number, now, kind, sum(known)))
+
+    def write(self, path: Path) -> None:
+        """Write all samples as a CSV file."""
+        rows = [f"{s.life},{s.kind},{s.seconds:.0f},{s.mb:.1f}\n" for s in self.samples]
+        path.write_text("life,kind,seconds,mb\n" + "".join(rows), encoding="utf-8")
 
 
 def growths(samples: list[Sample]) -> list[Growth]:

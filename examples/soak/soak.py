@@ -20,19 +20,17 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-import processes
-from corpus import Corpus
 from disk import Disk
 from faults import FAULTS, Expected, Fault, Scene
-from job import GONE_WITHIN_S, ROOT, SAVE_EVERY, WORKERS, Job
-from memory import SAMPLE_EVERY_S, Sample, growths
+from job import GONE_WITHIN_S, ROOT, SAVE_EVERY, WORKERS, Job, Life
+from ledger import Ledger
+from memory import Scale, growths
+from sounds import Corpus
 from table import Outcome, Record, write
 from tqdm import tqdm
 
 POLL_S = 0.25
 GOES_ON = 5  # updates after a fault that show that it does
-# Batches that are read ahead, and the updates that a resume can go back over.
-SPOILED_FOR = 20 + 2 * SAVE_EVERY
 SETTLES_S = 30  # a training is left alone for so long at its start, at most
 
 
@@ -53,13 +51,11 @@ class Soak:
         self.outcome = Outcome(
             arguments.minutes, arguments.seed, arguments.ranks, WORKERS, SAVE_EVERY
         )
-        self.samples: list[Sample] = []
-        self.logged: dict[int, str] = {}  # update -> its numbers, where the data were whole
+        self.ledger, self.scale = Ledger(), Scale()
+        self.life = Life(-1, [], [])  # none yet
         self.seen = 0  # updates of this life that have been looked at
-        self.spoiled_until: float = 0
         self.waiting: Record | None = None  # a fault that has ended a life, until the next one runs
         self.recovers = ""  # what that life has to say
-        self.ended_at = 0.0
         self.about = _about(arguments)
         self.bar = tqdm(
             total=round(arguments.minutes, 2),
@@ -81,8 +77,8 @@ class Soak:
         self.outcome.not_run = [fault.name for fault in FAULTS if fault not in kinds]
         pause = min(45.0, max(3.0, self.seconds / 100))
         decks = {stage: self._deal(kinds, stage) for stage in (False, True)}
-        self._start()
         try:
+            self._start()
             while self.now < self.seconds:
                 self._watch(lambda: self.life.ended, pause * self.rng.uniform(0.5, 1.5))
                 if self.life.ended:
@@ -94,11 +90,11 @@ class Soak:
                 self._report()
             self._finish()
         finally:
-            self.life.destroy()
+            self._end_life()
             self.outcome.left_behind = [path.name for path in self.job.save_dir.glob("*.part*")]
             self.disk.unmount()
             self.bar.close()
-        self._report()
+            self._report()
         return self.outcome
 
     def _deal(self, kinds: list[Fault], middle: bool) -> Iterator[Fault]:
@@ -120,7 +116,7 @@ class Soak:
             what = f"exit codes {self.life.exit_codes}" if self.life.ended else "a hang"
             record = self.waiting or Record("start", "", self.now, ends=True)
             record.problems.append(f"it does not start again ({what}): {self._last_words()}")
-            self.life.destroy()
+            self._end_life()
             self.waiting, self.recovers = None, ""
             if record not in self.outcome.records:
                 self.outcome.records.append(record)
@@ -139,7 +135,9 @@ class Soak:
     def _inject(self, fault: Fault) -> None:
         words, began = len(self.life.messages), self.now
         try:
-            expected = fault.inject(Scene(self.life, self.corpus, self.disk, *self._rest()))
+            expected = fault.inject(
+                Scene(self.life, self.corpus, self.disk, self.job.save_dir, self.rng)
+            )
         except (OSError, IndexError, TimeoutError) as error:
             self._poll()
             record = Record(fault.name, "", began, fault.ends)
@@ -147,7 +145,7 @@ class Soak:
             self.outcome.records.append(record)
             return
         if expected.spoils_data:
-            self.spoiled_until = float("inf")
+            self.ledger.spoil()
         record = Record(fault.name, expected.detail, self.now, fault.ends, expected.may_lose)
         self.outcome.records.append(record)
         self.bar.set_description_str(f"{len(self.outcome.records)}: {fault.name}")
@@ -155,9 +153,6 @@ class Soak:
             self._see_it_end(record, expected, words)
         else:
             self._see_it_go_on(record, expected, words)
-
-    def _rest(self) -> tuple[Path, random.Random]:
-        return self.job.save_dir, self.rng
 
     def _see_it_end(self, record: Record, expected: Expected, words: int) -> None:
         self._watch(lambda: self.life.ended, self.patience)
@@ -186,7 +181,7 @@ class Soak:
         self._listen(record, expected, words)
         expected.heal()
         if expected.spoils_data:
-            self.spoiled_until = self.life.last_update + SPOILED_FOR
+            self.ledger.mend(self.life.last_update)
         words, updates = len(self.life.messages), self.life.last_update + GOES_ON
 
         def recovered() -> bool:
@@ -217,10 +212,14 @@ class Soak:
 
     def _bury(self, record: Record) -> None:
         """Close a life; what it has lost is known once the next one runs."""
-        self.life.destroy()
-        self._poll()
+        self._end_life()
         record.last_update = self.life.last_update
         self.waiting = record
+
+    def _end_life(self) -> None:
+        self.life.destroy()
+        self._poll()
+        self.outcome.left_out += self.life.count("left out of training")
 
     def _note_end_of_its_own(self) -> None:
         record = Record("none: it ended by itself", "", self.now, ends=True)
@@ -252,47 +251,21 @@ class Soak:
         self.life.poll()
         new = list(self.life.updates.items())[self.seen :]
         self.seen += len(new)
-        self.outcome.updates += len(new)
-        for update, numbers in new:
-            self._compare(update, numbers)
-        if not self.samples or self.now - self.samples[-1].seconds >= SAMPLE_EVERY_S:
-            self._weigh()
+        self.ledger.take(new)
+        self.scale.weigh(self.life, self.now)
         self.bar.update(round(min(self.now, self.seconds) / 60 - self.bar.n, 3))
         self.bar.set_postfix_str(f"update {self.life.last_update}, start {self.outcome.lives}")
-
-    def _compare(self, update: int, numbers: str) -> None:
-        """An update that is done again has to have the same numbers, unless its data differed."""
-        if update <= self.spoiled_until:
-            self.logged.pop(update, None)
-            return
-        before = self.logged.setdefault(update, numbers)
-        self.outcome.compared += update < max(self.logged)
-        if before != numbers:
-            self.outcome.unequal.append(update)
-            self.logged[update] = numbers
-
-    def _weigh(self) -> None:
-        if not self.life.updates or self.life.ended:
-            return
-        for rank, process in enumerate(self.life.ranks):
-            # The oldest forks are training's; those of validation come and go.
-            workers = processes.forks(process.pid)[:WORKERS]
-            named = (("trainer", [process.pid]), ("workers", workers))
-            for kind, pids in named:
-                sizes = [processes.resident_mb(pid) for pid in pids]
-                if sizes and None not in sizes:
-                    life = self.life.number * len(self.life.ranks) + rank
-                    mb = sum(size or 0.0 for size in sizes)
-                    self.samples.append(Sample(life, self.now, kind, mb))
 
     def _last_words(self) -> str:
         return " / ".join(self.life.messages[-3:])[-600:]
 
     def _report(self) -> None:
         """Write the table as it is now, so that a soak which is broken off leaves one."""
-        self.outcome.growths = growths(self.samples)
-        rows = [f"{s.life},{s.kind},{s.seconds:.0f},{s.mb:.1f}\n" for s in self.samples]
-        (self.dest / "memory.csv").write_text("life,kind,seconds,mb\n" + "".join(rows))
+        outcome, ledger = self.outcome, self.ledger
+        outcome.updates, outcome.compared = ledger.updates, ledger.compared
+        outcome.unequal = ledger.unequal
+        outcome.growths = growths(self.scale.samples)
+        self.scale.write(self.dest / "memory.csv")
         write(self.outcome, self.about, self.dest)
 
 

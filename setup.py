@@ -58,6 +58,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.5",
             "librosa>=0.10.1",
+            "hypothesis>=6.100",
             "mypy>=1.10",
             "ruff>=0.6",
         ],

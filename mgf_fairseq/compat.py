@@ -1,4 +1,4 @@
-"""Three mends of the installed fairseq that it needs on today's torch.
+"""Four mends of the installed fairseq that it needs on today's torch, or without a GPU.
 
 The package calls `mend_host` once on import, so every process with `common.user_dir` has them.
 """
@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from fairseq.data import Dictionary
 from fairseq.distributed import utils as distributed_utils
+from fairseq.models import distributed_fairseq_model
+from torch.nn.parallel import DistributedDataParallel
 
 IGNORED_INDEX = -100  # torch.nn.functional.nll_loss, ignore_index
 # What checkpoints hold beside tensors and plain containers: a fine-tuning's dictionary, and the
@@ -31,12 +33,15 @@ def mend_host() -> None:
     3. A run of several ranks hands what rank 0 has read of a checkpoint to the others through
        `torch.load`, which torch >= 2.6 refuses too, so it could not be resumed. Objects go from
        rank to rank by torch's own means.
+    4. The back end c10d, its default, hands DDP the number of a GPU, which DDP refuses for a model
+       that is on the CPU; there it is left out.
     """
     torch.serialization.add_safe_globals(list(SAFE_CLASSES))
     for name in ("pad_index", "eos_index"):
         if not hasattr(Dictionary, name):
             setattr(Dictionary, name, IGNORED_INDEX)
     distributed_utils._broadcast_object_slow = _broadcast_object
+    distributed_fairseq_model.DistributedDataParallel = _data_parallel
 
 
 def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:
@@ -44,3 +49,12 @@ def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.de
     box = [obj]
     dist.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
     return box[0]
+
+
+def _data_parallel(
+    module: torch.nn.Module, device_ids: Any = None, output_device: Any = None, **settings: Any
+) -> DistributedDataParallel:
+    """Wrap a model for DDP; stands in for the class where fairseq uses it."""
+    if next(module.parameters()).device.type == "cpu":
+        device_ids = output_device = None
+    return DistributedDataParallel(module, device_ids, output_device, **settings)

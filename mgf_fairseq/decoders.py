@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .losses import at_least_fp32
+
 STD_FLOOR = 1e-3  # of a pooled standard deviation: one frame has a finite gradient
 
 
@@ -112,12 +114,12 @@ class ProjectionHead(nn.Module):
 
 
 def _pooling_input(hidden: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T, D) and its padding -> fp32 values, zeros on padding, and valid (B, T, 1)."""
+    """(B, T, D) and its padding -> values, zeros on padding, and valid (B, T, 1)."""
     if padding_mask.shape != hidden.shape[:2]:
         shapes = f"{tuple(padding_mask.shape)} and {tuple(hidden.shape)}"
         raise ValueError(f"padding_mask and hidden must share (B, T): {shapes}")
     valid = ~padding_mask[..., None]
-    return hidden.float().masked_fill(~valid, 0), valid
+    return at_least_fp32(hidden).masked_fill(~valid, 0), valid
 
 
 class MeanPooling(nn.Module):
@@ -148,7 +150,7 @@ class AttentiveStatisticsPooling(nn.Module):
     def forward(self, hidden: Tensor, padding_mask: Tensor) -> Tensor:
         """(B, T, D), (B, T) True = padding -> (B, 2 D) fp32: means, then deviations."""
         values, valid = _pooling_input(hidden, padding_mask)
-        scores = self.attention(values.to(hidden.dtype)).float()  # (B, T, 1)
+        scores = at_least_fp32(self.attention(values.to(hidden.dtype)))  # (B, T, 1)
         with torch.autocast(device_type=hidden.device.type, enabled=False):
             lowest = torch.finfo(scores.dtype).min
             weights = scores.masked_fill(~valid, lowest).softmax(1)

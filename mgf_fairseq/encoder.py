@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from .convolution import conv1d_channels_last, init_conv_
 from .lengths import ConvGeometry, ConvLayer, num_samples_of, padding_mask_of, parse_conv_layers
-from .masking import SpanMask, draw_masks
+from .masking import SpanMask, draw_masks, generator
 from .transformer import TransformerEncoder, TransformerLayer, WeightNormConv
 from .types import EncoderOutput
+
+LAYERS = 2  # axis of the random numbers of layerdrop; frames are 0, channels 1
 
 
 @dataclass
@@ -208,8 +210,9 @@ class SpeechEncoder(nn.Module):
             waveform: (B, S), any floating dtype.
             padding_mask: (B, S) bool, True = padding; None where no row is padded.
             mask: mask spans of frames (and channels) before the Transformer.
-            row_id: (B,) int64, what masks are drawn from; drawn from torch's generator if None.
-            update: what masks are drawn from, too; ``mask_update`` if None.
+            row_id: (B,) int64, what masks are drawn from. If None, it is drawn from torch's
+                generator, and so are the layers to skip.
+            update: what masks and layers to skip are drawn from, too; ``mask_update`` if None.
 
         Returns:
             the output and the L feed-forward outputs, (B, T, D) each, that fairseq's
@@ -219,9 +222,9 @@ class SpeechEncoder(nn.Module):
             ValueError: a row is shorter than the receptive field.
         """
         num_frames, width = self._num_frames(waveform, padding_mask)
+        update = self.mask_update if update is None else update
         masks = None
         if mask:
-            update = self.mask_update if update is None else update
             masks = self._draw_masks(num_frames, width, row_id, update)
         latents = self._latents(waveform, num_frames)  # (B, S) -> (B, T, C)
         padded = min(num_frames) < width
@@ -229,7 +232,11 @@ class SpeechEncoder(nn.Module):
         x = self._project(latents)
         if masks is not None:
             x = self._apply_masks(x, *masks)
-        context, hidden_states, ffn = self.encoder(x, frame_padding if padded else None)
+        context, hidden_states, ffn = self.encoder(
+            x,
+            frame_padding if padded else None,
+            None if row_id is None else self._draw_layers(update),
+        )
         output = EncoderOutput(
             latents=latents,
             context=context,
@@ -296,6 +303,11 @@ class SpeechEncoder(nn.Module):
             **keys,  # type: ignore[arg-type]
         )
         return torch.from_numpy(frame).to(device), torch.from_numpy(channel).to(device)
+
+    def _draw_layers(self, update: int) -> list[float]:
+        """Draw the numbers that decide which layers are skipped, the same on every rank."""
+        rng = generator(self.mask_seed, update, row=0, axis=LAYERS)
+        return rng.random(len(self.encoder.layers)).tolist()  # type: ignore[no-any-return]
 
     def _apply_masks(self, x: Tensor, frame: Tensor, channel: Tensor | None) -> Tensor:
         """Put ``mask_emb`` on masked frames and zero on masked channels of x (B, T, D)."""

@@ -31,12 +31,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def at_least_fp32(values: Tensor) -> Tensor:
+    """Bring half precision to fp32; fp64 stays."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def _in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Casts half-precision arguments to fp32 and switches autocast off around `function`."""
 
     def cast(value: Any) -> Any:
         if isinstance(value, Tensor) and value.is_floating_point():
-            return value if value.dtype == torch.float64 else value.float()
+            return at_least_fp32(value)
         return value
 
     @functools.wraps(function)

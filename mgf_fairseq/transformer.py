@@ -7,7 +7,7 @@ carry the names of fairseq's wav2vec2 ``TransformerEncoder``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -128,9 +128,13 @@ class TransformerEncoder(nn.Module):
         self.apply(_init_linear)
 
     def forward(
-        self, x: Tensor, padding_mask: Tensor | None
+        self, x: Tensor, padding_mask: Tensor | None, draws: Sequence[float] | None = None
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Map (B, T, D) to context, L + 1 hidden states and L feed-forward outputs."""
+        """Map (B, T, D) to context, L + 1 hidden states and L feed-forward outputs.
+
+        ``draws`` are L numbers in [0, 1): in training, a layer whose number is below ``layerdrop``
+        is skipped. If None, they come from torch's generator.
+        """
         attend = None
         if padding_mask is not None:
             x = x.masked_fill(padding_mask[..., None], 0.0)
@@ -140,20 +144,26 @@ class TransformerEncoder(nn.Module):
             x = self.layer_norm(x)
         x = self.dropout(x)
         hidden_states, ffn_outputs = [x], []
-        for layer in self.layers:
-            x, ffn = self._run(layer, x, attend)
+        if self.training and self.layerdrop > 0.0 and draws is None:
+            draws = torch.rand(len(self.layers)).tolist()
+        for number, layer in enumerate(self.layers):
+            skip = self.training and draws is not None and draws[number] < self.layerdrop
+            x, ffn = self._skip(layer, x) if skip else self._run(layer, x, attend)
             hidden_states.append(x)
             ffn_outputs.append(ffn)
         if self.layer_norm_first:
             x = self.layer_norm(x)
         return x, hidden_states, ffn_outputs
 
+    def _skip(self, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave x as it is, yet hand every parameter of the layer a gradient of zero.
+
+        DDP waits for all of them unless it looks for unused parameters, whichever ranks skip.
+        """
+        x = x + sum(p.sum() for p in layer.parameters()) * 0.0
+        return x, torch.zeros_like(x)
+
     def _run(self, layer: nn.Module, x: Tensor, attend: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.training and self.layerdrop > 0.0 and float(torch.rand(())) < self.layerdrop:
-            # A skipped layer still hands every parameter a gradient of zero, so that ranks may
-            # skip different layers under DDP without find_unused_parameters.
-            x = x + sum(p.sum() for p in layer.parameters()) * 0.0
-            return x, torch.zeros_like(x)
         if self.checkpoint_activations and self.training:
             return checkpoint(layer, x, attend, use_reentrant=False)  # type: ignore[no-any-return]
         return layer(x, attend)  # type: ignore[no-any-return]

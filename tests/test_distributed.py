@@ -1,4 +1,4 @@
-"""Several gloo processes give what one process gives on the whole batch."""
+"""Two and four gloo processes give what one process gives on the whole batch."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,9 @@ import tiny
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from fairseq.dataclass.configs import DistributedTrainingConfig
 from fairseq.distributed import ModuleProxyWrapper
+from fairseq.models import DistributedFairseqModel
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,32 +30,39 @@ from mgf_fairseq.task import without_weight
 pytestmark = pytest.mark.ddp
 
 NAMES = tuple(tiny.OBJECTIVES)
-WORLD = 2
-# Unequal shares, so that means per rank would be wrong by tens of percent.
-ROWS = {0: [0, 1, 2, 3, 4, 5], 1: [6, 7]}
+MOST = 4
+# Unequal shares, so that means per rank would be wrong by tens of percent. In the world of four an
+# utterance's two views lie on two ranks, and one rank's only row has no partner anywhere.
+ROWS = {
+    2: [[0, 1, 2, 3, 4, 5], [6, 7]],
+    4: [[0, 1, 2], [3, 4, 5, 6, 7], [8, 9], [10]],
+}
 
 
 class Ranks:
-    """Two gloo processes that stay alive: importing fairseq anew for every test takes long."""
+    """Gloo processes that stay alive, forked from one that has imported fairseq."""
 
     def __init__(self, folder: Path) -> None:
-        context = mp.get_context("spawn")
-        self.tasks = [context.Queue() for _ in range(WORLD)]
-        self.results = [context.Queue() for _ in range(WORLD)]
+        self.folder, self.world, self.count = folder, 0, 0
+        context = mp.get_context("forkserver")
+        # torch._dynamo: what DDP imports when it wraps its first model.
+        context.set_forkserver_preload(["mgf_fairseq", "torch._dynamo", "pytest"])
+        self.tasks = [context.Queue() for _ in range(MOST)]
+        self.results = [context.Queue() for _ in range(MOST)]
         self.processes = [
-            context.Process(
-                target=serve, args=(rank, str(folder), self.tasks[rank], self.results[rank])
-            )
-            for rank in range(WORLD)
+            context.Process(target=serve, args=(rank, self.tasks[rank], self.results[rank]))
+            for rank in range(MOST)
         ]
         for process in self.processes:
             process.start()
 
-    def run(self, function: Callable[..., Any], *args: Any) -> list[Any]:
-        """Run function(rank, *args) in each process; return what each of them returned."""
-        for tasks in self.tasks:
-            tasks.put((function, args))
-        found = [results.get(timeout=180) for results in self.results]
+    def run(self, function: Callable[..., Any], *args: Any, world: int = 2) -> list[Any]:
+        """Run function(rank, *args) in the first `world` processes; return what each returned."""
+        self.count += world != self.world
+        self.world = world
+        for tasks in self.tasks[:world]:
+            tasks.put((function, args, world, f"file://{self.folder}/{self.count}"))
+        found = [results.get(timeout=180) for results in self.results[:world]]
         for rank, (result, error) in enumerate(found):
             assert error is None, f"rank {rank}: {error}"
             found[rank] = torch.load(io.BytesIO(result))
@@ -65,23 +74,29 @@ class Ranks:
             process.join()
 
 
-def serve(rank: int, folder: str, tasks: Any, results: Any) -> None:
+def serve(rank: int, tasks: Any, results: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/rendezvous",
-        rank=rank,
-        world_size=WORLD,
-        timeout=timedelta(seconds=60),  # a rank that waits for ever fails instead
-    )
+    joined = ""
     while True:
-        function, args = tasks.get()
+        function, args, world, place = tasks.get()
         buffer, error = io.BytesIO(), None
         try:
+            if place != joined:
+                join_world(rank, world, place)
+                joined = place
             torch.save(function(rank, *args), buffer)
         except Exception:  # noqa: BLE001 (handed to the test, which fails with it)
             error = traceback.format_exc()
         results.put((buffer.getvalue(), error))
+
+
+def join_world(rank: int, world: int, place: str) -> None:
+    """Leave the process group of before for one of another size."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    # A rank that waits for ever fails instead.
+    limit = timedelta(seconds=60)
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world, timeout=limit)
 
 
 @pytest.fixture(scope="module")
@@ -94,33 +109,39 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
 def train(
     names: Sequence[str],
     batches: Sequence[Any],
-    dtype: torch.dtype,
     overrides: dict[str, Any],
+    *,
     steps: int = 1,
+    backend: str = "c10d",
 ) -> dict[str, Tensor | None]:
     """Gradients of the last update, scaled as fairseq's trainer does (Trainer.train_step).
 
-    A batch is a list of rows, or None for a dummy batch. Several are micro-batches.
+    A batch is a list of rows, or None for a dummy batch. Several are micro-batches. In fp64, where
+    what is left of a difference is not rounding.
     """
     _, model, criterion = tiny.tiny_training(names, **overrides)
-    model = model.to(dtype).train()
+    model = model.double().train()
     world = dist.get_world_size() if dist.is_initialized() else 1
-    # fairseq's default back end, c10d, with find_unused_parameters=False, its default.
-    wrapped: Any = DistributedDataParallel(model) if world > 1 else model
-    for update in range(steps):
+    wrapped: Any = model
+    if world > 1:  # find_unused_parameters is off, as it is by default
+        settings = DistributedTrainingConfig(ddp_backend=backend, device_id=0, tpu=False)
+        group, device = dist.group.WORLD, torch.device("cpu")
+        wrapped = DistributedFairseqModel(settings, model, group, device)
+    for update in range(steps):  # masks are drawn anew for each, as in training
         model.set_num_updates(update)
         model.zero_grad()
         total = 0.0
         for number, rows in enumerate(batches):
             sample = tiny.tiny_sample([0, 1] if rows is None else rows)
             last = number == len(batches) - 1
-            wait = contextlib.nullcontext() if last or world == 1 else wrapped.no_sync()
-            with wait:
+            with contextlib.nullcontext() if last or world == 1 else wrapped.no_sync():
                 loss, sample_size, _ = criterion(
                     wrapped, without_weight(sample) if rows is None else sample
                 )
                 loss.backward()
             total += sample_size
+        if hasattr(wrapped, "all_reduce_grads"):
+            wrapped.all_reduce_grads()
         scale = world / float(all_reduce_sum(torch.tensor(total)))
         for parameter in model.parameters():
             if parameter.grad is not None:
@@ -128,80 +149,70 @@ def train(
     return {name: p.grad for name, p in model.named_parameters()}
 
 
-def train_rank(rank: int, names: Any, batches: Any, *args: Any) -> dict[str, Tensor | None]:
-    return train(names, batches[rank], *args)
+def train_rank(rank: int, names: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:
+    torch.manual_seed(rank)  # what ranks draw from torch's generator differs
+    return train(names, batches[rank], *args, **kwargs)
 
 
-def assert_equal_gradients(
-    found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float
-) -> None:
+def assert_equal_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     assert largest > 0
     for name, gradient in expected.items():
         error = float((found[name] - gradient).abs().max())
-        assert error <= tolerance * max(1.0, largest), f"{name}: {error} of {largest}"
+        assert error <= 1e-6 * largest, f"{name}: {error} of {largest}"
 
 
-# name -> (dtype, tolerance). In fp64 what is left is the loss's own fp32 scale factors. Pooling
-# computes in fp32 whatever it gets, so there the sums over rows differ in fp32, and so do the
-# convolutions' sums over 6 x 15000 positions.
-PRECISION = {
-    "sample": (torch.float64, 1e-6),
-    "frame": (torch.float64, 1e-6),
-    "phoneme": (torch.float64, 1e-6),
-    "utterance": (torch.float32, 2e-5),
-    "all": (torch.float32, 2e-5),
-}
+def whole(rows: Sequence[list[int] | None]) -> list[int]:
+    """The rows of all ranks, as one process has them in one batch."""
+    return [row for part in rows for row in part or []]
 
 
-@pytest.mark.parametrize("name", list(PRECISION))
-def test_gradients_of_two_ranks_equal_those_of_one_process_on_the_whole_batch(ranks, name):
+@pytest.mark.parametrize("name", [*NAMES, "all"])
+@pytest.mark.parametrize("world", [2, 4])
+def test_gradients_of_many_ranks_equal_those_of_one_process_on_the_whole_batch(ranks, name, world):
     names = NAMES if name == "all" else (name,)
-    dtype, tolerance = PRECISION[name]
-    results = ranks.run(train_rank, names, {r: [ROWS[r]] for r in ROWS}, dtype, {})
-    whole = train(names, [ROWS[0] + ROWS[1]], dtype, {})
-    for found in results:
-        assert_equal_gradients(found, whole, tolerance)
+    rows = ROWS[world]
+    expected = train(names, [whole(rows)], {})
+    for found in ranks.run(train_rank, names, [[part] for part in rows], {}, world=world):
+        assert_equal_gradients(found, expected)
 
 
-def test_two_micro_batches_per_update_give_the_mean_of_their_gradients(ranks):
-    # Two steps: DDP rebuilds its buckets after the first, and masks change.
-    micro = {0: [[0, 1, 2, 3], [4, 5]], 1: [[6, 7], [8, 9, 10, 11, 12, 13]]}
-    results = ranks.run(train_rank, NAMES, micro, torch.float32, {}, 2)
-    parts = [train(NAMES, [micro[0][n] + micro[1][n]], torch.float32, {}, 2) for n in range(2)]
-    expected = {name: (parts[0][name] + parts[1][name]) / 2 for name in parts[0]}
-    for found in results:
-        assert_equal_gradients(found, expected, PRECISION["all"][1])
+@pytest.mark.parametrize("backend", ["legacy_ddp", "c10d"])
+@pytest.mark.parametrize("world", [2, 4])
+def test_micro_batches_and_layerdrop_leave_gradients_equal_under_each_back_end(
+    ranks, world, backend
+):
+    # Two steps: DDP rebuilds its buckets after the first, and masks and skipped layers change.
+    overrides = {"encoder_layerdrop": 0.5, "encoder_layers": 4}
+    first = ROWS[world]
+    micro = [first, [[row + 12 for row in part] for part in reversed(first)]]
+    expected = train(NAMES, [whole(rows) for rows in micro], overrides, steps=2)
+    batches = [[rows[rank] for rows in micro] for rank in range(world)]
+    options = {"steps": 2, "backend": backend}
+    for found in ranks.run(train_ranks_with, NAMES, batches, overrides, options, world=world):
+        assert_equal_gradients(found, expected)
+
+
+def train_ranks_with(rank: int, names: Any, batches: Any, overrides: Any, options: Any) -> Any:
+    return train_rank(rank, names, batches, overrides, **options)
 
 
 def test_a_rank_with_a_dummy_batch_adds_nothing_and_nobody_waits(ranks):
-    batches = {0: [[0, 1, 2, 3]], 1: [None]}
-    results = ranks.run(train_rank, NAMES, batches, torch.float32, {}, 3)
-    whole = train(NAMES, batches[0], torch.float32, {}, 3)
-    for found in results:
-        assert_equal_gradients(found, whole, PRECISION["all"][1])
+    rows = [[0, 1, 2, 3], None]
+    options = {"steps": 3}
+    expected = train(NAMES, [whole(rows)], {}, steps=3)
+    for found in ranks.run(train_ranks_with, NAMES, [[part] for part in rows], {}, options):
+        assert_equal_gradients(found, expected)
 
 
-def test_a_rank_with_nothing_masked_and_one_utterance_keeps_step(ranks):
+def test_a_rank_with_nothing_masked_and_one_utterance_equals_one_process_too(ranks):
     # 0.8 s per row, so spans of 39 frames leave rows unmasked; one utterance has no negative.
     overrides = {"mask_length": 39}
-    batches = {0: [[0, 1]], 1: [[3, 4, 8, 9]]}
-    results = ranks.run(train_rank, NAMES, batches, torch.float32, overrides, 2)
-    for name, gradient in results[0].items():
-        assert gradient is not None and torch.equal(gradient, results[1][name])
-
-
-def test_layerdrop_that_differs_between_ranks_leaves_no_parameter_without_gradient(ranks):
-    overrides = {"encoder_layerdrop": 0.5, "encoder_layers": 4}
-    batches = {0: [[0, 1, 2, 3]], 1: [[4, 5, 6, 7]]}
-    results = ranks.run(layerdrop_rank, NAMES, batches, torch.float32, overrides, 4)
-    for name, gradient in results[0].items():
-        assert gradient is not None and torch.equal(gradient, results[1][name])
-
-
-def layerdrop_rank(rank: int, *args: Any) -> dict[str, Tensor | None]:
-    torch.manual_seed(rank)  # ranks skip different layers
-    return train_rank(rank, *args)
+    rows = [[0, 1], [3, 4, 8, 9]]
+    expected = train(NAMES, [whole(rows)], overrides, steps=2)
+    options = {"steps": 2}
+    for found in ranks.run(train_ranks_with, NAMES, [[part] for part in rows], overrides, options):
+        assert_equal_gradients(found, expected)
 
 
 # ---- what is not finite
@@ -230,7 +241,7 @@ def broken_rank(rank: int, name: str, place: str) -> dict[str, Any]:
         objective.forward = spoiled if rank == 1 and update == 0 else forward
         model.set_num_updates(update)
         model.zero_grad()
-        sample = tiny.tiny_sample(ROWS[rank])
+        sample = tiny.tiny_sample(ROWS[2][rank])
         _, _, log = task.train_step(sample, wrapped, criterion, optimizer, update)
         norm = optimizer.clip_grad_norm(0.0)
         assert torch.isfinite(norm)
@@ -372,7 +383,7 @@ def test_two_processes_of_fairseq_hydra_train_on_the_cpu_train_and_save(
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in range(WORLD)
+        for rank in range(2)
     ]
     try:
         outputs = [process.communicate(timeout=180)[0] for process in ranks]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..decoders import AttentiveStatisticsPooling, MeanPooling, ProjectionHead
 from ..distributed import gather_rows
-from ..losses import pairwise_discrimination
+from ..losses import at_least_fp32, pairwise_discrimination
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 from .base import (
     Objective,
@@ -73,8 +73,7 @@ class UtteranceObjective(Objective):
         pooled = self.pooling(read_level(encoded, self.level), left_out)
         # B rows cost nothing in fp32, and compare() takes small differences of them.
         with torch.autocast(pooled.device.type, enabled=False):
-            embeddings: Tensor = self.head(pooled).float()
-        return embeddings
+            return at_least_fp32(self.head(pooled))
 
     def compare(
         self, prediction: Tensor, target: Tensor, encoded: EncoderOutput, batch: Batch

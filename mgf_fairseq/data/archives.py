@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _BUFFER = 1 << 15  # few reads per crop: each may be a request to a server
 
 
 class MemberError(ValueError):
-    """The bytes asked for are not in the archive."""
+    """The bytes asked for are not in the archive, or it is no file."""
 
 
 class _Member(io.RawIOBase):
@@ -53,14 +54,32 @@ class _Member(io.RawIOBase):
         super().close()
 
 
+def open_regular(path: str) -> io.FileIO:
+    """Open a file, but no pipe or device, which would wait or never end.
+
+    Raises:
+        MemberError: it is one.
+        OSError: it cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)  # to open a pipe waits for its other end
+
+    file = io.FileIO(path, opener=opener)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise MemberError("is no regular file but a pipe or a device; remove its line")
+    return file
+
+
 def open_member(path: str, start: int, length: int) -> BinaryIO:
     """Open the `length` bytes from `start` on of the archive at `path`, as a file.
 
     Raises:
-        MemberError: the archive ends before.
+        MemberError: the archive ends before, or is no file.
         OSError: it cannot be opened.
     """
-    archive = io.FileIO(path)
+    archive = open_regular(path)
     size = archive.seek(0, os.SEEK_END)
     if start + length > size:
         archive.close()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from .archives import MemberError, open_member
+from .archives import MemberError, open_member, open_regular
 from .manifest import Entry, ManifestError, parse_entry
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
@@ -189,11 +189,11 @@ def _open_bytes(entry: str, parsed: Entry) -> tuple[BinaryIO, Entry]:
         try:
             if parsed.member:
                 return open_member(parsed.path, *parsed.member), parsed
-            return open(parsed.path, "rb"), parsed
+            return io.BufferedReader(open_regular(parsed.path)), parsed
         except FileNotFoundError:
             # Perhaps a file whose own name ends like a segment; looked for last, since to ask for
             # every entry whether it is one costs a network file system dearly.
-            return open(entry, "rb"), Entry(entry)
+            return io.BufferedReader(open_regular(entry)), Entry(entry)
     except FileNotFoundError:
         raise AudioError(
             f"{entry}: no such file; if the audio has moved, correct line 1 of the manifest"

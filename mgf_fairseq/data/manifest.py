@@ -71,16 +71,19 @@ class Manifest:
     def entry(self, index: int) -> str:
         """The entry of row `index` joined to the root; absolute entries stay as they are.
 
+        `x/../a.wav` is `a.wav` even where `x` is a link: what the line says, not where it leads.
         Raises ManifestError where a relative entry climbs out of the root.
         """
         path = self.paths[index]
         if os.path.isabs(path):
             return path
-        if ".." in path and os.path.normpath(path).split(os.sep)[0] == "..":
-            raise ManifestError(
-                f"manifest row {index + 1} ({path!r}) leaves the root {self.root}: "
-                "write an absolute path there, or set the root on line 1 higher up"
-            )
+        if ".." in path:
+            path = os.path.normpath(path)
+            if path.split(os.sep)[0] == "..":
+                raise ManifestError(
+                    f"line {index + 2} of the manifest ({self.paths[index]!r}) leaves the root "
+                    f"{self.root}: write an absolute path there, or set the root on line 1 higher"
+                )
         return os.path.join(self.root, path)
 
     def require_root(self) -> None:
@@ -158,7 +161,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Read a wav2vec .tsv: line 1 is the root, each further line `path<TAB>num_samples`.
 
     Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
-    a line without exactly two columns, or a count that is not a whole number.
+    a line without exactly two columns, a count that is not a whole number, or what is no text.
     """
     try:
         blob = Path(path).read_bytes()
@@ -181,6 +184,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
             f"manifest {path} has a root line and no rows: check `--ext` and the folder that was "
             "given to `mgf prepare`"
         )
+    _check_text(path, blob)
     starts = newlines + 1
     line_ends = np.append(newlines[1:], size)
     tabs = np.flatnonzero(raw == ord("\t")).astype(np.int64)
@@ -191,6 +195,22 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         raise ManifestError(f"{path} line 1 ({root!r}): must be the root folder of the audio")
     num_samples = _parse_counts(path, blob, tabs, line_ends)
     return Manifest(Path(root), PathTable(blob, starts, tabs), num_samples)
+
+
+def _check_text(path: str | os.PathLike[str], blob: bytes) -> None:
+    """All of it is UTF-8, without NUL, which no path can hold."""
+    position = blob.find(0)
+    if position < 0 and not blob.isascii():
+        try:
+            blob.decode("utf-8")
+        except UnicodeDecodeError as error:
+            position = error.start
+    if position >= 0:
+        line = blob.count(10, 0, position) + 1
+        raise ManifestError(
+            f"{path} line {line}: byte {blob[position]:#04x} is no UTF-8 "
+            "text: convert the file, for instance with iconv, or run `mgf prepare` again"
+        )
 
 
 def _check_columns(

@@ -146,9 +146,11 @@ def test_damaged_files_are_restored_byte_for_byte(tmp_path):
 @pytest.fixture(scope="module")
 def soak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, int]]:
     dest = tmp_path_factory.mktemp("soak")
-    command = [sys.executable, str(SOAK / "soak.py"), "--minutes", "2.5", "--ranks", "1"]
+    # A seed whose first faults are a kill in a save and SIGTERM, so that a slow machine has them too.
+    options = {"minutes": 2.5, "ranks": 1, "seed": 327, "patience": 150, "dest": dest}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     done = subprocess.run(
-        [*command, "--dest", str(dest), "--patience", "150"],
+        [sys.executable, str(SOAK / "soak.py"), *words],
         capture_output=True,
         text=True,
         check=False,
@@ -162,7 +164,8 @@ def test_3_minutes_of_faults_are_survived_and_leave_a_table(soak):
     dest, output, code = soak
     assert code == 0, output[-3000:]
     seen = json.loads((dest / "soak.json").read_text())
-    assert seen["problems"] == [] and len(seen["records"]) >= 4
+    assert seen["problems"] == [] and len(seen["records"]) >= 3
+    assert any(record["resumed_from"] for record in seen["records"])
     assert all(record["survived"] for record in seen["records"])
     assert {growth["kind"] for growth in seen["growths"]} == {"trainer", "workers"}
     table = (dest / "soak.md").read_text()

@@ -17,6 +17,7 @@ from types import ModuleType
 VERBS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "turn a folder of recordings into manifests and labels"),
     "check": ("check", "say what training would drop from a prepared folder, and how to mend it"),
+    "shard": ("shard", "pack the audio of a prepared folder into few large archives"),
     "health": ("health", "is a training healthy, and which key to turn if not"),
     "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
     "extract": ("extract", "features of chosen layers of a checkpoint, as .npy files"),

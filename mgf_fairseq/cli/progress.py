@@ -9,7 +9,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-_UNITS = {"read audio": " files", "extract": " s of audio"}
+_UNITS = {"read audio": " files", "extract": " s of audio", "look": " files", "pack": " MB"}
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 

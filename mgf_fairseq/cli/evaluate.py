@@ -72,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     probes(
         "--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` leaves out (SIL)"
     )
+    probes(
+        "--dtype", choices=["float16", "float32"], default="float16", help="of the cached features"
+    )
     probes("--speaker-test", metavar="SPLIT", help="split that task speaker is scored on")
     asr = parser.add_argument_group("speech recognition").add_argument
     asr("--asr-labels", choices=["ltr", "spm"], default="ltr", help="letters or SentencePiece")
@@ -154,6 +157,7 @@ def request_of(args: argparse.Namespace) -> Request:
             device=device,
             disjoint=args.disjoint,
             silence=tuple(name for name in args.silence.split(",") if name),
+            dtype=args.dtype,
         ),
         speaker_test=args.speaker_test,
         recipe=recipe,

@@ -55,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--silence", default="SIL", help="phones left out of the second accuracy")
     parser.add_argument("--ignore", default="SPN", help="phones left out of everything")
+    parser.add_argument(
+        "--dtype", choices=("float16", "float32"), default="float16", help="of the cached features"
+    )
     parser.add_argument("--segment-seconds", type=float, default=1.0, help="speaker (default 1)")
 
 
@@ -111,6 +114,7 @@ def _options(args: argparse.Namespace) -> ProbeOptions:
         silence=tuple(_names(args.silence)),
         ignore=tuple(_names(args.ignore)),
         segment_seconds=args.segment_seconds,
+        dtype=args.dtype,
     )
 
 

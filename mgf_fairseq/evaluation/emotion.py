@@ -61,6 +61,7 @@ def plan_emotion(data: Path, options: ProbeOptions) -> TaskPlan:
         "weighted sum": "softmax weights over the layers' pooled statistics, learnt with the probe",
         "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(options)),
+        **options.stored,
         **version_of("emotion"),
     }
     return TaskPlan("emotion", "uar", splits, protocol)

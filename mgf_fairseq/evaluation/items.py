@@ -93,15 +93,21 @@ def check_disjoint(splits: Sequence[LabelledManifest], claim: str) -> str:
     Returns what has been checked, in words for the protocol.
 
     Raises:
-        ProbeError: they share one.
+        ProbeError: they share one, or a split lacks the speakers that the claim is about.
     """
     by_recording = {split.name: split.recordings for split in splits}
     _check_apart(by_recording, "recording", "take it out of one of the manifests")
     if claim != "speakers":
         return "no recording in two splits"
-    by_speaker = {s.name: set(s.labels["spk"]) for s in splits if "spk" in s.labels}
-    if len(by_speaker) < len(splits):
-        return "no recording in two splits; speakers unknown (no .spk), not checked"
+    without = [split for split in splits if "spk" not in split.labels]
+    if without:
+        raise ProbeError(
+            f"{without[0].data / without[0].name}.spk does not exist, so nobody knows whether "
+            f"{', '.join(split.name for split in splits)} share a speaker: mgf prepare with "
+            "--labels spk among others writes it; or say --disjoint utterances, and the result "
+            "claims no more than that"
+        )
+    by_speaker = {split.name: set(split.labels["spk"]) for split in splits}
     mend = (
         "split by speaker (mgf prepare --split-by speaker), or say --disjoint utterances if the "
         "corpus is meant so, as the CPC split of LibriSpeech is"

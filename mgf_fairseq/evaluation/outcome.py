@@ -16,7 +16,7 @@ import torch
 
 from mgf_fairseq.data.caveats import read_caveats
 from mgf_fairseq.data.digests import Progress
-from mgf_fairseq.feature_store import FeatureStore
+from mgf_fairseq.feature_store import DTYPES, FeatureStore
 
 from .items import LabelledManifest, ProbeError
 from .results import (
@@ -57,6 +57,7 @@ class ProbeOptions:
     ignore: tuple[str, ...] = ("SPN",)  # phone: labels that nothing is learnt from or scored on
     segment_seconds: float = 1.0  # speaker
     max_epochs: int | None = None  # phone, speaker; None: the task's own
+    dtype: str = DTYPES[0]  # of the features between encoder and probe
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
@@ -69,11 +70,18 @@ class ProbeOptions:
             raise ProbeError(f"segment_seconds={self.segment_seconds}: must be above 0")
         if self.max_epochs is not None and self.max_epochs < 1:
             raise ProbeError(f"max_epochs={self.max_epochs}: must be at least 1")
+        if self.dtype not in DTYPES:
+            raise ProbeError(f"dtype={self.dtype!r}: choose from {', '.join(DTYPES)}")
 
     @property
     def probe_name(self) -> str:
         """How tables and protocols call the probe."""
         return f"one hidden layer of {self.hidden}" if self.hidden else "exactly one Linear"
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """The protocol's entry on how features are kept; that of the default goes unsaid."""
+        return {} if self.dtype == DTYPES[0] else {"stored": f"features are kept as {self.dtype}"}
 
 
 @dataclass(frozen=True)

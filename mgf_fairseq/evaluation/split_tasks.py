@@ -66,6 +66,7 @@ def plan_phone(data: Path, options: ProbeOptions) -> TaskPlan:
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
         "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(_PHONE, options)),
+        **options.stored,
         **version_of("phone"),
     }
     return TaskPlan("phone", "accuracy", splits, protocol)
@@ -98,6 +99,7 @@ def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
         "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(_SPEAKER, options)),
+        **options.stored,
         **version_of("speaker"),
     }
     return TaskPlan("speaker", "accuracy", splits, protocol)

@@ -114,7 +114,7 @@ def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
     for split in plan.task.splits:
         path = plan.data / f"{split.name}.tsv"
         stores[split.name] = cache_features(
-            plan.upstream, path, plan.cache, plan.layers, progress=progress
+            plan.upstream, path, plan.cache, plan.layers, plan.options.dtype, progress=progress
         )
     device = torch.device(plan.options.device)
     setup = Setup(plan.task, plan.options, plan.layers, stores, device, progress)

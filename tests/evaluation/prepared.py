@@ -40,7 +40,9 @@ class PlantedStores:
         self.shift = 0  # frames more than labels
         self.calls: list[str] = []
 
-    def __call__(self, upstream, path, cache, layers, progress=None) -> FeatureStore:
+    def __call__(
+        self, upstream, path, cache, layers, dtype="float16", progress=None
+    ) -> FeatureStore:
         """Dimension k of the planted layer is high where the label is the k-th of the data."""
         self.calls.append(path.stem)
         data = path.parent
@@ -63,7 +65,7 @@ class PlantedStores:
                         word = words[min(t, len(words) - 1)]
                         values[start + t, names.index(word)] += 10
                     start += length
-            np.save(folder / layer_file(name), values.astype(np.float16))
+            np.save(folder / layer_file(name), values.astype(dtype))
         left_out = {row: "gone" for row in range(len(counts)) if row not in kept}
         return FeatureStore(
             folder, list(layers), 50.0, np.array(kept), np.array(lengths), left_out, {}

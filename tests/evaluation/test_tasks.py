@@ -1,12 +1,14 @@
 """The three probed tasks from a prepared folder to their result files, and what they refuse."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import prepared
 import pytest
 
+from mgf_fairseq.cli import main
 from mgf_fairseq.evaluation import outcome as outcome_module
 from mgf_fairseq.evaluation.items import ProbeError
 from mgf_fairseq.evaluation.outcome import ProbeOptions
@@ -25,6 +27,7 @@ from mgf_fairseq.evaluation.tasks import (
     run_probe,
     write_probe,
 )
+from mgf_fairseq.evaluation.versions import VERSIONS
 
 PHONES = ["AA", "B", "SIL"]
 OPTIONS = ProbeOptions(seeds=(1, 2), max_epochs=2)
@@ -237,6 +240,7 @@ def drop(path, lines=1):
         ("phone", lambda d: (d / "valid.tsv").unlink(), "no split 'valid'.*mgf prepare"),
         ("phone", lambda d: (d / "test.phn").unlink(), "test.phn does not exist: mgf prepare"),
         ("phone", lambda d: drop(d / "train.phn"), "3 labels for 4 utterances"),
+        ("phone", lambda d: (d / "test.spk").unlink(), "test.spk does not exist.*--labels spk"),
         ("phone", lambda d: (d / "test.spk").write_text("d\na\nd\n"), "share 1 speaker.*a for one"),
         ("phone", lambda d: (d / "test.phn").write_text(("ZH " * 60 + "\n") * 3), "'ZH' for one"),
         ("phone", lambda d: (d / "train.phn").write_text(("B " * 60 + "\n") * 4), "train lacks"),
@@ -248,13 +252,20 @@ def drop(path, lines=1):
     ],
 )
 def test_bad_data_is_refused_with_a_mend_and_leaves_nothing(
-    task, spoil, named, phones, tmp_path, probe
+    task, spoil, named, phones, tmp_path, monkeypatch, capsys
 ):
     spoil(phones)
+    before = {path: path.read_bytes() for path in phones.iterdir()}
     ending = {"phone": "phn", "speaker": "spk", "emotion": "emo"}[task]
-    with pytest.raises(ProbeError, match=named):
-        probe(task, phones, ending)
-    assert not (tmp_path / "results").exists()
+    stores = prepared.PlantedStores(tmp_path / "features", ending)
+    monkeypatch.setattr("mgf_fairseq.evaluation.tasks.cache_features", stores)
+    dest = tmp_path / "results"
+    words = ["probe", "--task", task, "--upstream", "fbank", "--data", str(phones)]
+    assert main([*words, "--dest", str(dest), "--device", "cpu"]) == 2
+    assert re.search(named, capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in phones.iterdir()} == before
+    # What is known of audio files may stay in the cache; a folder of results has not begun.
+    assert not dest.exists() or [path.name for path in dest.iterdir()] == ["cache"]
 
 
 @pytest.mark.parametrize(
@@ -289,8 +300,25 @@ def test_a_speaker_in_two_folds_is_refused(emotions, probe):
 
 def test_shared_speakers_pass_where_the_corpus_is_split_by_utterance(phones, probe):
     (phones / "test.spk").write_text("a\na\nb\n")
-    plan, _ = probe("phone", phones, "phn", replace(OPTIONS, disjoint="utterances"))
+    options = replace(OPTIONS, disjoint="utterances")
+    plan, _ = probe("phone", phones, "phn", options)
     assert plan.task.protocol["disjoint"] == "no recording in two splits"
+    (phones / "test.spk").unlink()  # who speaks is no part of that claim
+    probe("phone", phones, "phn", options)
+
+
+def test_features_are_kept_as_asked_and_only_another_choice_than_the_usual_is_in_the_protocol(
+    phones, probe
+):
+    held = []
+    usual, _ = probe("phone", phones, "phn", change=held.append)
+    precise, _ = probe(
+        "phone", phones, "phn", replace(OPTIONS, dtype="float32"), change=held.append
+    )
+    kept = [np.load(next(stores.folder.rglob("*.npy"))).dtype.name for stores in held]
+    assert kept == ["float16", "float32"]
+    assert "float32" in precise.task.protocol.pop("stored")
+    assert precise.task.protocol == usual.task.protocol and precise.key != usual.key
 
 
 def test_a_recording_in_two_splits_is_refused_whatever_the_claim(phones, probe):
@@ -307,7 +335,10 @@ def test_a_recording_in_two_splits_is_refused_whatever_the_claim(phones, probe):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"seeds": ()}, {"seeds": (1, 1)}, {"hidden": -2}, {"disjoint": "x"}, {"segment_seconds": 0}],
+    [
+        *({"seeds": ()}, {"seeds": (1, 1)}, {"hidden": -2}, {"disjoint": "x"}),
+        *({"segment_seconds": 0}, {"dtype": "float64"}),
+    ],
 )
 def test_a_bad_option_is_named(bad):
     with pytest.raises(ProbeError, match=next(iter(bad))):
@@ -331,7 +362,32 @@ def test_the_key_is_of_all_that_decides_the_result(phones, tmp_path):
     line = phone_lines(1, 60, 99)[0]
     (phones / "valid.phn").write_text(f"{line}\n{line}\n")
     keys.append(key())
-    assert len({first, *keys}) == 5
+    (phones / "train0.wav").write_bytes(b"some audio")
+    keys.append(key())
+    (phones / "train0.wav").write_bytes(b"same audio")
+    keys.append(key())
+    (phones / "train0.wav").rename(phones / "moved.wav")
+    manifest = phones / "train.tsv"
+    manifest.write_text(manifest.read_text().replace("train0.wav", "moved.wav"))
+    assert key() == keys[-1]  # contents count, not names
+    assert len({first, *keys}) == 7
+
+
+@pytest.mark.parametrize(
+    ("task", "data"), [("phone", "phones"), ("speaker", "speakers"), ("emotion", "emotions")]
+)
+def test_a_raised_version_is_another_key_and_version_1_goes_unsaid(
+    task, data, tmp_path, monkeypatch, request
+):
+    folder = request.getfixturevalue(data)
+
+    def plan(version):
+        monkeypatch.setitem(VERSIONS, task, version)
+        return plan_probe(task, prepared.upstream(), folder, tmp_path / "cache", OPTIONS)
+
+    plans = [plan(version) for version in (1, 2, 3)]
+    assert len({found.key for found in plans}) == 3
+    assert [found.task.protocol.get("version") for found in plans] == [None, 2, 3]
 
 
 def test_a_result_is_written_whole_and_read_back(emotions, tmp_path, probe):

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from .checkpoint import load_pretrained
-from .data.audio import AudioReader
-from .data.manifest import read_manifest
+from .data.audio import AudioError, AudioReader
+from .data.manifest import ManifestError, read_manifest
 from .objectives.base import read_level
 from .objectives.sample import SampleObjective
 
@@ -38,14 +38,13 @@ class Reconstruction:
 
 @torch.no_grad()
 def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Reconstruction | None:
-    """Decode the beginning of a manifest's longest utterance.
+    """Decode the beginning of a manifest's longest utterance that can be read.
 
     Returns:
-        both signals, or None where the checkpoint has no sample objective.
+        both signals, or None where the checkpoint has no sample objective, or nothing can be read.
 
     Raises:
         CheckpointError: it is not a pre-trained MGF.
-        AudioError: the utterance cannot be read.
     """
     model, config = load_pretrained(checkpoint, ["sample"])
     if model.objectives is None or "sample" not in model.objectives:
@@ -53,9 +52,9 @@ def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Recon
     objective = model.objectives["sample"]
     assert isinstance(objective, SampleObjective)
     rate = int(config.task.sample_rate)
-    table = read_manifest(manifest)
-    with AudioReader(table.entry(int(np.argmax(table.num_samples))), rate) as reader:
-        signal = reader.read(0, min(reader.num_samples, int(seconds * rate)))
+    signal = _longest_readable(manifest, rate, int(seconds * rate), model.shape.receptive_field)
+    if signal is None:
+        return None
     waveform = torch.from_numpy(signal)[None]
     if config.task.normalize:
         waveform = F.layer_norm(waveform, waveform.shape)
@@ -66,6 +65,20 @@ def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Recon
     # SI-SDR leaves the scale open.
     scale = (original @ decoded) / decoded.square().sum().clamp(min=1e-12)
     return Reconstruction(original.numpy(), (scale * decoded).numpy(), rate)
+
+
+def _longest_readable(manifest: Path, rate: int, most: int, least: int) -> Signal | None:
+    """At most the first `most` samples of the longest utterance that holds `least` of them."""
+    table = read_manifest(manifest)
+    for row in np.argsort(-table.num_samples, kind="stable").tolist():
+        try:
+            with AudioReader(table.entry(row), rate) as reader:
+                signal = reader.read(0, min(reader.num_samples, most))
+        except (AudioError, ManifestError):
+            continue
+        if len(signal) >= least:
+            return signal
+    return None
 
 
 def write_reconstruction(found: Reconstruction, folder: Path) -> None:

@@ -41,6 +41,21 @@ def test_a_checkpoint_without_the_sample_objective_gives_none(pretrained, corpus
     assert reconstruct(Path("ck.pt"), corpus / "train.tsv") is None
 
 
+def test_an_utterance_that_cannot_be_read_is_passed_over_for_the_next_longest(pretrained, tmp_path):
+    rng = np.random.default_rng(1)
+    rows = []
+    for name, length in {"gone": 32000, "broken": 24000, "short": 399, "good": 8000}.items():
+        soundfile.write(tmp_path / f"{name}.wav", 0.1 * rng.standard_normal(length), 16000)
+        rows.append(f"{name}.wav\t{length + (20000 if name == 'short' else 0)}")
+    (tmp_path / "valid.tsv").write_text("\n".join([str(tmp_path), *rows]) + "\n")
+    (tmp_path / "gone.wav").unlink()
+    (tmp_path / "broken.wav").write_bytes(b"no audio")
+    found = reconstruct(Path("ck.pt"), tmp_path / "valid.tsv")
+    assert found is not None and len(found.original) == ((8000 - 400) // 320 + 1) * 320
+    (tmp_path / "good.wav").unlink()
+    assert reconstruct(Path("ck.pt"), tmp_path / "valid.tsv") is None
+
+
 def test_both_files_keep_their_ratio_and_nothing_clips(tmp_path):
     time = np.arange(16000) / 16000
     loud = (6 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)

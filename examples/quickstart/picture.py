@@ -63,7 +63,10 @@ def draw(run: Path, manifest: Path, destination: Path) -> None:
     entries = read_log(run / LOG_NAME, "train_inner")
     found = reconstruct(run / "checkpoint_last.pt", manifest)
     if found is None:
-        sys.exit(f"{run} was trained without the sample objective: there is nothing to decode")
+        sys.exit(
+            f"{run} was trained without the sample objective, or no utterance of {manifest} can be "
+            "read: there is nothing to decode"
+        )
     original, decoded = found.original, found.decoded
     residual = original - decoded
     si_sdr = 10 * np.log10(np.square(decoded).sum() / np.square(residual).sum())

@@ -61,6 +61,20 @@ class Row:
         """Whether it is something to compare with rather than an MGF model."""
         return self.kind != _OURS
 
+    @property
+    def audio(self) -> tuple[float, float] | None:
+        """Least and most hours of audio that a member has heard; None where none is recorded."""
+        hours = [m.upstream.audio_hours for m in self.members if m.upstream.audio_hours]
+        return (min(hours), max(hours)) if hours else None
+
+    @property
+    def audio_in_words(self) -> str:
+        """As tables show it: one number, or a range where members of a row differ."""
+        if self.audio is None:
+            return ""
+        low, high = (f"{hours:.1f}" for hours in self.audio)
+        return f"{low} h" if low == high else f"{low} to {high} h"
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -231,15 +245,11 @@ def _differences(parts: Iterable[Sequence[Member]]) -> str:
 
 def _unequal_audio(rows: Iterable[Row]) -> list[str]:
     """Say it where trained rows heard different amounts of audio: no fair comparison."""
-    heard = {
-        row.label: m.upstream.audio_hours
-        for row in rows
-        for m in row.members
-        if m.upstream.audio_hours
-    }
-    if not heard or max(heard.values()) <= 1.05 * min(heard.values()):
+    heard = {row.label: (row.audio, row.audio_in_words) for row in rows if row.audio}
+    hours = [value for found, _ in heard.values() for value in found]
+    if not hours or max(hours) <= 1.05 * min(hours):
         return []
-    told = ", ".join(f"{label} {hours:.1f} h" for label, hours in heard.items())
+    told = ", ".join(f"{label} {words}" for label, (_, words) in heard.items())
     return [f"the rows heard different amounts of audio in pre-training: {told}"]
 
 

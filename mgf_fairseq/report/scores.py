@@ -67,9 +67,8 @@ def training_effort(row: Row) -> list[Html]:
     parts = []
     if upstreams[0].num_updates:
         parts.append(f"{upstreams[0].num_updates:,} updates")
-    hours = [u.audio_hours for u in upstreams if u.audio_hours]
-    if hours:
-        parts.append(f"{sum(hours) / len(hours):.1f} h of audio")
+    if row.audio:
+        parts.append(f"{row.audio_in_words} of audio")
     seeds = [str(u.seed) for u in upstreams if u.seed is not None]
     if seeds:
         parts.append(f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")

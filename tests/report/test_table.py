@@ -8,6 +8,7 @@ import pytest
 from mgf_fairseq.evaluation.results import ResultError
 from mgf_fairseq.report.collect import collect
 from mgf_fairseq.report.findings import findings
+from mgf_fairseq.report.scores import training_effort
 from mgf_fairseq.report.table import make_table
 
 
@@ -142,6 +143,18 @@ def test_unequal_amounts_of_audio_are_said(tmp_path):
     for name, hours in (("much", 30.0), ("little", 10.0)):
         fab.write_folder(tmp_path, fab.upstream(name, audio_hours=hours))
     assert any("little 10.0 h, much 30.0 h" in note for note in collect([tmp_path]).notes)
+
+
+def test_a_row_whose_members_heard_different_amounts_shows_the_range(tmp_path):
+    for seed, hours in enumerate((8.0, 10.04, 10.0), start=1):
+        about = fab.upstream(f"m{seed}", group="m", seed=seed, audio_hours=hours)
+        fab.write_folder(tmp_path, about, fab.probed("phone", 40.0))
+    fab.write_folder(tmp_path, fab.upstream("even", audio_hours=10.0), fab.probed("phone", 40.0))
+    found = collect([tmp_path])
+    assert any("even 10.0 h, m 8.0 to 10.0 h" in note for note in found.notes)
+    effort = {row.label: training_effort(row) for row in found.rows}
+    assert "<small>8.0 to 10.0 h of audio</small>" in effort["m"]
+    assert "<small>10.0 h of audio</small>" in effort["even"]
 
 
 def test_tasks_of_one_representation_may_come_from_two_places(tmp_path):

@@ -33,6 +33,8 @@ _PREROLL = {"MPEG_LAYER_III": 16384, "VORBIS": 8192}
 # A seek into the last page of a Vorbis file is off by the samples trimmed from its end. A page
 # holds at most 255 packets of 1024 samples in common encodings.
 _LAST_PAGE = 2**18
+_BLOCK = 2**22  # values decoded at once: a header may promise hours that are not there
+_RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what programs that write a .wav to a pipe leave in its header
 
 
@@ -95,13 +97,24 @@ class AudioReader:
         self.num_samples = resampled_length(
             self.native_num_samples, self.native_sample_rate, self.sample_rate
         )
-        if total == 0 or self._first + self.native_num_samples > total:
+        problem = self._problem(total)
+        if problem:
             self.close()
-            raise AudioError(
-                f"{entry}: the file holds no samples"
-                if total == 0
-                else f"{entry}: the entry ends after the file's {total} samples"
+            raise AudioError(f"{entry}: {problem}")
+
+    def _problem(self, total: int) -> str:
+        """What makes the header unusable, or an empty string."""
+        low, high = _RATES
+        if not low <= self.native_sample_rate <= high:
+            return (
+                f"its header says {self.native_sample_rate} Hz, which is not from {low} to {high}; "
+                "mend the header, or remove its line"
             )
+        if total == 0:
+            return "the file holds no samples"
+        if self._first + self.native_num_samples > total:
+            return f"the entry ends after the file's {total} samples"
+        return ""
 
     def __enter__(self) -> AudioReader:
         return self
@@ -154,12 +167,7 @@ class AudioReader:
     def _read_native(self, start: int, num_samples: int) -> npt.NDArray[np.float32]:
         first = self._first + start
         preroll = first - self._safe_position(first)
-        try:
-            self._file.seek(first - preroll)
-            data = self._file.read(preroll + num_samples, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            raise AudioError(f"{self.entry}: cannot be decoded ({_reason(error)})") from error
-        data = data[preroll:]
+        data = self._decode(first - preroll, preroll + num_samples)[preroll:]
         if len(data) != num_samples:
             raise AudioError(
                 f"{self.entry}: truncated, {num_samples} samples from {start} asked for and "
@@ -169,6 +177,22 @@ class AudioReader:
         if not np.isfinite(waveform).all():
             raise AudioError(f"{self.entry}: holds NaN or infinite samples; remove its line")
         return np.ascontiguousarray(waveform, dtype=np.float32)
+
+    def _decode(self, first: int, num_samples: int) -> npt.NDArray[np.float32]:
+        """Read (S, C), or as much of it as is there: in blocks, since soundfile allocates first."""
+        block = max(1, _BLOCK // self.channels)
+        blocks = []
+        try:
+            self._file.seek(first)
+            while num_samples > 0:
+                data = self._file.read(min(block, num_samples), dtype="float32", always_2d=True)
+                blocks.append(data)
+                num_samples = num_samples - len(data) if len(data) else 0
+        except soundfile.SoundFileError as error:
+            raise AudioError(f"{self.entry}: cannot be decoded ({_reason(error)})") from error
+        if not blocks:
+            return np.zeros((0, self.channels), np.float32)
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def _safe_position(self, first: int) -> int:
         """Where to seek so that the sample at `first` is decoded exactly."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .bars import bar
 from .training_log import parse_line
 
 CONSOLE_LOG = "console.log"
@@ -90,9 +91,9 @@ def run_training(
     with (
         _end_with_us(),
         log.open("a", encoding="utf-8") as console,
-        tqdm(
+        bar(
             total=updates, desc=description, unit="update", dynamic_ncols=True, smoothing=0.1
-        ) as bar,
+        ) as shown,
         subprocess.Popen(
             [_executable(command[0]), *command[1:]],
             cwd=cwd,
@@ -108,7 +109,7 @@ def run_training(
             for line in process.stdout:
                 console.write(line)
                 tail.append(line)
-                _show(bar, line, metrics)
+                _show(shown, line, metrics)
         except BaseException:
             process.terminate()
             raise
@@ -141,11 +142,11 @@ def _executable(program: str) -> str:
     return str(beside) if beside.is_file() else program
 
 
-def _show(bar: tqdm[None], line: str, metrics: Mapping[str, str]) -> None:
+def _show(shown: tqdm[None], line: str, metrics: Mapping[str, str]) -> None:
     entry = parse_line(line)
     if entry is None or entry[0] != "train_inner":
         return
     values = entry[1]
-    bar.update(int(values["num_updates"]) - bar.n)
-    shown = [f"{word} {values[name]:.3g}" for word, name in metrics.items() if name in values]
-    bar.set_postfix_str(", ".join(shown))
+    numbers = [f"{word} {values[name]:.3g}" for word, name in metrics.items() if name in values]
+    shown.set_postfix_str(", ".join(numbers), refresh=False)
+    shown.update(int(values["num_updates"]) - shown.n)

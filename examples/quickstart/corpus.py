@@ -279,7 +279,7 @@ def generate(dest: Path, minutes: float = 28.0, seed: int = 1, workers: int = 2)
     context = multiprocessing.get_context("spawn")
     with (
         context.Pool(min(workers, len(jobs)), maxtasksperchild=1) as pool,
-        tqdm(total=len(jobs), desc="synthesize", unit="speaker") as progress,
+        tqdm(total=len(jobs), desc="synthesize", unit="speaker", disable=None) as progress,
     ):
         made = []
         for result in pool.imap_unordered(make_speaker, jobs, chunksize=1):

@@ -14,8 +14,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from mgf_fairseq.bars import bar
 from mgf_fairseq.data.check import (
     ManifestReport,
     check_manifests,
@@ -58,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
     """Check, print the report, and return the exit code that EXAMPLES explains."""
     options = Options(args.sample_rate, args.min_seconds, args.max_seconds, args.fast, args.workers)
     paths = find_manifests(args.data)
-    with tqdm(total=_count_lines(paths), unit="file", desc="check", leave=False) as bar:
-        reports = check_manifests(paths, options, bar.update)
+    with bar(total=_count_lines(paths), unit="file", desc="check", leave=False) as shown:
+        reports = check_manifests(paths, options, shown.update)
     for line in render(reports):
         print(line)
     if args.fast:

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
-from tqdm import tqdm
-
+from ..bars import bar
 from ..data.corpora import Search
 from ..data.label_files import LABEL_KINDS
 from ..data.layouts import READERS, detect_layout
@@ -101,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 class _Bar(Progress):
     def start(self, total: int) -> None:
-        self._bar = tqdm(total=total, desc="reading headers", unit="file", file=sys.stderr)
+        self._bar = bar(total=total, desc="reading headers", unit="file")
 
     def advance(self) -> None:
         self._bar.update()

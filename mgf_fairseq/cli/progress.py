@@ -9,6 +9,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from mgf_fairseq.bars import bar
+
 _UNITS = {"read audio": " files", "extract": " s of audio", "look": " files", "pack": " MB"}
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
@@ -25,7 +27,7 @@ class Bars:
         if self._bar is None or what != self._what:
             self.close()
             self._what = what
-            self._bar = tqdm(
+            self._bar = bar(
                 desc=f"{self._prefix}{what}",
                 total=total,
                 initial=done,  # a resumed run's rate is its own

@@ -37,18 +37,17 @@ def run(args: argparse.Namespace) -> int:
             "the report draws with matplotlib, which is not installed: "
             "pip install 'mgf-fairseq[report]'"
         )
-    from tqdm import tqdm
-
+    from mgf_fairseq.bars import bar
     from mgf_fairseq.report.build import TITLE, build_report
     from mgf_fairseq.report.findings import findings
 
-    with tqdm(bar_format="{desc} {elapsed}", leave=False) as bar:
+    with bar(bar_format="{desc} {elapsed}", leave=False) as shown:
         table = build_report(
             args.results,
             args.dest,
             args.baseline,
             args.title or TITLE,
-            lambda section: bar.set_description_str(f"drawing: {section}"),
+            lambda section: shown.set_description_str(f"drawing: {section}"),
         )
     for note in table.notes:
         print(f"note: {note}")

@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Score the manifest, print the result, and return 0."""
     import torch
-    from tqdm import tqdm
 
+    from mgf_fairseq.bars import bar
     from mgf_fairseq.data.manifest import read_manifest
     from mgf_fairseq.scoring import load_recognizer, score_manifest
 
@@ -57,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     total = len(read_manifest(args.manifest))
     recognizer = load_recognizer(args.checkpoint, args.manifest.resolve().parent, args.dict)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    with tqdm(total=total, unit="utt", desc="transcribe", leave=False) as bar:
+    with bar(total=total, unit="utt", desc="transcribe", leave=False) as shown:
         found = score_manifest(
-            recognizer, args.manifest, args.labels, args.batch_seconds, device, bar.update
+            recognizer, args.manifest, args.labels, args.batch_seconds, device, shown.update
         )
     for index, reason in sorted(found.failed.items()):
         print(f"left out: line {index + 2}: {reason}")

@@ -14,6 +14,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 
+class RankError(RuntimeError):
+    """A rank cannot go on, and so none can."""
+
+
 def is_distributed() -> bool:
     """Tell whether there is more than one rank."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
@@ -37,6 +41,24 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     if not is_distributed():
         return flag
     return bool(all_reduce_sum(torch.tensor(float(flag), device=device)) > 0)
+
+
+def require_alike(what: str, *values: int) -> None:
+    """Compare whole numbers that must be the same on every rank.
+
+    Raises:
+        RankError: on every rank, if they are not; the first number is shown for each.
+    """
+    if not is_distributed():
+        return
+    on_gpu = dist.get_backend() == "nccl"
+    own = torch.tensor(values, device=torch.cuda.current_device() if on_gpu else "cpu")
+    found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, own)
+    rows = [row.tolist() for row in found]
+    if any(row != rows[0] for row in rows):
+        shown = ", ".join(f"{row[0]} on rank {rank}" for rank, row in enumerate(rows))
+        raise RankError(f"ranks differ in {what}: {shown}")
 
 
 @dataclass(frozen=True)

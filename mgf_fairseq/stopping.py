@@ -1,7 +1,7 @@
 """SIGTERM ends a training after the update in progress, saved, on all ranks at the same update.
 
-SLURM sends it before it takes a job's nodes away. :mod:`mgf_fairseq.host_checkpoints` calls
-``listen`` in the process of each rank, once it has loaded what it resumes from.
+SLURM sends it before it takes a job's nodes away, or SIGUSR2 where submitit asks for that.
+:mod:`mgf_fairseq.host_checkpoints` calls ``listen`` in each rank, once it has resumed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 TRAINER = "fairseq_cli.train"
 EXIT_CODE = 128 + signal.SIGTERM  # what a shell reports for a process that SIGTERM has ended
+REQUEUE = signal.SIGUSR2  # where somebody handles it, submitit: it puts the job back into the queue
 # Launchers pass on what SLURM sends to every process, so one request comes as several signals.
 SAME_REQUEST_S = 5.0
 WORKER_OUTLIVES_S = 300  # seconds
@@ -39,6 +40,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received_at: float | None = None
+        self.number = 0  # of the signal that came
         self.replaced: dict[int, Any] = {}  # signal number -> the handler that was there
 
     @property
@@ -60,7 +62,7 @@ class StopRequest:
     def _handle(self, number: int, frame: Any) -> None:
         now = time.monotonic()
         if self.received_at is None:
-            self.received_at = now
+            self.received_at, self.number = now, number
         elif now - self.received_at > SAME_REQUEST_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -80,9 +82,13 @@ def listen() -> None:
         # Before multiprocessing ends the workers that are left, by SIGTERM, as this process exits.
         Finalize(None, _let_workers_go, exitpriority=1)
     request.stop_listening()
+    numbers: list[int] = [signal.SIGTERM]
     # Where fairseq has spawned the ranks, torch sends them SIGINT when their parent has died.
-    spawned = multiprocessing.parent_process() is not None
-    request.listen([signal.SIGTERM, signal.SIGINT] if spawned else [signal.SIGTERM])
+    if multiprocessing.parent_process() is not None:
+        numbers.append(signal.SIGINT)
+    if callable(signal.getsignal(REQUEUE)):
+        numbers.append(REQUEUE)
+    request.listen(numbers)
 
 
 def _stopping(validate_and_save: Any) -> Any:
@@ -110,10 +116,13 @@ def _stopping(validate_and_save: Any) -> Any:
 
 def _save_and_exit(cfg: Any, trainer: Any, epoch_itr: Any) -> None:
     updates = trainer.get_num_updates()
-    logger.warning("SIGTERM: stopping after update %d", updates)
+    name = signal.Signals(request.number).name if request.received else "a signal to another rank"
+    logger.warning("%s: stopping after update %d", name, updates)
     checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
     _require_saved(trainer)  # and so no rank leaves before rank 0 has saved
     logger.warning("update %d is saved; the same command goes on from there", updates)
+    if request.number == REQUEUE:
+        request.replaced[REQUEUE](REQUEUE, None)
     raise SystemExit(EXIT_CODE)
 
 

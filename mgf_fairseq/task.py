@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
@@ -19,8 +21,11 @@ from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
-from .data.dataset import Crops, MgfDataset, require_some_files
-from .data.manifest import ManifestError, read_manifest
+from .data.dataset import Crops, MgfDataset
+from .data.loading import load_split
+from .data.manifest import ManifestError
+from .data.mixture import Rows, parse_corpora
+from .distributed import require_alike
 from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
 from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
 
@@ -35,6 +40,11 @@ class MgfPretrainingConfig(FairseqDataclass):
     """Where the data lies and how utterances become rows."""
 
     data: str = field(default=MISSING, metadata={"help": "folder of <split>.tsv manifests"})
+    # None, not {}: from a checkpoint fairseq removes what a default mapping does not hold.
+    corpora: Any = field(
+        default=None,
+        metadata={"help": "folders below data that are mixed: name -> share of the audio, or null"},
+    )
     sample_rate: int = field(
         default=16_000, metadata={"help": "Hz; files of another rate are resampled on reading"}
     )
@@ -87,10 +97,30 @@ class MgfBatchIterator(EpochBatchIterator):
             "above); run 'mgf check' on the data"
         )
 
+    def _filled(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return batch or self.first_batch
+
     def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        """Make fairseq's iterator, timed if a clock is given (training's is, validation's not)."""
+        """Make fairseq's iterator, timed if a clock is given (training's is, validation's not).
+
+        Raises:
+            RankError: ranks have other batches than each other, and so would wait for ever.
+        """
+        if self.num_shards > 1:
+            indices = np.concatenate([np.asarray(batch, np.int64) for batch in self.frozen_batches])
+            require_alike(
+                "the number or order of batches (do all machines have the same manifests and "
+                "settings?)",
+                len(self.frozen_batches),
+                zlib.crc32(indices.tobytes()),
+            )
         iterator = super()._get_iterator_for_epoch(*args, **kwargs)
-        if iterator is not None and self.clock is not None:
+        if iterator is None:
+            return None
+        # fairseq puts a dummy in the place of an empty batch too, but then forgets what else this
+        # rank has in the update.
+        iterator._itr = map(self._filled, iterator._itr)
+        if self.clock is not None:
             iterator.__class__ = TimedIterator
             iterator.clock = self.clock
         return iterator
@@ -108,7 +138,14 @@ class MgfPretrainingTask(FairseqTask):
             raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
+        self.corpora = parse_corpora(dict(cfg.corpora or {}))
+        if any(self.corpora.values()) and not cfg.rebuild_batches:
+            raise ValueError(
+                "task.rebuild_batches=false would train the first epoch's draw of task.corpora for "
+                "ever; leave it true"
+            )
         self.objective_names: tuple[str, ...] = ()
+        self.model_print = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
         self.watch = HealthWatch(cfg.log_interval)
@@ -119,36 +156,35 @@ class MgfPretrainingTask(FairseqTask):
         return cls(cfg)
 
     def load_dataset(self, split: str, **_: Any) -> None:
-        """Read ``<data>/<split>.tsv``.
+        """Read ``<data>/<split>.tsv``, or those of `corpora` below it.
 
         Raises:
-            ManifestError: the manifest is missing, malformed or without a long enough utterance.
+            ManifestError: a manifest is missing, malformed or without a long enough utterance.
             ValueError: the audio is not where the manifest says.
         """
-        path = os.path.join(self.cfg.data, f"{split}.tsv")
-        manifest = read_manifest(path)
-        require_some_files(manifest, path)
-        crops = Crops(self.cfg.views, self.cfg.max_sample_size, self.cfg.min_sample_size)
-        dataset = MgfDataset(
-            manifest,
-            crops,
-            sample_rate=self.cfg.sample_rate,
-            normalize=self.cfg.normalize,
-            shuffle=split.startswith("train"),
-            seed=self.cfg.seed,
-            num_buckets=self.cfg.num_buckets,
-        )
-        if len(dataset) == 0:
-            raise ManifestError(
-                f"{path}: all {len(manifest)} utterances are shorter than "
-                f"task.min_sample_size={self.cfg.min_sample_size} samples; lower it"
+
+        def build(rows: Rows) -> MgfDataset:
+            return MgfDataset(
+                rows,
+                Crops(self.cfg.views, self.cfg.max_sample_size, self.cfg.min_sample_size),
+                sample_rate=self.cfg.sample_rate,
+                normalize=self.cfg.normalize,
+                shuffle=os.path.basename(split).startswith("train"),
+                seed=self.cfg.seed,
+                num_buckets=self.cfg.num_buckets,
             )
-        self.datasets[split] = dataset
+
+        self.datasets[split] = load_split(self.cfg.data, split, self.corpora, build)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""
         model = super().build_model(cfg, from_checkpoint)
         self.objective_names = tuple(model.objectives)
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+        self.model_print = (
+            sum(p.numel() for p in model.parameters()),
+            zlib.crc32(repr(shapes).encode()),
+        )
         for name, objective in model.objectives.items():
             if self.cfg.views < objective.min_views:
                 raise ValueError(
@@ -158,7 +194,13 @@ class MgfPretrainingTask(FairseqTask):
         return model
 
     def build_criterion(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build the criterion; only training does, so the data must be there by now."""
+        """Build the criterion; only training does, so the data must be there by now.
+
+        Raises:
+            ManifestError: it is not.
+            RankError: ranks have built other models than each other.
+        """
+        require_alike("the model's parameters (do all have the same settings?)", *self.model_print)
         if not os.path.isdir(self.cfg.data):
             raise ManifestError(
                 f"task.data={self.cfg.data} is no folder; make it with 'mgf prepare AUDIO --dest "

@@ -32,6 +32,7 @@ MAY_IMPORT_FAIRSEQ = {
     "compat.py",  # mends fairseq
     "host_checkpoints.py",  # wraps its saving and resuming
     "stopping.py",  # wraps its step from update to update
+    "launching.py",  # starts its training on each rank
     "data/dataset.py",
 }
 

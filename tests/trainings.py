@@ -10,9 +10,11 @@ import json
 import os
 import re
 import resource
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,20 +76,57 @@ class Trainings:
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
-    def start(self, arguments: list[str], largest_file: int | None = None) -> Training:
+    def start(
+        self,
+        arguments: list[str],
+        largest_file: int | None = None,
+        environment: dict[str, str] | None = None,
+        sabotage: str = "",
+    ) -> Training:
         """Start ``fairseq-hydra-train`` with these arguments.
 
-        A file beyond ``largest_file`` bytes fails as on a full disk.
+        A file beyond ``largest_file`` bytes fails as on a full disk. ``sabotage`` names what goes
+        wrong in it (sabotage.py).
         """
         self.count += 1
         log = self.folder / f"training{self.count}.log"
-        pid = self.ask(arguments=arguments, log=str(log), largest_file=largest_file)
+        pid = self.ask(
+            arguments=arguments,
+            log=str(log),
+            largest_file=largest_file,
+            environment=environment or {},
+            sabotage=sabotage,
+        )
         return Training(self, pid, log)
+
+    def start_ranks(
+        self,
+        number: int,
+        arguments: list[str],
+        sabotage: Mapping[int, str] | None = None,
+        own: Mapping[int, list[str]] | None = None,
+    ) -> list[Training]:
+        """Start so many ranks as torchrun does; some may be sabotaged, or get arguments of own."""
+        meet = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        return [
+            self.start(
+                [*arguments, *(own or {}).get(rank, [])],
+                environment={**meet, "WORLD_SIZE": str(number), "RANK": str(rank)},
+                sabotage=(sabotage or {}).get(rank, ""),
+            )
+            for rank in range(number)
+        ]
 
     def stop(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(timeout=60)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -114,13 +153,19 @@ def serve() -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if request["largest_file"] is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+        os.environ.update(request["environment"])
+        if request["sabotage"]:
+            getattr(sabotage, request["sabotage"])()
         sys.argv = ["fairseq-hydra-train", *request["arguments"]]
         return
     sys.exit()
 
 
 if __name__ == "__main__":
+    import sabotage
     from fairseq_cli.hydra_train import cli_main
+
+    import mgf_fairseq  # noqa: F401 (so that not every fork imports it)
 
     serve()
     cli_main()

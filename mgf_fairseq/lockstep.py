@@ -1,0 +1,305 @@
+"""Keeps the ranks of a training together: one that fails, dies or stops moving ends all, by name.
+
+Every rank runs a thread that gives signs of life through the store of the process group and looks
+at the others'; :mod:`mgf_fairseq.launching` runs a training under it and tells it where it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch.distributed as dist
+
+from .distributed import RankError, is_distributed
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 1.0  # from one sign of life to the next
+SILENT_S = 30.0  # a rank without a sign for so long is taken for dead
+ASK_S = 4.0  # how long a rank whose connection broke waits for the reason
+FAREWELL_S = 5.0  # the rank at fault leaves first, so that its parent reports it
+LAST_S = 20.0  # a rank that should leave and has not by then is ended
+FAILED = 1  # exit code
+START = "the start"
+_BROKEN = ("gloo", "NCCL", "Connection closed by peer")  # in errors that others have caused
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A rank's sign of life."""
+
+    beat: int  # how many it has given
+    moves: int  # how often it has moved from one place to the next
+    place: str  # where in the training it is
+
+    def encode(self) -> str:
+        """Make one line of it."""
+        return f"{self.beat} {self.moves} {self.place}"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Sign:
+        """Read what `encode` has made."""
+        beat, moves, place = line.decode().split(" ", 2)
+        return cls(int(beat), int(moves), place)
+
+
+class Board:
+    """What ranks write for each other into the store of their process group."""
+
+    def __init__(self, store: Any, rank: int, world_size: int) -> None:
+        # A connection of its own: the training's may be waiting for something.
+        self.store = store.clone() if hasattr(store, "clone") else store
+        self.rank, self.world_size = rank, world_size
+
+    def sign(self, sign: Sign) -> None:
+        """Write this rank's sign of life."""
+        self.store.set(f"mgf/sign/{self.rank}", sign.encode())
+
+    def signs(self, ranks: Iterable[int]) -> dict[int, Sign]:
+        """Read the last signs of those ranks that have given one."""
+        keys = {rank: f"mgf/sign/{rank}" for rank in ranks}
+        there = {rank: key for rank, key in keys.items() if self.store.check([key])}
+        return {rank: Sign.decode(self.store.get(key)) for rank, key in there.items()}
+
+    def blame(self, reason: str) -> str:
+        """Write why all must end, unless somebody has; return what stands there."""
+        written: bytes = self.store.compare_set("mgf/reason", "", reason)
+        return written.decode()
+
+    def reason(self) -> str | None:
+        """Read why all must end, if they must."""
+        if not self.store.check(["mgf/reason"]):
+            return None
+        return self.store.get("mgf/reason").decode()  # type: ignore[no-any-return]
+
+
+class Watch:
+    """When each rank was last seen alive, and when one was last seen moving, by our own clock."""
+
+    def __init__(self, ranks: Iterable[int]) -> None:
+        self.moved = time.monotonic()
+        self.alive = dict.fromkeys(ranks, self.moved)
+        self.signs: dict[int, Sign] = {}
+
+    def see(self, signs: Mapping[int, Sign]) -> None:
+        """Take what the board says now."""
+        now = time.monotonic()
+        for rank, sign in signs.items():
+            before = self.signs.get(rank)
+            if before is None or sign.beat != before.beat:
+                self.alive[rank] = now
+            if before is None or sign.moves != before.moves:
+                self.moved = now
+            self.signs[rank] = sign
+
+    def silent(self, seconds: float) -> list[int]:
+        """Ranks that have given no sign for so long."""
+        now = time.monotonic()
+        return [rank for rank, seen in sorted(self.alive.items()) if now - seen > seconds]
+
+    def say_dead(self, ranks: Iterable[int]) -> str:
+        """Name ranks that give no sign any more, and where they were."""
+        return "; ".join(
+            f"rank {rank} gives no sign of life, last at "
+            f"{self.signs[rank].place if rank in self.signs else START} (killed, perhaps for want "
+            "of memory, or its machine is gone)"
+            for rank in ranks
+        )
+
+    def say_stuck(self, seconds: float) -> str:
+        """Say where ranks are that have not moved; the odd one out is to blame."""
+        places: dict[str, list[str]] = {}
+        for rank, sign in sorted(self.signs.items()):
+            places.setdefault(sign.place, []).append(str(rank))
+        where = "; ".join(
+            f"rank{'s' * (len(ranks) > 1)} {', '.join(ranks)} at {place}"
+            for place, ranks in sorted(places.items(), key=lambda item: len(item[1]))
+        )
+        return f"nothing moves for {seconds:g} s (distributed_training.heartbeat_timeout): {where}"
+
+
+class Lockstep:
+    """This rank's part: gives signs, watches, and ends the process when the board says so.
+
+    Rank 0 watches all ranks and the others watch rank 0, so that the store answers few questions.
+    """
+
+    def __init__(self, board: Board, patience_s: float) -> None:
+        self.board, self.patience_s = board, patience_s
+        self.everybody = range(board.world_size)
+        self.watched = self.everybody if board.rank == 0 else range(1)
+        self.watch = Watch(self.watched)
+        self.place, self.moves = START, 0  # the training's to write
+        self.beat = 0  # the thread's to write
+        self.failing = False  # the main thread has an error, and ends the process itself
+        self.said = False  # why all end
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="lockstep", daemon=True)
+
+    def at(self, place: str) -> str:
+        """Note that this rank has moved on, and say from where."""
+        before, self.place = self.place, place
+        self.moves += 1
+        return before
+
+    def _run(self) -> None:
+        while not self.done.wait(BEAT_S):
+            try:
+                reason = self._look()
+            except Exception as error:  # noqa: BLE001 (whatever it is, the store is out of reach)
+                if self.failing:
+                    return
+                reason = _out_of_reach(error)
+            if reason and not (self.failing or self.done.is_set()):
+                self._leave(reason)
+
+    def _look(self) -> str | None:
+        """Give a sign; say why all must end, if they must."""
+        self.beat += 1
+        self.board.sign(Sign(self.beat, self.moves, self.place))
+        if self.failing:
+            return None
+        if reason := self.board.reason():
+            return reason
+        self.watch.see(self.board.signs(self.watched))
+        if dead := self.watch.silent(SILENT_S):
+            return self.board.blame(self.watch.say_dead(dead))
+        stuck_s = time.monotonic() - self.watch.moved
+        if self.board.rank == 0 and 0 < self.patience_s < stuck_s:
+            return self.board.blame(self.watch.say_stuck(self.patience_s))
+        return None
+
+    def _leave(self, reason: str) -> None:
+        """End this process, whatever its main thread waits for."""
+        _end_within(LAST_S)
+        self.say(reason)
+        time.sleep(FAREWELL_S)
+        if not self.failing:
+            end_now()
+
+    def say(self, reason: str) -> None:
+        """Log why all end, once on each rank."""
+        if not self.said:
+            logger.error("ALL RANKS END: %s [said by rank %d]", reason, self.board.rank)
+        self.said = True
+
+    def explain(self, error: BaseException) -> str:
+        """Say what ended the training on this rank: its own error, or that of another rank."""
+        try:
+            if is_of_others(error) and (dead := self._ask()):
+                return self.board.blame(self.watch.say_dead(dead))
+            where = f"rank {self.board.rank} failed at {self.place}"
+            return self.board.blame(f"{where}: {in_one_line(error)}")
+        except Exception as lost:  # noqa: BLE001 (as in _run)
+            return _out_of_reach(lost)
+
+    def _ask(self) -> list[int]:
+        """Wait for somebody to say what has happened; name ranks that were silent meanwhile."""
+        watch = Watch(self.everybody)
+        watch.see(self.board.signs(self.everybody))
+        asked = time.monotonic()
+        while time.monotonic() < asked + ASK_S:
+            if self.board.reason():
+                return []
+            time.sleep(BEAT_S / 4)
+            watch.see(self.board.signs(self.everybody))
+        self.watch = watch
+        return [rank for rank in watch.silent(ASK_S - 2 * BEAT_S) if rank != self.board.rank]
+
+
+def _end_within(seconds: float) -> None:
+    timer = threading.Timer(seconds, os._exit, (FAILED,))
+    timer.daemon = True
+    timer.start()
+
+
+def end_now() -> None:
+    """End this process without waiting for anything that may be stuck."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(FAILED)
+
+
+def is_of_others(error: BaseException) -> bool:
+    """Tell whether an error only says that another rank has gone."""
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in _BROKEN)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Name an error; one that a worker process handed over is named by its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if "Traceback (most recent call last)" in str(error):
+        return lines[-1]
+    if isinstance(error, RankError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def _out_of_reach(error: Exception) -> str:
+    return (
+        "rank 0, or whatever started the ranks, is out of reach (killed, perhaps for want of "
+        f"memory, or its machine is gone): {in_one_line(error)[:200]}"
+    )
+
+
+# ---- a training
+
+_running: Lockstep | None = None
+
+
+def at(place: str) -> str:
+    """Note where this rank is, for the message if something happens, and say where it was."""
+    return place if _running is None else _running.at(place)
+
+
+@contextmanager
+def in_lockstep(patience_s: float) -> Iterator[None]:
+    """Run a training so that all its ranks end if one does.
+
+    Args:
+        patience_s: seconds without a move of any rank until they count as stuck; 0 or less: never.
+    """
+    global _running
+    if not is_distributed():
+        yield
+        return
+    store = dist.distributed_c10d._get_default_store()
+    _running = Lockstep(Board(store, dist.get_rank(), dist.get_world_size()), patience_s)
+    _running.thread.start()
+    try:
+        yield
+    except SystemExit as stop:
+        if stop.code == FAILED:
+            _fail(_running, stop)
+        raise  # on all ranks alike
+    except BaseException as error:
+        if _fail(_running, error):
+            raise
+        # Of another rank, whose reason has been said: pages of traceback would only hide it.
+        raise SystemExit(FAILED) from None
+    finally:
+        _running.done.set()
+        _running = None
+
+
+def _fail(lockstep: Lockstep, error: BaseException) -> bool:
+    """Tell the others, and see to it that this process ends; say whether it is its own fault."""
+    lockstep.failing = True  # its thread goes on giving signs, for others ask who is alive
+    _end_within(ASK_S + LAST_S)
+    lockstep.say(lockstep.explain(error))
+    own = not is_of_others(error)
+    if not own:
+        time.sleep(FAREWELL_S)
+    elif lockstep.board.rank == 0:
+        time.sleep(3 * BEAT_S)  # it may hold the store, in which the others look for the reason
+    return own

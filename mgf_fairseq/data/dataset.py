@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from .audio import AudioError, AudioReader
 from .manifest import Manifest, ManifestError, parse_entry
+from .mixture import Mixture, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +59,17 @@ class Crops:
 
 
 class MgfDataset(FairseqDataset):
-    """Views of the utterances of one manifest.
+    """Views of the utterances of one manifest, or of several that are mixed.
 
     Crops are a function of (seed, epoch, utterance): the same on any rank or worker and after a
-    resume. A file that cannot be read is named, left out of its batch and counted in
-    ``num_skipped``; training goes on.
+    resume. Where a mixture reads an utterance again within an epoch, its index is higher by the
+    number of utterances each time, and its crops are others. A file that cannot be read is named,
+    left out of its batch and counted in ``num_skipped``; training goes on.
     """
 
     def __init__(
         self,
-        manifest: Manifest,
+        manifest: Rows,
         crops: Crops,
         *,
         sample_rate: int,
@@ -88,6 +91,7 @@ class MgfDataset(FairseqDataset):
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]
         self.pending_skipped = 0  # in this worker, as the next
         self.told_of_resampling = False
+        self.mixture: Mixture | None = None
         self._log_dropped()
 
     def _log_dropped(self) -> None:
@@ -103,6 +107,13 @@ class MgfDataset(FairseqDataset):
             self.crops.min_samples,
         )
 
+    def mix(self, bounds: NDArray[np.int64], weights: Sequence[float | None]) -> Mixture:
+        """Read the corpora that lie between these lines in the shares that the weights say."""
+        items = np.searchsorted(self.lines, bounds)
+        sizes = self.num_tokens_vec(np.arange(len(self)))
+        self.mixture = Mixture(sizes, items.tolist(), weights, self.seed)
+        return self.mixture
+
     def set_epoch(self, epoch: int) -> None:
         """Take the epoch, which decides the crops."""
         self.epoch.fill_(epoch)
@@ -112,18 +123,23 @@ class MgfDataset(FairseqDataset):
 
     def size(self, index: int) -> int:
         """Samples that one utterance brings to a batch: all its views."""
-        return int(self.view_sizes[index]) * self.crops.views
+        return int(self.view_sizes[index % len(self)]) * self.crops.views
 
     num_tokens = size
 
     def num_tokens_vec(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Samples that each of the utterances brings to a batch."""
-        return self.view_sizes[indices] * self.crops.views
+        return self.view_sizes[indices % len(self)] * self.crops.views
 
     def ordered_indices(self) -> NDArray[np.int64]:
         """Sort by length, longest first, in random order within a bucket of lengths."""
-        tie_breaker = np.random.permutation(len(self)) if self.shuffle else -np.arange(len(self))
-        return np.lexsort([tie_breaker, self.order_sizes])[::-1]
+        indices = np.arange(len(self))
+        if self.mixture:
+            drawn = self.mixture.draw(int(self.epoch))
+            indices = drawn.items + drawn.repeats * len(self)
+        tie_breaker = np.random.permutation(len(indices)) if self.shuffle else -indices
+        order = np.lexsort([tie_breaker, self.order_sizes[indices % len(self)]])[::-1]
+        return indices[order]
 
     def filter_indices_by_size(
         self, indices: NDArray[np.int64], max_sizes: Any
@@ -146,18 +162,19 @@ class MgfDataset(FairseqDataset):
         return super().batch_by_size(indices, max_tokens, max_sentences, 1)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        line = int(self.lines[index])
+        repeat, item = divmod(int(index), len(self))
+        line = int(self.lines[item])
+        sample: dict[str, Any] = {"line": line, "repeat": repeat, "views": []}
         try:
-            return {"line": line, "views": self._read_views(line, index)}
+            sample["views"] = self._read_views(line, repeat, int(self.view_sizes[item]))
         except (AudioError, ManifestError, UnicodeDecodeError) as error:
             logger.warning("left out of training: %s", error)
-            return {"line": line, "views": []}
+        return sample
 
-    def _read_views(self, line: int, index: int) -> list[Tensor]:
+    def _read_views(self, line: int, repeat: int, length: int) -> list[Tensor]:
         """Read each view by seeking: tensors of (S,) fp32."""
-        length = int(self.view_sizes[index])
         key = np.array([self.seed, line], dtype=np.uint64)
-        counter = np.array([0, 0, 0, int(self.epoch)], dtype=np.uint64)
+        counter = np.array([0, 0, repeat, int(self.epoch)], dtype=np.uint64)
         rng = np.random.Generator(np.random.Philox(key=key, counter=counter))
         entry = self.manifest.entry(line)
         promised = int(self.manifest.num_samples[line])
@@ -193,7 +210,7 @@ class MgfDataset(FairseqDataset):
         inputs before the task sees them, and the acoustic targets need the whole precision.
         """
         rows = [
-            (sample["line"], number, view)
+            (sample["line"], sample["repeat"] * len(self.manifest), number, view)
             for sample in samples
             for number, view in enumerate(sample["views"])
         ]
@@ -202,23 +219,24 @@ class MgfDataset(FairseqDataset):
         if not rows:
             return {}
         num_skipped, self.pending_skipped = self.pending_skipped, 0
-        width = max(len(view) for _, _, view in rows)
+        width = max(len(view) for *_, view in rows)
         source = torch.zeros(len(rows), width, dtype=torch.float64)
         padding_mask = torch.ones(len(rows), width, dtype=torch.bool)
-        for row, (_, _, view) in enumerate(rows):
+        for row, (*_, view) in enumerate(rows):
             source[row, : len(view)] = view
             padding_mask[row, : len(view)] = False
-        utterance = torch.tensor([line for line, _, _ in rows])
-        views = torch.tensor([number for _, number, _ in rows])
+        utterance = torch.tensor([line for line, *_ in rows])
+        # One of its own for each row, also where an utterance comes again.
+        row_id = [(line + again) * self.crops.views + number for line, again, number, _ in rows]
         return {
             "id": utterance,
             # What messages call the rows.
-            "entries": [self.manifest.entry(line) for line, _, _ in rows],
+            "entries": [self.manifest.entry(line) for line, *_ in rows],
             "net_input": {
                 "source": source,
                 "padding_mask": padding_mask,
                 "utterance": utterance,
-                "row_id": utterance * self.crops.views + views,
+                "row_id": torch.tensor(row_id),
             },
             "num_skipped": num_skipped,
         }

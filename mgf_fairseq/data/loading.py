@@ -1,0 +1,92 @@
+"""From `task.data` and `task.corpora` to the dataset of a split.
+
+Called by the task; reads manifests, joins those of several corpora, and says in the log how much of
+each is trained.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from .dataset import MgfDataset, require_some_files
+from .manifest import Manifest, ManifestError, read_manifest
+from .mixture import JoinedManifest, Rows
+
+logger = logging.getLogger(__name__)
+
+
+def load_split(
+    data: str,
+    split: str,
+    corpora: Mapping[str, float | None],
+    build: Callable[[Rows], MgfDataset],
+) -> MgfDataset:
+    """Read ``<data>/<split>.tsv``, or with corpora ``<data>/<corpus>/<split>.tsv`` of each.
+
+    A split that is named ``<corpus>/<split>`` is of that corpus alone. What is trained is mixed by
+    the weights of the corpora; what is not, validation say, holds each utterance once.
+
+    Raises:
+        ManifestError: a manifest is missing, malformed or without a long enough utterance.
+        ValueError: the audio is not where a manifest says.
+    """
+    if not corpora or "/" in split:
+        path = os.path.join(data, f"{split}.tsv")
+        manifest = _read(path)
+        dataset = build(manifest)
+        _require_kept(dataset, [path], [0, len(manifest)])
+        return dataset
+    paths = [os.path.join(data, name, f"{split}.tsv") for name in corpora]
+    joined = JoinedManifest([_read(path, split) for path in paths])
+    dataset = build(joined)
+    _require_kept(dataset, paths, joined.bounds.tolist())
+    if dataset.shuffle:
+        _mix(dataset, joined, corpora)
+    return dataset
+
+
+def _read(path: str, split_of_corpora: str = "") -> Manifest:
+    try:
+        manifest = read_manifest(path)
+    except ManifestError as error:
+        if not split_of_corpora or os.path.exists(path):
+            raise
+        raise ManifestError(
+            f"{error}; with task.corpora each of them needs its {split_of_corpora}.tsv, or name "
+            f"single ones, as in dataset.valid_subset=CORPUS/{split_of_corpora}"
+        ) from None
+    require_some_files(manifest, path)
+    return manifest
+
+
+def _require_kept(dataset: MgfDataset, paths: Sequence[str], bounds: Sequence[int]) -> None:
+    """Each manifest must have an utterance that is long enough."""
+    kept = np.diff(np.searchsorted(dataset.lines, bounds))
+    for number in np.flatnonzero(kept == 0).tolist():
+        raise ManifestError(
+            f"{paths[number]}: all {bounds[number + 1] - bounds[number]} utterances are shorter "
+            f"than task.min_sample_size={dataset.crops.min_samples} samples; lower it"
+        )
+
+
+def _mix(dataset: MgfDataset, joined: JoinedManifest, corpora: Mapping[str, float | None]) -> None:
+    """Mix, and log what each corpus has and gets."""
+    mixture = dataset.mix(joined.bounds, list(corpora.values()))
+    per_hour = 3600 * dataset.sample_rate
+    hours = [float(part.num_samples.sum()) / per_hour for part in joined.manifests]
+    for number, name in enumerate(corpora):
+        held, given = mixture.held[number], mixture.given[number]
+        logger.info(
+            "corpus %s: %.2f h, %.1f %% of all; crops of %.2f h per epoch, %.1f %% of what is "
+            "trained: %.2f passes per epoch",
+            name,
+            hours[number],
+            100 * hours[number] / sum(hours),
+            given / per_hour,
+            100 * given / sum(mixture.given),
+            given / held,
+        )

@@ -60,24 +60,26 @@ class Place:
     init_method: str
 
 
-def place_among_ranks(environment: Mapping[str, str], port: int) -> Place | None:
+def place_among_ranks(environment: Mapping[str, str]) -> Place | None:
     """Read from the environment which rank torchrun or submitit has started this process as.
 
-    Args:
-        environment: of this process.
-        port: where ranks meet under submitit; 0 or less: drawn from the job's number.
+    Under SLURM submitit's processes are tasks of SLURM; here are those of its local executor.
     """
     if all(key in environment for key in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK")):
         return Place(int(environment["RANK"]), int(environment["WORLD_SIZE"]), "env://")
     if environment.get("SUBMITIT_EXECUTOR") == "local":
         keys = (f"SUBMITIT_LOCAL_{key}" for key in ("GLOBALID", "NTASKS", "JOB_ID"))
         rank, size, job = (int(environment[key]) for key in keys)
-        return Place(rank, size, f"tcp://127.0.0.1:{_port(port, job)}")
+        return Place(rank, size, f"tcp://127.0.0.1:{_port_of(job)}")
     return None
 
 
 def slurm_task(environment: Mapping[str, str], port: int) -> Place | None:
     """Read from the environment which task of a SLURM step this process is: one rank each.
+
+    Args:
+        environment: of this process.
+        port: where ranks meet; 0 or less: drawn from the job's number.
 
     Raises:
         RankError: its nodes cannot be found out.
@@ -91,11 +93,11 @@ def slurm_task(environment: Mapping[str, str], port: int) -> Place | None:
     first = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
     keys = (f"SLURM_{key}" for key in ("PROCID", "NTASKS", "JOB_ID"))
     rank, size, job = (int(environment[key]) for key in keys)
-    return Place(rank, size, f"tcp://{first}:{_port(port, job)}")
+    return Place(rank, size, f"tcp://{first}:{port if port > 0 else _port_of(job)}")
 
 
-def _port(port: int, job: int) -> int:
-    return port if port > 0 else random.Random(job).randint(10_000, 60_000)
+def _port_of(job: int) -> int:
+    return random.Random(job).randint(10_000, 60_000)
 
 
 def _find_ranks(settings: Any, with_gpus: bool) -> None:
@@ -104,11 +106,11 @@ def _find_ranks(settings: Any, with_gpus: bool) -> None:
         settings.distributed_backend = "gloo"
     if settings.distributed_init_method is not None:
         return
-    wanted, port = int(settings.distributed_world_size), settings.distributed_port
+    wanted = int(settings.distributed_world_size)
     # The number is torchrun's to say. Tasks of SLURM may also be trainings of their own.
-    place = place_among_ranks(os.environ, port)
+    place = place_among_ranks(os.environ)
     if place is None and wanted > 1 and not with_gpus:
-        place = slurm_task(os.environ, port)
+        place = slurm_task(os.environ, settings.distributed_port)
         if place is not None and place.world_size != wanted:
             raise RankError(
                 f"distributed_world_size={wanted}, but SLURM has started {place.world_size} "

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -67,6 +67,7 @@ def run_training(
     description: str | None = None,
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
 ) -> None:
     """Run a training to its end, behind a progress bar on standard error.
 
@@ -78,6 +79,7 @@ def run_training(
         description: what the bar is called.
         cwd: working directory.
         environment: variables to set for it, beside this process's own.
+        start: what starts it, called as ``subprocess.Popen`` is.
 
     Raises:
         TrainingError: it stopped with an error.
@@ -94,7 +96,7 @@ def run_training(
         bar(
             total=updates, desc=description, unit="update", dynamic_ncols=True, smoothing=0.1
         ) as shown,
-        subprocess.Popen(
+        start(
             [_executable(command[0]), *command[1:]],
             cwd=cwd,
             env={**polite, **os.environ, **(environment or {}), "HYDRA_FULL_ERROR": "1"},
@@ -112,6 +114,7 @@ def run_training(
                 _show(shown, line, metrics)
         except BaseException:
             process.terminate()
+            console.writelines(process.stdout)  # it saves before it ends, and says so
             raise
         code = process.wait()
     if code:

@@ -1,15 +1,13 @@
 """A training as a sub-process: its bar, its log, and what is said when it fails."""
 
-import os
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from waiting import is_running, wait_until
 
 from mgf_fairseq import training_run
 from mgf_fairseq.training_run import TrainingError, override, run_training, training_command
@@ -92,19 +90,4 @@ def test_a_training_ends_with_the_command_that_was_killed(tmp_path):
         pid = int((tmp_path / "pid").read_text())
         command.terminate()
         assert command.wait(60) == 143
-    wait_until(lambda: not alive(pid))
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
+    wait_until(lambda: not is_running(pid))

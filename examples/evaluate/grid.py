@@ -1,7 +1,8 @@
 """Run a grid of pre-trainings with their evaluations, and make one report of it.
 
 A grid is a YAML file (ablation.yaml, levels.yaml): rows with overrides and seeds. The same command
-again goes on where it stopped: trainings resume, finished evaluations are skipped.
+again goes on where it stopped: trainings resume, finished evaluations are skipped. SIGTERM and
+Ctrl-C end all that it has started.
 
     python examples/evaluate/grid.py examples/evaluate/ablation.yaml --data DATA --dest OUT
 """
@@ -12,6 +13,7 @@ import argparse
 import os
 import queue
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +27,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
+from mgf_fairseq.children import Children
 from mgf_fairseq.training_run import override, run_training, training_command
 from mgf_fairseq.upstream import ACOUSTIC
 
@@ -97,8 +100,8 @@ def _refuse_unknown(where: object, values: dict[str, Any], known: set[str]) -> N
 class Runner:
     """Runs the grid's commands on a number of slots, each with its share of the machine."""
 
-    def __init__(self, grid: Grid, args: argparse.Namespace) -> None:
-        self.grid, self.args = grid, args
+    def __init__(self, grid: Grid, args: argparse.Namespace, children: Children) -> None:
+        self.grid, self.args, self.children = grid, args, children
         self.dest: Path = args.dest.resolve()
         self.failed = threading.Event()
         self.slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
@@ -153,7 +156,8 @@ class Runner:
                 run.mkdir(parents=True, exist_ok=True)
                 begun.write_text(asked)
                 updates = self.grid.max_update
-                run_training(command, run, updates, {"loss": "loss"}, name, ROOT, variables)
+                shown, start = {"loss": "loss"}, self.children.start
+                run_training(command, run, updates, shown, name, ROOT, variables, start)
                 done.touch()
         return run / "checkpoint_last.pt"
 
@@ -173,9 +177,10 @@ class Runner:
         with self.slot(name) as variables, log.open("a") as console:
             console.write(f"$ {shlex.join(words)}\n")
             console.flush()
-            code = subprocess.run(
-                words, cwd=ROOT, env={**os.environ, **variables}, stdout=console, stderr=console
-            ).returncode
+            environment = {**os.environ, **variables}
+            code = self.children.start(
+                words, cwd=ROOT, env=environment, stdout=console, stderr=console
+            ).wait()
         if code:
             self.failed.set()
             end = "".join(log.read_text(errors="replace").splitlines(keepends=True)[-8:])
@@ -201,8 +206,12 @@ class Runner:
 
     def _side_by_side(self, job: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
         with ThreadPoolExecutor(max_workers=self.num_slots) as pool:
-            for future in as_completed([pool.submit(job, *values) for values in arguments]):
-                future.result()
+            try:
+                for future in as_completed([pool.submit(job, *values) for values in arguments]):
+                    future.result()
+            except BaseException:
+                self.failed.set()
+                raise
 
 
 def main() -> None:
@@ -224,7 +233,8 @@ def main() -> None:
     parser.add_argument("--evaluate-options", default="", help="more words for `mgf evaluate`")
     args = parser.parse_args()
     grid = read_grid(args.grid)
-    Runner(grid, args).run()
+    with Children() as children:
+        Runner(grid, args, children).run()
     dest = args.dest.resolve()
     words = ["mgf", "report", str(dest / "results"), "--dest", str(dest / "report")]
     if grid.report_baseline:
@@ -239,3 +249,7 @@ if __name__ == "__main__":
         sys.exit(f"grid: {error}")
     except KeyboardInterrupt:
         sys.exit("\ngrid: interrupted; the same command goes on from here")
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:
+            print("grid: ended by SIGTERM; the same command goes on from here", file=sys.stderr)
+        raise

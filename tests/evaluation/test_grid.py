@@ -2,12 +2,17 @@
 
 import argparse
 import importlib.util
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
+from waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples" / "evaluate"
@@ -47,17 +52,17 @@ def runner(tmp_path, monkeypatch, text=SMALL, jobs=1, fails=()):
     (tmp_path / "grid.yaml").write_text(text)
     commands = []
 
-    def train(command, run, updates, metrics, name, cwd, variables):
+    def train(command, run, updates, metrics, name, cwd, variables, start):
         commands.append(("train", name, tuple(command), variables))
         (run / "checkpoint_last.pt").touch()
 
-    def evaluate(words, **options):
-        name = words[words.index("--name") + 1]
-        commands.append(("evaluate", name, tuple(words), options["env"]))
-        return subprocess.CompletedProcess(words, int(name in fails))
+    class Evaluations:
+        def start(self, words, **options):
+            name = words[words.index("--name") + 1]
+            commands.append(("evaluate", name, tuple(words), options["env"]))
+            return SimpleNamespace(wait=lambda: int(name in fails))
 
     monkeypatch.setattr(grid, "run_training", train)
-    monkeypatch.setattr(grid.subprocess, "run", evaluate)
     args = argparse.Namespace(
         data=tmp_path / "data",
         emotion_data=tmp_path / "emotion",
@@ -67,7 +72,7 @@ def runner(tmp_path, monkeypatch, text=SMALL, jobs=1, fails=()):
         override=["common.log_interval=7"],
         evaluate_options="--seeds 1,2",
     )
-    return grid.Runner(grid.read_grid(tmp_path / "grid.yaml"), args), commands
+    return grid.Runner(grid.read_grid(tmp_path / "grid.yaml"), args, Evaluations()), commands
 
 
 def option(words, name):
@@ -126,10 +131,65 @@ def test_a_failure_names_the_log_and_nothing_new_begins(tmp_path, monkeypatch):
 def test_devices_are_one_run_each(tmp_path, monkeypatch):
     run, commands = runner(tmp_path, monkeypatch)
     run.args.devices = ["0", "3"]
-    run = grid.Runner(run.grid, run.args)
+    run = grid.Runner(run.grid, run.args, run.children)
     run.run()
     assert run.num_slots == 2
     assert {variables["CUDA_VISIBLE_DEVICES"] for *_, variables in commands} == {"0", "3"}
+
+
+TRAINING = """\
+import os, pathlib, signal, sys, time
+run = pathlib.Path(sys.argv[1])
+if (run / "stopped").exists():
+    (run / "checkpoint_last.pt").touch()
+    sys.exit()
+def stop(*_):
+    (run / "stopped").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+print("begun", flush=True)
+(run / "begun").touch()
+time.sleep(600)
+"""
+GRID = """\
+import runpy, sys
+from mgf_fairseq import training_run
+def command(recipe, overrides):
+    run = next(o.split("=", 1)[1] for o in overrides if o.startswith("checkpoint.save_dir="))
+    return [sys.executable, {training!r}, run]
+training_run.training_command = command
+sys.argv = {words!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_ends_all_trainings_and_the_same_command_goes_on(tmp_path):
+    """Trainings of a grid are small programs here that end, when told, like a saving one."""
+    (tmp_path / "training.py").write_text(TRAINING)
+    rows = "rows: {a: {}, b: {}, c: {}}\nbaselines: {}\n"
+    (tmp_path / "grid.yaml").write_text(SMALL.partition("rows:")[0] + rows)
+    (tmp_path / "mgf").write_text(f'#!/bin/sh\necho "$*" >> {shlex.quote(str(tmp_path))}/told\n')
+    (tmp_path / "mgf").chmod(0o755)
+    words = [str(FOLDER / "grid.py"), str(tmp_path / "grid.yaml"), "--data", str(tmp_path)]
+    words += ["--dest", str(tmp_path / "out"), "--jobs", "2"]
+    code = GRID.format(training=str(tmp_path / "training.py"), words=words)
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    runs = [tmp_path / "out" / "pretrain" / f"{name}-seed1" for name in "abc"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as first:
+        wait_until(lambda: all((run / "begun").exists() for run in runs[:2]))
+        first.send_signal(signal.SIGTERM)
+        _, said = first.communicate(timeout=60)
+    assert first.returncode == 143 and "the same command goes on" in said
+    # It waited for both to end as they end when told, and has begun nothing else.
+    assert [(run / "stopped").exists() for run in runs] == [True, True, False]
+    assert not (tmp_path / "told").exists()
+    (runs[2]).mkdir()
+    (runs[2] / "stopped").touch()
+    assert subprocess.run(command, env=environment, stderr=subprocess.DEVNULL).returncode == 0
+    told = (tmp_path / "told").read_text().splitlines()
+    assert [line.split()[0] for line in told] == ["evaluate"] * 3 + ["report"]
 
 
 @pytest.mark.parametrize(

@@ -202,7 +202,7 @@ def test_a_corpus_without_the_split_or_without_long_utterances_is_named(data):
 
 
 def test_a_recipe_takes_corpora_from_the_command_line(data, pretrain_configs):
-    words = [f"task.data={data}", "common.user_dir=/mgf", "+task.corpora={big:1,small:2.5}"]
+    words = [f"task.data={data}", "common.user_dir=/mgf", "task.corpora={big:1,small:2.5}"]
     config = tiny.compose_recipe(pretrain_configs, "mgf_debug", words)
     assert dict(config.task.corpora) == {"big": 1, "small": 2.5}
 

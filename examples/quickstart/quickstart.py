@@ -9,12 +9,13 @@ import argparse
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from mgf_fairseq.children import Children
 from mgf_fairseq.cli.evaluate import table as evaluation_table
 from mgf_fairseq.evaluation.results import read_results
 from mgf_fairseq.training_log import LOG_NAME, read_log
@@ -25,51 +26,67 @@ HERE = Path(__file__).resolve().parent
 PATH_AT_START = os.environ.get("MGF_PATH_AT_START", os.environ["PATH"])  # set by run.sh
 
 
+@dataclass(frozen=True)
+class Step:
+    """A command, and the file whose presence shows that it ran."""
+
+    title: str
+    result: Path
+    words: tuple[str | Path, ...]
+    updates: int = 0  # of a training, which is shown by its numbers
+    metrics: dict[str, str] = field(default_factory=dict)
+
+
 class Steps:
-    """Runs steps in order, each one skipped where its result already stands."""
+    """Runs steps in order; one stands while its result is there and no command up to it changed.
 
-    def __init__(self, total: int) -> None:
-        self.number, self.total = 0, total
+    A file per step holds the commands that have led to it, each deciding those after it: NAME.begun
+    from its beginning on, NAME.done from its end.
+    """
 
-    def announce(self, title: str, stands: bool) -> bool:
-        """Print the step's title; tell whether there is work to do."""
-        self.number += 1
-        note = "  (stands, skipped)" if stands else ""
-        print(f"\n[{self.number}/{self.total}] {title}{note}", flush=True)
-        return not stands
+    def __init__(self, steps: Sequence[Step], notes: Path) -> None:
+        self.steps, self.notes = steps, notes
+        spoken = [shlex.join(map(str, step.words)) for step in steps]
+        self.asked = ["\n".join(spoken[: number + 1]) for number in range(len(steps))]
 
-    def command(self, title: str, result: Path, *words: str | Path) -> None:
-        """Run a command that shows its own progress."""
-        if self.announce(title, result.exists()):
-            show(words)
-            check(subprocess.run([str(w) for w in words], cwd=ROOT).returncode, words)
+    def run(self, children: Children) -> None:
+        """Run what does not stand, after refusing what cannot be gone on with."""
+        for number, step in enumerate(self.steps):
+            begun = self._note(number, "begun")
+            asked = begun.read_text() if begun.exists() else None
+            if step.updates and asked != self.asked[number] and (asked or step.result.exists()):
+                sys.exit(f"quickstart: {step.result.parent} was begun with other arguments or by "
+                         "another version; choose another --dest, or remove "
+                         f"{self.notes.parent}")  # fmt: skip
+        for number, step in enumerate(self.steps):
+            done = self._note(number, "done")
+            stands = step.result.exists() and done.exists()
+            stands = stands and done.read_text() == self.asked[number]
+            note = "  (stands, skipped)" if stands else ""
+            print(f"\n[{number + 1}/{len(self.steps)}] {step.title}{note}", flush=True)
+            if not stands:
+                self.notes.mkdir(parents=True, exist_ok=True)
+                self._note(number, "begun").write_text(self.asked[number])
+                show(step.words)
+                execute(step, children)
+                done.write_text(self.asked[number])
 
-    def evaluation(self, title: str, done: Path, *words: str | Path) -> None:
-        """Run a command that knows itself what stands; `done` holds the last one that ended."""
-        asked = shlex.join(map(str, words))
-        if self.announce(title, done.exists() and done.read_text() == asked):
-            show(words)
-            check(subprocess.run([str(w) for w in words], cwd=ROOT).returncode, words)
-            done.write_text(asked)
+    def _note(self, number: int, what: str) -> Path:
+        return self.notes / f"{number + 1}.{what}"
 
-    def training(
-        self, title: str, run: Path, updates: int, metrics: dict[str, str], *words: str
-    ) -> None:
-        """Run a training behind a progress bar that shows the metrics that matter."""
-        done = run / "done"
-        asked = shlex.join(words)
-        if not self.announce(title, done.exists()):
-            if done.read_text() != asked:
-                sys.exit(f"quickstart: {run} was made with other arguments; choose another --dest "
-                         "or remove it")  # fmt: skip
-            return
-        show(words)
-        try:
-            run_training(words, run, updates, metrics, cwd=ROOT)
-        except TrainingError as error:
-            print(error.tail)
-            sys.exit(f"quickstart: {error}; finished steps are skipped")
-        done.write_text(asked)
+
+def execute(step: Step, children: Children) -> None:
+    """Run a step's command, and end here if it fails."""
+    words = [str(word) for word in step.words]
+    if not step.updates:
+        check(children.start(words, cwd=ROOT).wait(), step.words)
+        return
+    folder, start = step.result.parent, children.start
+    try:
+        run_training(words, folder, step.updates, step.metrics, cwd=ROOT, start=start)
+    except TrainingError as error:
+        print(error.tail)
+        sys.exit(f"quickstart: {error}; finished steps are skipped")
 
 
 def show(words: tuple[str | Path, ...]) -> None:
@@ -113,6 +130,56 @@ def table(pretrain: Path) -> str:
     return "\n".join(lines)
 
 
+def plan(args: argparse.Namespace) -> list[Step]:
+    """All steps, in order."""
+    dest: Path = args.dest.resolve()
+    corpus, data = dest / "corpus", dest / "data"
+    pretrain, results, report = dest / "pretrain", dest / "results", dest / "report"
+    checkpoint, picture = pretrain / "checkpoint_last.pt", dest / "quickstart.png"
+    training = training_command(
+        ROOT / "examples/pretrain/config/mgf_small.yaml",
+        ["run=cpu", override("task.data", data), override("checkpoint.save_dir", pretrain),
+         f"optimization.max_update={args.pretrain_updates}",
+         f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
+         "dataset.max_tokens=512000", "common.log_interval=5",
+         "checkpoint.save_interval_updates=100"],
+    )  # fmt: skip
+    evaluate = ("mgf", "evaluate", "--data", data, "--dest", results, "--device", "cpu")
+    return [
+        Step(f"Synthesise {args.minutes:g} minutes of speech", corpus / "metadata.tsv", (
+            sys.executable, HERE / "corpus.py", "--dest", corpus, "--minutes", str(args.minutes),
+        )),
+        Step("Write manifests and labels", data / "dict.emo.txt", (
+            "mgf", "prepare", corpus, "--dest", data, "--labels", "ltr,phn,spk,emo,fold",
+            "--caveat", "synthetic voices: emotions are settings of rate, pitch and volume",
+        )),
+        Step("Check them", data / "check.json", (
+            "mgf", "check", data, "--json", data / "check.json",
+        )),
+        Step("Pre-train MGF", checkpoint, tuple(training), args.pretrain_updates, {
+            "SI-SDR": "sample_si_sdr", "log-mel": "frame_mel", "contrastive": "phoneme_accuracy",
+            "retrieval": "utterance_accuracy", "audio s/s": "audio_s_per_s",
+        }),
+        Step("Phonemes, speakers, emotions: probe it beside random weights and log-mel",
+             results / "fbank" / "emotion.json", (
+            *evaluate, "--checkpoint", checkpoint, f"random:{checkpoint}", "fbank",
+            "--name", "mgf", "random", "fbank", "--tasks", "phone,speaker,emotion",
+        )),
+        Step("Speech recognition: fine-tune it with CTC, by fairseq's own recipe",
+             results / "mgf" / "asr.json", (
+            *evaluate, "--checkpoint", checkpoint, "--name", "mgf", "--tasks", "asr",
+            "--asr-updates", str(args.finetune_updates),
+            "--asr-override", "dataset.max_tokens=320000",
+        )),
+        Step("Draw what pre-training did", picture, (
+            sys.executable, HERE / "picture.py", pretrain, data / "valid.tsv", picture,
+        )),
+        Step("Make a page of it all", report / "index.html", (
+            "mgf", "report", results, "--dest", report,
+        )),
+    ]  # fmt: skip
+
+
 def main() -> None:
     """Run all steps."""
     parser = argparse.ArgumentParser(description=__doc__, prog="examples/quickstart/run.sh")
@@ -121,63 +188,16 @@ def main() -> None:
     parser.add_argument("--pretrain-updates", type=int, default=400)
     parser.add_argument("--finetune-updates", type=int, default=600)
     args = parser.parse_args()
-    dest: Path = args.dest.resolve()
     started = time.monotonic()
     # Threads that wait give their core to other work, which a shared or busy machine needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # fairseq's, of newer torch and hydra
-    corpus, data = dest / "corpus", dest / "data"
-    pretrain, results, report = dest / "pretrain", dest / "results", dest / "report"
-    checkpoint = pretrain / "checkpoint_last.pt"
-    steps = Steps(8)
-    steps.command(
-        f"Synthesise {args.minutes:g} minutes of speech", corpus / "metadata.tsv",
-        sys.executable, HERE / "corpus.py", "--dest", corpus, "--minutes", str(args.minutes),
-    )  # fmt: skip
-    steps.command(
-        "Write manifests and labels", data / "dict.emo.txt",
-        "mgf", "prepare", corpus, "--dest", data, "--labels", "ltr,phn,spk,emo,fold", "--caveat",
-        "synthetic voices: emotions are settings of rate, pitch and volume",
-    )  # fmt: skip
-    steps.command(
-        "Check them", data / "check.json", "mgf", "check", data, "--json", data / "check.json"
-    )
-    steps.training(
-        "Pre-train MGF", pretrain, args.pretrain_updates,
-        {"SI-SDR": "sample_si_sdr", "log-mel": "frame_mel", "contrastive": "phoneme_accuracy",
-         "retrieval": "utterance_accuracy", "audio s/s": "audio_s_per_s"},
-        *training_command(
-            ROOT / "examples/pretrain/config/mgf_small.yaml",
-            ["run=cpu", override("task.data", data), override("checkpoint.save_dir", pretrain),
-             f"optimization.max_update={args.pretrain_updates}",
-             f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
-             "dataset.max_tokens=512000", "common.log_interval=5",
-             "checkpoint.save_interval_updates=100"],
-        ),
-    )  # fmt: skip
-    evaluate = ["mgf", "evaluate", "--data", data, "--dest", results, "--device", "cpu"]
-    steps.evaluation(
-        "Phonemes, speakers, emotions: probe it beside random weights and log-mel",
-        dest / "probes.done", *evaluate, "--checkpoint", checkpoint, f"random:{checkpoint}",
-        "fbank", "--name", "mgf", "random", "fbank", "--tasks", "phone,speaker,emotion",
-    )  # fmt: skip
-    steps.evaluation(
-        "Speech recognition: fine-tune it with CTC, by fairseq's own recipe", dest / "asr.done",
-        *evaluate, "--checkpoint", checkpoint, "--name", "mgf", "--tasks", "asr",
-        "--asr-updates", str(args.finetune_updates),
-        "--asr-override", "dataset.max_tokens=320000",
-    )  # fmt: skip
-    picture = dest / "quickstart.png"
-    steps.command(
-        "Draw what pre-training did", picture,
-        sys.executable, HERE / "picture.py", pretrain, data / "valid.tsv", picture,
-    )  # fmt: skip
-    steps.command(
-        "Make a page of it all", report / "index.html", "mgf", "report", results, "--dest", report
-    )
-    folders = [read_results(results / name) for name in ("mgf", "random", "fbank")]
-    print(f"\n{table(pretrain)}\n\n{evaluation_table(folders)}")
-    print(f"\npicture: {picture}\nreport: {report / 'index.html'}")
+    dest: Path = args.dest.resolve()
+    with Children() as children:
+        Steps(plan(args), dest / "steps").run(children)
+    folders = [read_results(dest / "results" / name) for name in ("mgf", "random", "fbank")]
+    print(f"\n{table(dest / 'pretrain')}\n\n{evaluation_table(folders)}")
+    print(f"\npicture: {dest / 'quickstart.png'}\nreport: {dest / 'report' / 'index.html'}")
     print(f"all of it took {(time.monotonic() - started) / 60:.1f} minutes")
     if shutil.which("mgf", path=PATH_AT_START) is None:
         print("to go on from here: source .venv/bin/activate; mgf --help")

@@ -23,6 +23,7 @@ from . import plugin as plugin  # the model in the checkpoint may be ours
 from .batching import plan_batches
 from .checkpoint import CheckpointError, config_of, read_checkpoint
 from .data.audio import AudioReader
+from .data.corpora import read_lines
 from .data.manifest import Manifest, read_manifest
 from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
 from .wer import CorpusScore, UtteranceScore, join_symbols, score_corpus, score_utterance
@@ -310,7 +311,7 @@ def _read_references(
     path = manifest_path.with_suffix(f".{ending}")
     if not path.is_file():
         raise ValueError(f"{path}: no such label file; name its ending with --labels")
-    rows = path.read_text(encoding="utf-8").splitlines()
+    rows = read_lines(path, "utf-8")
     if len(rows) != len(manifest):
         raise ValueError(
             f"{path}: {len(rows)} labels for {len(manifest)} utterances; run mgf check "

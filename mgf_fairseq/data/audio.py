@@ -17,7 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from .archives import MemberError, open_member, open_regular
+from .archives import open_member, open_regular
 from .manifest import Entry, ManifestError, parse_entry
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
@@ -222,7 +222,7 @@ def _open_bytes(entry: str, parsed: Entry) -> tuple[BinaryIO, Entry]:
         raise AudioError(
             f"{entry}: no such file; if the audio has moved, correct line 1 of the manifest"
         ) from None
-    except MemberError as error:
+    except ValueError as error:  # MemberError, or a path with a NUL
         raise AudioError(f"{entry}: {error}") from None
     except OSError as error:
         raise AudioError(f"{entry}: cannot be opened ({error.strerror})") from error

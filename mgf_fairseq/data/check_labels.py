@@ -13,7 +13,9 @@ from pathlib import Path
 
 from mgf_fairseq.lengths import ConvGeometry
 
+from .corpora import PrepareError, read_lines
 from .labels import UNLABELLED
+from .manifest import is_count
 
 # wav2vec 2.0's stack, and the shape of every MGF preset: stride 320, receptive field 400.
 GEOMETRY = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
@@ -198,12 +200,13 @@ def read_dictionary(path: Path) -> tuple[dict[str, int], list[int]]:
     """Read fairseq's `symbol count` lines; returns the symbols and the malformed line numbers."""
     symbols: dict[str, int] = {}
     malformed = []
-    for i, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
-        symbol, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
-        if symbol and count.isdigit():
-            symbols[symbol] = int(count)
-        else:
-            malformed.append(i)
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for i, line in enumerate(lines):
+            symbol, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
+            if symbol and is_count(count):
+                symbols[symbol] = int(count)
+            else:
+                malformed.append(i)
     return symbols, malformed
 
 
@@ -220,9 +223,9 @@ def check_labels(manifest: Path, num_samples: Sequence[int]) -> list[LabelProble
             continue
         ending = path.suffix[1:]
         try:
-            rows = path.read_text(encoding="utf-8").splitlines()
-        except (UnicodeDecodeError, OSError) as error:
-            mend = f"cannot be read as UTF-8 text ({error}); save it as UTF-8"
+            rows = read_lines(path, "utf-8")
+        except (PrepareError, OSError) as error:
+            mend = f"cannot be read ({error})"
             problems.append(LabelProblem(path.name, "label unreadable", True, 1, mend))
             continue
         dictionary: dict[str, int] | None = None

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .manifest import within_root
+
 # What libsndfile 1.2 reads and people record in. Raw (header-less) formats are left out.
 # fmt: off
 AUDIO_EXTENSIONS = (
@@ -165,7 +167,7 @@ def _read_transcripts(folder: Path) -> dict[str, str]:
     """All `utt WORDS ...` lines of the folder's .trans.txt files."""
     texts: dict[str, str] = {}
     for path in sorted(folder.glob("*.trans.txt")):
-        for line in read_text(path).splitlines():
+        for line in read_lines(path):
             utt, _, text = line.strip().partition(" ")
             if utt and text.strip():
                 texts[utt] = " ".join(text.split())
@@ -186,7 +188,12 @@ def read_table(source: Path, search: Search) -> Corpus:
     for number, row in enumerate(_read_rows(table, {"utt", "path"}), start=2):
         if not row["utt"] or not row["path"]:
             raise PrepareError(f"{table} line {number}: utt or path is empty; fill or remove it")
-        path = row["path"]
+        path = row["path"] if os.path.isabs(row["path"]) else within_root(row["path"])
+        if path is None or "\0" in path:
+            raise PrepareError(
+                f"{table} line {number}: path {row['path'][:80]!r} leaves the table's folder; "
+                "write the absolute path there, or move the table"
+            )
         fragment = search.path_must_contain
         if fragment is not None and fragment not in os.path.join(root, path):
             continue
@@ -225,22 +232,28 @@ def _stretch(row: Mapping[str, str], where: str) -> tuple[float, float] | None:
         start, end = math.nan, math.nan
     if not 0 <= start < end < math.inf:
         raise PrepareError(
-            f"{where}: start {texts[0]!r} and end {texts[1]!r} must be seconds of the recording, "
-            "0 <= start < end; or leave both empty for all of it"
+            f"{where}: start {texts[0][:40]!r} and end {texts[1][:40]!r} must be seconds of the "
+            "recording, 0 <= start < end; or leave both empty for all of it"
         )
     return start, end
 
 
 def _read_rows(table: Path, needed: set[str]) -> Iterator[dict[str, str]]:
-    with open(table, encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        missing = needed - set(reader.fieldnames or ())
-        if missing:
-            raise PrepareError(
-                f"{table} has no column {', '.join(sorted(missing))}: its first line must name the "
-                f"columns, with tabs between them (found: {', '.join(reader.fieldnames or ())})"
-            )
-        yield from reader
+    with open(table, encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+        try:
+            missing = needed - set(reader.fieldnames or ())
+            if missing:
+                found = ", ".join(reader.fieldnames or ())
+                raise PrepareError(
+                    f"{table} has no column {', '.join(sorted(missing))}: its first line must name "
+                    f"the columns, with tabs between them (found: {found[:200]})"
+                )
+            yield from reader
+        except UnicodeDecodeError:
+            raise _not_text(table) from None
+        except csv.Error as error:
+            raise PrepareError(f"{table} line {reader.line_num + 1}: {error}") from None
 
 
 def _read_phones(path: Path) -> dict[str, list[Segment]]:
@@ -251,11 +264,13 @@ def _read_phones(path: Path) -> dict[str, list[Segment]]:
         label = (row.get("phone") or row.get("label") or "").strip()
         try:
             start, end = float(row["start"]), float(row["end"])
-        except (TypeError, ValueError):
+        except ValueError:
+            start, end = math.nan, math.nan
+        if not (math.isfinite(start) and math.isfinite(end)):
             raise PrepareError(
                 f"{path} line {number}: start and end must be seconds, found "
-                f"{row['start']!r} and {row['end']!r}"
-            ) from None
+                f"{row['start'][:40]!r} and {row['end'][:40]!r}"
+            )
         if not label and segments:
             label = segments[-1].label
         if label:
@@ -263,11 +278,22 @@ def _read_phones(path: Path) -> dict[str, list[Segment]]:
     return phones
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
     """A UTF-8 file, with or without a byte order mark."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding=encoding)
     except UnicodeDecodeError:
-        raise PrepareError(f"{path} is not UTF-8 text: convert it, for instance with iconv") from (
-            None
-        )
+        raise _not_text(path) from None
+
+
+def read_lines(path: Path, encoding: str = "utf-8-sig") -> list[str]:
+    """The lines of a UTF-8 file as iterating over it gives them, which is what fairseq counts.
+
+    `str.splitlines` breaks at more: at U+2028 or U+0085 within a transcript, for instance.
+    """
+    lines = read_text(path, encoding).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def _not_text(path: Path) -> PrepareError:
+    return PrepareError(f"{path} is not UTF-8 text: convert it, for instance with iconv")

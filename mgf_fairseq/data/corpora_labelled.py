@@ -20,6 +20,7 @@ from .corpora import (
     Utterance,
     audio_paths,
     read_librispeech,
+    read_lines,
     read_text,
     stem_of,
 )
@@ -123,7 +124,7 @@ def _label_file(path: Path) -> Path:
 def _read_numbers(path: Path) -> dict[str, str]:
     """The line of each utterance, without its name. Raises PrepareError for what is no number."""
     lines: dict[str, str] = {}
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         utt, _, numbers = line.strip().partition(" ")
         if not utt:
             continue
@@ -195,7 +196,7 @@ def _read_evaluations(root: Path) -> dict[str, str]:
                 "there; --labels-from names another folder that holds them"
             )
         for path in files:
-            turns = filter(None, map(_TURN.match, read_text(path).splitlines()))
+            turns = filter(None, map(_TURN.match, read_lines(path)))
             labels.update((turn[1], turn[2]) for turn in turns)
     return labels
 

@@ -71,20 +71,18 @@ class Manifest:
     def entry(self, index: int) -> str:
         """The entry of row `index` joined to the root; absolute entries stay as they are.
 
-        `x/../a.wav` is `a.wav` even where `x` is a link: what the line says, not where it leads.
         Raises ManifestError where a relative entry climbs out of the root.
         """
         path = self.paths[index]
         if os.path.isabs(path):
             return path
-        if ".." in path:
-            path = os.path.normpath(path)
-            if path.split(os.sep)[0] == "..":
-                raise ManifestError(
-                    f"line {index + 2} of the manifest ({self.paths[index]!r}) leaves the root "
-                    f"{self.root}: write an absolute path there, or set the root on line 1 higher"
-                )
-        return os.path.join(self.root, path)
+        inside = within_root(path)
+        if inside is None:
+            raise ManifestError(
+                f"line {index + 2} of the manifest ({path!r}) leaves the root {self.root}: "
+                "write an absolute path there, or set the root on line 1 higher up"
+            )
+        return os.path.join(self.root, inside)
 
     def require_root(self) -> None:
         """Raise ManifestError where the root folder is gone, for instance after a move."""
@@ -93,6 +91,17 @@ class Manifest:
                 f"the manifest's root folder {self.root} does not exist: if the audio has moved, "
                 "correct line 1 of the .tsv or run `mgf prepare` again"
             )
+
+
+def within_root(path: str) -> str | None:
+    """A relative path as it is read below a root, or None where it leads out of that.
+
+    `x/../a.wav` is `a.wav` even where `x` is a link: what the text says, not where it leads.
+    """
+    if ".." not in path:
+        return path
+    path = os.path.normpath(path)
+    return None if path.split(os.sep)[0] == ".." else path
 
 
 class Stretch(NamedTuple):
@@ -146,14 +155,15 @@ def _split_stretch(entry: str) -> tuple[str, Stretch | None]:
     if len(parts) != 3 or not parts[0]:
         return entry, None
     path, start, length = parts
-    if not (_is_count(start) and _is_count(length)):
+    if not (is_count(start) and is_count(length)):
         return entry, None
     if int(length) == 0:
         raise ManifestError(f"entry {entry!r} asks for 0 samples: remove the line")
     return path, Stretch(int(start), int(length))
 
 
-def _is_count(text: str) -> bool:
+def is_count(text: str) -> bool:
+    """Whether a text is a whole number of a size that files have."""
     return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
 
 

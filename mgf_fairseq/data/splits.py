@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .corpora import PrepareError, Utterance
+from .corpora import PrepareError, Utterance, read_lines
 
 
 def read_split_list(path: Path | None) -> dict[str, str]:
@@ -23,16 +23,18 @@ def read_split_list(path: Path | None) -> dict[str, str]:
     splits: dict[str, str] = {}
     if path is None:
         return splits
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         name, _, split = line.strip().replace("\t", " ").rpartition(" ")
         name = name.strip()
         if not name:
-            raise PrepareError(f"{path} line {number} ({line!r}): expected `utterance split`")
+            raise PrepareError(f"{path} line {number} ({line[:80]!r}): expected `utterance split`")
         check_split_name(split, f"{path} line {number}")
         if splits.setdefault(name, split) != split:
-            raise PrepareError(f"{path} line {number}: {name} is in two splits; remove one line")
+            raise PrepareError(
+                f"{path} line {number}: {name[:80]} is in two splits; remove one line"
+            )
     if not splits:
         raise PrepareError(f"{path} is empty: expected lines like `utterance train`")
     return splits
@@ -41,7 +43,7 @@ def read_split_list(path: Path | None) -> dict[str, str]:
 def check_split_name(split: str, where: str) -> None:
     """A split names files, so it is made of letters, digits, `_`, `-` and `.`."""
     if not split.replace("_", "").replace("-", "").replace(".", "").isalnum():
-        raise PrepareError(f"{where}: {split!r} cannot name a split; use a word like train")
+        raise PrepareError(f"{where}: {split[:80]!r} cannot name a split; use a word like train")
 
 
 def assign_splits(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from trainings import Trainings
 
 import mgf_fairseq
 from mgf_fairseq.model import MgfConfig
@@ -30,6 +31,14 @@ def random_states() -> Iterator[None]:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with train.tsv (12 utterances) and valid.tsv (4), 16 kHz; not to be changed."""
     return tiny.write_corpus(tmp_path_factory.mktemp("corpus") / "manifests")
+
+
+@pytest.fixture(scope="session")
+def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
+    """A server that starts trainings as processes of their own (trainings.py)."""
+    server = Trainings(tmp_path_factory.mktemp("logs"))
+    yield server
+    server.stop()
 
 
 @pytest.fixture

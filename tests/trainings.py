@@ -10,6 +10,7 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -37,9 +38,9 @@ class Training:
             assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.output()[-3000:]}"
             time.sleep(0.02)
 
-    def exit_code(self) -> int:
-        """Wait for its end; a signal that ended it counts negative."""
-        return os.waitstatus_to_exitcode(self.server.ask(wait=self.pid))
+    def exit_code(self, within_s: float = 300) -> int:
+        """Wait for its end; a signal that ended it counts negative, and so it is killed if late."""
+        return os.waitstatus_to_exitcode(self.server.ask(wait=self.pid, seconds=within_s))
 
     def output(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -82,11 +83,12 @@ class Trainings:
         largest_file: int | None = None,
         environment: dict[str, str] | None = None,
         sabotage: str = "",
+        folder: Path | None = None,
     ) -> Training:
         """Start ``fairseq-hydra-train`` with these arguments.
 
         A file beyond ``largest_file`` bytes fails as on a full disk. ``sabotage`` names what goes
-        wrong in it (sabotage.py).
+        wrong in it (sabotage.py). ``folder`` is its working directory.
         """
         self.count += 1
         log = self.folder / f"training{self.count}.log"
@@ -96,6 +98,7 @@ class Trainings:
             largest_file=largest_file,
             environment=environment or {},
             sabotage=sabotage,
+            folder=str(folder or self.folder),
         )
         return Training(self, pid, log)
 
@@ -135,12 +138,24 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return state["model"]
 
 
+def end_of(pid: int, seconds: float) -> int:
+    """Wait for a process to end, and kill it with its children if it takes too long."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.02)
+    os.killpg(pid, signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
+
+
 def serve() -> None:
     """Answer requests, one JSON object per line, with one number each; only a fork returns."""
     for line in iter(sys.stdin.readline, ""):
         request = json.loads(line)
         if "wait" in request:
-            print(os.waitpid(request["wait"], 0)[1], flush=True)
+            print(end_of(request["wait"], request["seconds"]), flush=True)
             continue
         pid = os.fork()
         if pid:
@@ -153,6 +168,7 @@ def serve() -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if request["largest_file"] is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"],) * 2)
+        os.chdir(request["folder"])
         os.environ.update(request["environment"])
         if request["sabotage"]:
             getattr(sabotage, request["sabotage"])()

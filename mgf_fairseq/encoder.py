@@ -6,6 +6,7 @@ recipes fit; :class:`SpeechEncoder` is what objectives read from and what downst
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .convolution import conv1d_channels_last, init_conv_
+from .convolution import conv1d_channels_last, init_conv_, norm_channels
 from .lengths import ConvGeometry, ConvLayer, num_samples_of, padding_mask_of, parse_conv_layers
 from .masking import SpanMask, draw_masks, generator
+from .ranges import POSITIVE, SHARE, require_ranges
 from .transformer import TransformerEncoder, TransformerLayer, WeightNormConv
 from .types import EncoderOutput
 
@@ -80,6 +82,16 @@ class EncoderConfig:
     )
 
 
+# Fields that hold numbers; those of masks are looked at by SpanMask.
+ENCODER_RANGES = {
+    **dict.fromkeys(("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim"), POSITIVE),
+    **dict.fromkeys(("encoder_attention_heads", "conv_pos", "conv_pos_groups"), POSITIVE),
+    **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), SHARE),
+    **dict.fromkeys(("dropout_input", "encoder_layerdrop"), SHARE),
+    "feature_grad_mult": (0, math.inf),
+}
+
+
 class ConvFeatureExtractor(nn.Module):
     """Strided convolutions over the waveform, channels last throughout.
 
@@ -124,7 +136,10 @@ class ConvFeatureExtractor(nn.Module):
         if isinstance(block[2], nn.GroupNorm):
             x = block[2](x.transpose(1, 2).unsqueeze(2))  # (B, S', C') -> (B, C', 1, S')
             return F.gelu(x.squeeze(2).transpose(1, 2))
-        return F.gelu(block[2](x).to(x.dtype))  # autocast makes norms return fp32
+        assert isinstance(block[2], nn.Sequential)
+        norm = block[2][1]
+        assert isinstance(norm, nn.LayerNorm)
+        return F.gelu(norm_channels(norm, x).to(x.dtype))  # autocast makes norms return fp32
 
 
 def _transformer(config: EncoderConfig) -> TransformerEncoder:
@@ -162,6 +177,7 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
+        require_ranges(config, ENCODER_RANGES)
         layers = parse_conv_layers(config.conv_feature_layers)
         width = config.encoder_embed_dim
         self.geometry = ConvGeometry.of(layers)
@@ -182,6 +198,7 @@ class SpeechEncoder(nn.Module):
             config.mask_channel_selection,
             config.mask_channel_other,
             config.no_mask_channel_overlap,
+            name="mask_channel",
         )
         # Frozen outright, so that DDP does not wait for gradients that never come.
         self.feature_extractor.requires_grad_(config.feature_grad_mult > 0.0)
@@ -276,7 +293,8 @@ class SpeechEncoder(nn.Module):
         x = self.feature_extractor(waveform)
         if x.requires_grad and self.feature_grad_mult != 1.0:
             x.register_hook(lambda gradient: gradient * self.feature_grad_mult)
-        return self.layer_norm(x)  # type: ignore[no-any-return]
+        assert isinstance(self.layer_norm, nn.LayerNorm)
+        return norm_channels(self.layer_norm, x)
 
     def _project(self, latents: Tensor) -> Tensor:
         """Map (B, T, C) to (B, T, D)."""

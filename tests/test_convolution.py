@@ -3,9 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from mgf_fairseq import convolution
-from mgf_fairseq.convolution import band_pass_filters, conv1d_channels_last, init_conv_
+from mgf_fairseq.convolution import (
+    SILENT_GRADIENT,
+    band_pass_filters,
+    conv1d_channels_last,
+    init_conv_,
+    norm_channels,
+)
 
 # (channels in, channels out, kernel, stride); 1 channel is the waveform's own path.
 SHAPES = [(1, 4, 10, 5), (4, 6, 3, 2), (6, 5, 2, 2), (4, 4, 3, 3)]
@@ -92,3 +99,41 @@ def test_each_band_answers_to_its_own_frequency_whatever_the_phase():
             energy = (bank @ tone).view(32, 2).square().sum(dim=1)
             answers.append((int(energy.argmax()), band))
     assert all(loudest == band for loudest, band in answers)
+
+
+# ---- the layer norm between convolutions
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_outside_fp16_the_norm_is_torchs_own_bit_for_bit(dtype: torch.dtype) -> None:
+    norm = nn.LayerNorm(6).to(dtype)
+    x = torch.randn(2, 5, 6, dtype=dtype)
+    x[0, 1] = 0.0
+    first, second = x.clone().requires_grad_(), x.clone().requires_grad_()
+    gradient = torch.randn_like(x)
+    ours, theirs = norm_channels(norm, first), norm(second)
+    ours.backward(gradient)
+    theirs.backward(gradient)
+    assert torch.equal(ours, theirs) and torch.equal(first.grad, second.grad)
+
+
+def test_in_fp16_only_the_gradient_of_silent_frames_is_bounded() -> None:
+    norm = nn.LayerNorm(6)
+    x = torch.randn(1, 4, 6)
+    x[0, 1] = 0.0  # silence
+    x[0, 3] = 1e-3 * x[0, 3]  # nearly
+    gradient = torch.randn(1, 4, 6)
+    exact = x.clone().requires_grad_()
+    norm(exact).backward(gradient)
+
+    def backward(scale: float) -> torch.Tensor:
+        half = x.half().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.float16):
+            norm_channels(norm, half).backward(gradient * scale)
+        return half.grad[0]
+
+    # fp16 has 11 bits; the sums of the norm's backward lose a few more.
+    assert torch.allclose(4 * backward(0.25).float(), exact.grad[0], rtol=0.02, atol=0.01)
+    loud = backward(1e6)
+    assert loud[[0, 2]].isinf().any(1).all()  # how a scaler learns that its scale is too high
+    assert loud[[1, 3]].abs().amax() == SILENT_GRADIENT

@@ -144,7 +144,7 @@ def sounds() -> torch.Tensor:
     return torch.stack([row.double() for row in rows for _ in range(2)])
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16 autocast", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16 autocast", "fp16 autocast", "bf16", "fp16"])
 @pytest.mark.parametrize("num_samples", [1600, 12_000])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_silence_clipping_constants_and_short_clips_train_without_nan(
@@ -157,16 +157,26 @@ def test_silence_clipping_constants_and_short_clips_train_without_nan(
     sample = tiny.tiny_sample(range(8))
     sample["net_input"]["source"] = source
     sample["net_input"]["padding_mask"] = torch.zeros_like(source, dtype=torch.bool)
-    if precision == "bf16":  # as common.bf16 does: the weights themselves
-        model = model.bfloat16()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    dtype = {"fp": torch.float16, "bf": torch.bfloat16}[precision[:2]]
+    if precision in ("bf16", "fp16"):  # as common.bf16 and common.fp16 do: the weights themselves
+        model = model.to(dtype)
+    scale = 128.0 if "fp16" in precision else 1.0  # what fairseq begins with
+    # fairseq keeps weights in fp32 to update, whatever the model computes in.
+    masters = [torch.nn.Parameter(p.detach().float()) for p in model.parameters()]
+    optimizer = torch.optim.Adam(masters, lr=1e-3)
     for update in range(4):
         model.set_num_updates(update)
-        optimizer.zero_grad()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled="autocast" in precision):
+        model.zero_grad()
+        with torch.autocast("cpu", dtype=dtype, enabled="autocast" in precision):
             loss, _, log = criterion(model, sample)
-        loss.backward()
+        (loss * scale).backward()
         assert math.isfinite(loss.detach()) and log["num_nonfinite"] == 0
+        # At the first update already: no scaler has to find its way past silence.
         assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+        for master, p in zip(masters, model.parameters(), strict=True):
+            master.grad = p.grad.float() / scale
         optimizer.step()
-    assert all(torch.isfinite(p).all() for p in model.parameters())
+        with torch.no_grad():
+            for master, p in zip(masters, model.parameters(), strict=True):
+                p.copy_(master)
+    assert all(torch.isfinite(p).all() for p in masters)

@@ -133,7 +133,7 @@ def children() -> list[int]:
 
 def main() -> None:
     """Write, measure, print."""
-    logging.basicConfig(level=logging.WARNING)
+    logging.disable(logging.INFO)
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)

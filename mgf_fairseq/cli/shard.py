@@ -9,7 +9,8 @@ import argparse
 import re
 from pathlib import Path
 
-from ..data.shards import ShardError, ShardOptions, ShardSummary, shard
+from ..data.packing import ShardError
+from ..data.shards import ShardOptions, ShardSummary, shard
 from .progress import Bars
 
 HELP = "pack the audio of a prepared folder into few large archives that are read in place"
@@ -18,10 +19,12 @@ examples:
   mgf shard data/mine --dest data/mine_packed
       shard-00000.zip, ...; every manifest over them; labels and dictionaries copied
   mgf shard data/mine --dest /lustre/mine --shard-size 4G
+  mgf shard data/talks --dest data/talks_cut --cut
+      segments of hour-long recordings become files of their own, for stock fairseq too
 
 Train from the new folder (task.data=data/mine_packed): crops are read from inside the archives,
-by seeking, and are the same as before. Stock fairseq reads these manifests too, except segments of
-long recordings. A command that was cut off goes on where it was.
+by seeking, and are the same as before. Stock fairseq reads these manifests too, segments with
+--cut. A command that was cut off goes on where it was.
 """
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
@@ -37,11 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="1G",
         help="audio per archive, as in 500M or 4G (1G)",
     )
+    add("--cut", action="store_true", help="store segments as FLAC files of their own (mono)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Pack, print the summary, return 0."""
-    options = ShardOptions(args.data, args.dest, _parse_size(args.shard_size))
+    options = ShardOptions(args.data, args.dest, _parse_size(args.shard_size), args.cut)
     with Bars() as bars:
         summary = shard(options, bars)
     _print_summary(summary, options)

@@ -11,12 +11,14 @@ import tiny
 import torch
 
 from mgf_fairseq.cli import main
-from mgf_fairseq.data import shards
+from mgf_fairseq.data import packing, shards
+from mgf_fairseq.data.audio import AudioReader
 from mgf_fairseq.data.check import check_manifests, exit_code, find_manifests
 from mgf_fairseq.data.check_audio import Options
 from mgf_fairseq.data.dataset import Crops, MgfDataset
 from mgf_fairseq.data.manifest import read_manifest, write_manifest
-from mgf_fairseq.data.shards import ShardError, ShardOptions, shard
+from mgf_fairseq.data.packing import ShardError
+from mgf_fairseq.data.shards import ShardOptions, shard
 
 
 @pytest.fixture
@@ -87,6 +89,34 @@ def test_stock_fairseq_reads_the_packed_files(prepared, tmp_path):
         np.testing.assert_array_equal(stock[row]["source"].numpy(), expected)
 
 
+def test_segments_can_be_cut_into_files_that_stock_fairseq_reads(prepared, tmp_path):
+    from fairseq.data import FileAudioDataset
+
+    summary = shard(ShardOptions(prepared, tmp_path / "cut", cut=True))
+    assert summary.files == 9  # the recording became its two segments
+    plain, cut = views(prepared), views(tmp_path / "cut")
+    assert all(torch.equal(a, b) for a, b in zip(plain, cut, strict=True))
+    whole, _ = soundfile.read(tmp_path / "audio" / "ü" / "5.wav", dtype="float32")
+    stock = FileAudioDataset(str(tmp_path / "cut" / "train.tsv"), sample_rate=16000)
+    np.testing.assert_array_equal(stock[5]["source"].numpy(), whole[:9600])
+    np.testing.assert_array_equal(stock[6]["source"].numpy(), whole[10000:19000])
+    assert shard(ShardOptions(prepared, tmp_path / "cut", cut=True)).kept == summary.shards == 1
+
+
+@pytest.mark.parametrize(("subtype", "step"), [("FLOAT", 2**-23), ("PCM_U8", 0)])
+def test_a_cut_keeps_the_rate_and_24_bits_of_what_has_more_than_16(tmp_path, subtype, step):
+    waveform = tiny.speech_like(1.0, 1)
+    waveform[:2] = 1.0, -1.0  # full scale
+    soundfile.write(tmp_path / "a.wav", np.stack([waveform] * 2, 1), 44100, subtype=subtype)
+    write_manifest(tmp_path / "data" / "train.tsv", tmp_path, [("a.wav:0:8000", 2902)])
+    shard(ShardOptions(tmp_path / "data", tmp_path / "cut", cut=True))
+    before, after = (read_manifest(tmp_path / n / "train.tsv").entry(0) for n in ("data", "cut"))
+    with AudioReader(before, 0) as left, AudioReader(after, 0) as right:
+        assert (right.native_sample_rate, right.channels) == (44100, 1)
+        # Half a step of rounding, and full scale, which is one step beyond the largest number.
+        np.testing.assert_allclose(right.read(), left.read(), atol=step)
+
+
 def test_check_finds_nothing_wrong_and_labels_come_along(prepared, tmp_path):
     summary = shard(ShardOptions(prepared, tmp_path / "packed"))
     assert summary.copied == ["dict.ltr.txt", "train.ltr"]
@@ -104,20 +134,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(prepared, tmp_path, monkeypatch):
     options = ShardOptions(prepared, tmp_path / "packed", shard_bytes=60_000)
     shard(ShardOptions(prepared, tmp_path / "whole", shard_bytes=60_000))
-    store, stored = shards._store, []
+    store, stored = packing._store, []
 
-    def failing(archive, path, name, size):
+    def failing(archive, item):
         if len(stored) == 4:
             raise KeyboardInterrupt
-        stored.append(name)
-        store(archive, path, name, size)
+        stored.append(item)
+        store(archive, item)
 
-    monkeypatch.setattr(shards, "_store", failing)
+    monkeypatch.setattr(packing, "_store", failing)
     with pytest.raises(KeyboardInterrupt):
         shard(options)
     names = os.listdir(tmp_path / "packed")
     assert "shard-00000.zip" in names and all(name.endswith(".zip") for name in names)
-    monkeypatch.setattr(shards, "_store", store)
+    monkeypatch.setattr(packing, "_store", store)
     # A shard that was cut short by other means is written again.
     second = (tmp_path / "whole" / "shard-00001.zip").read_bytes()
     (tmp_path / "packed" / "shard-00001.zip").write_bytes(second[:-30])

@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from .checkpoint_files import (
     write_whole,
 )
 from .compat import SAFE_CLASSES
-from .distributed import any_rank
+from .distributed import any_rank, require_alike
 from .stopping import listen
 
 logger = logging.getLogger(__name__)
@@ -124,23 +125,24 @@ def load_checkpoint_to_cpu(
 def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     """Resume, from the newest whole checkpoint if the last one is broken.
 
-    fairseq calls this once in each training process, which from then on listens to SIGTERM.
+    fairseq calls this once in each training process, which from then on listens to SIGTERM. Rank 0
+    verifies what it reads and hands it to the others over the network; where fairseq lets each rank
+    read for itself, each verifies for itself.
 
     Raises:
-        CheckpointError: on every rank, if there is something to resume from but nothing usable.
+        CheckpointError: on every rank, if there is something to begin from but nothing usable.
+        RankError: on every rank, if they have come to different updates.
     """
-    problem: Exception | None = None
-    if trainer.is_data_parallel_master:
-        try:
-            _prepare(cfg, trainer.checkpoint_suffix or "")
-        except Exception as error:  # noqa: BLE001 (the other ranks wait below, whatever it is)
-            problem = error
-    if any_rank(problem is not None, trainer.device):
-        raise CheckpointError(
-            str(problem or "rank 0 cannot use the checkpoint; its log says why")
-        ) from problem
+    suffix, first = trainer.checkpoint_suffix or "", trainer.is_data_parallel_master
+    # Shards: each rank saves and reads a file of its own.
+    shards = bool(trainer.is_fsdp and trainer.cfg.distributed_training.use_sharded_state)
+    _on_all_ranks(trainer, lambda: _prepare(cfg, suffix, mend=not shards) if first else None)
+    if shards or cfg.load_checkpoint_on_all_dp_ranks:  # after rank 0 has mended what they may share
+        own = _file_to_read(cfg, suffix)
+        _on_all_ranks(trainer, lambda: _verify_shard(own) if shards else _verify(own))
     loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
     updates, wanted = trainer.get_num_updates(), trainer.cfg.optimization.max_update
+    require_alike("the update that they resume from", updates)
     if 0 < wanted <= updates:  # fairseq would train one more update before it looked
         logger.info("training is complete: %d of %d updates", updates, wanted)
         # What fairseq_cli.train.main looks at before it begins an epoch.
@@ -150,19 +152,64 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     return loaded
 
 
-def _prepare(cfg: Any, suffix: str) -> None:
-    """Clear away what a killed process left, and mend a broken last checkpoint."""
+def _on_all_ranks(trainer: Any, act: Callable[[], object]) -> None:
+    """Act, and raise on every rank if one could not; else the others would wait for it."""
+    problem: Exception | None = None
+    try:
+        act()
+    except Exception as error:  # noqa: BLE001 (the other ranks wait below, whatever it is)
+        problem = error
+    if any_rank(problem is not None, trainer.device):
+        raise CheckpointError(
+            str(problem or "another rank cannot use the checkpoint; its log says why")
+        ) from problem
+
+
+def _prepare(cfg: Any, suffix: str, mend: bool) -> None:
+    """Clear away what a killed process left, and mend a broken last checkpoint if asked to.
+
+    Raises:
+        CheckpointError: what the training would begin from cannot be used.
+    """
     folder = Path(cfg.save_dir)
     if folder.is_dir():
         remove_parts(folder)
-    if cfg.restore_file != LAST:
+    if not mend:
         return
-    last = folder / LAST.replace(".pt", f"{suffix}.pt")
+    path = _file_to_read(cfg, suffix)
     try:
-        if last.is_file():
-            read_state(last, SAFE_CLASSES, mmap=True)
+        _verify(path)
     except BrokenCheckpoint as error:
-        _fall_back(last, suffix, str(error))
+        if path.name != LAST.replace(".pt", f"{suffix}.pt") or path.parent != folder:
+            raise
+        _fall_back(path, suffix, str(error))
+
+
+def _file_to_read(cfg: Any, suffix: str) -> Path:
+    """What fairseq will begin from, whether it is there or not (its ``load_checkpoint``)."""
+    if cfg.restore_file != LAST:
+        return Path(cfg.restore_file.replace(".pt", f"{suffix}.pt"))
+    last = Path(cfg.save_dir) / LAST.replace(".pt", f"{suffix}.pt")
+    others = (getattr(cfg, "continue_once", None), cfg.finetune_from_model)
+    begun = last.exists() or not any(others)
+    return last if begun else Path(next(other for other in others if other))
+
+
+def _verify(path: Path) -> None:
+    """Raise CheckpointError if there is a file that cannot be used."""
+    if path.is_file():
+        read_state(path, SAFE_CLASSES, mmap=True)
+
+
+def _verify_shard(path: Path) -> None:
+    """As ``_verify``; a broken shard has no fall-back, for those of an update belong together."""
+    try:
+        _verify(path)
+    except BrokenCheckpoint as error:
+        raise CheckpointError(
+            f"{error}. A shard alone does not fall back: put those of one older update in the "
+            f"place of all {LAST[:-3]}*{LAST[-3:]}"
+        ) from None
 
 
 def _fall_back(last: Path, suffix: str, reason: str) -> None:

@@ -120,7 +120,11 @@ def _save_and_exit(cfg: Any, trainer: Any, epoch_itr: Any) -> None:
     logger.warning("%s: stopping after update %d", name, updates)
     checkpoint_utils.save_checkpoint(cfg.checkpoint, trainer, epoch_itr, None)
     _require_saved(trainer)  # and so no rank leaves before rank 0 has saved
-    logger.warning("update %d is saved; the same command goes on from there", updates)
+    told = [key for key in ("no_save", "no_last_checkpoints") if getattr(cfg.checkpoint, key)]
+    if told:
+        logger.warning("update %d is not saved to go on from: checkpoint.%s=true", updates, told[0])
+    else:
+        logger.warning("update %d is saved; the same command goes on from there", updates)
     if request.number == REQUEUE:
         request.replaced[REQUEUE](REQUEUE, None)
     raise SystemExit(EXIT_CODE)

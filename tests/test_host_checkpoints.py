@@ -1,0 +1,125 @@
+"""What a training begins from is verified before any rank reads it, and all ranks hear the verdict.
+
+Trainers are stand-ins here; tests/test_resume.py has real ones.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.dataclass.configs import CheckpointConfig
+
+from mgf_fairseq import host_checkpoints, stopping
+from mgf_fairseq.checkpoint_files import CheckpointError
+
+
+def save(path: Path, updates: int, whole: bool = True) -> Path:
+    state = {"model": {"weight": torch.full((1000,), float(updates))}}
+    state |= {"optimizer_history": [{"num_updates": updates}]}
+    checkpoint_utils.torch_persistent_save(state, str(path))
+    if not whole:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+@pytest.fixture
+def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """`resume(first=..., suffix=..., shards=..., **checkpoint keys)`: as one rank of a run."""
+    loaded: list[str] = []
+    monkeypatch.setattr(
+        host_checkpoints, "_load_checkpoint", lambda cfg, trainer, **_: loaded.append("read")
+    )
+
+    def run(first: bool = True, suffix: str = "", shards: bool = False, **keys: Any) -> list[str]:
+        trainer = SimpleNamespace(
+            checkpoint_suffix=suffix,
+            is_data_parallel_master=first,
+            is_fsdp=shards,
+            device=torch.device("cpu"),
+            cfg=SimpleNamespace(
+                distributed_training=SimpleNamespace(use_sharded_state=shards),
+                optimization=SimpleNamespace(max_update=0),
+            ),
+            get_num_updates=lambda: 5,
+        )
+        cfg = CheckpointConfig(save_dir=str(tmp_path), **keys)
+        host_checkpoints.load_checkpoint(cfg, trainer)
+        return loaded
+
+    return run
+
+
+def test_a_broken_shard_is_never_replaced_by_an_older_one_alone(tmp_path, resume):
+    for rank in range(2):
+        save(tmp_path / f"checkpoint_1_4-shard{rank}.pt", 4)
+        save(tmp_path / f"checkpoint_last-shard{rank}.pt", 5, whole=False)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for rank in range(2):
+        with pytest.raises(CheckpointError, match=r"shard\d\.pt: refused.*all checkpoint_last\*"):
+            resume(first=rank == 0, suffix=f"-shard{rank}", shards=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    # Without shards the same is mended.
+    save(tmp_path / "checkpoint_1_4.pt", 4)
+    save(tmp_path / "checkpoint_last.pt", 5, whole=False)
+    assert resume() == ["read"]
+
+
+def test_a_rank_that_reads_for_itself_verifies_for_itself(tmp_path, resume):
+    save(tmp_path / "checkpoint_last.pt", 5, whole=False)
+    assert resume(first=False) == ["read"]  # what it gets, rank 0 has read
+    with pytest.raises(CheckpointError, match="cut short"):
+        resume(first=False, load_checkpoint_on_all_dp_ranks=True)
+
+
+@pytest.mark.parametrize("key", ["restore_file", "finetune_from_model"])
+def test_a_broken_file_to_begin_from_is_refused_before_it_is_read_and_left_alone(
+    tmp_path, resume, key
+):
+    named = save(tmp_path / "from.pt", 5, whole=False)
+    save(tmp_path / "checkpoint_1_4.pt", 4)
+    before = named.read_bytes()
+    with pytest.raises(CheckpointError, match=r"from\.pt: refused"):
+        resume(**{key: str(named)})
+    assert named.read_bytes() == before and not (tmp_path / "from.pt.broken").exists()
+    if key == "finetune_from_model":  # a begun run goes on from its own, whatever became of that
+        save(tmp_path / "checkpoint_last.pt", 6)
+        assert resume(**{key: str(named)}) == ["read"]
+
+
+def test_what_one_rank_cannot_use_stops_the_others(resume, monkeypatch):
+    monkeypatch.setattr(host_checkpoints, "any_rank", lambda flag, device: True)
+    with pytest.raises(CheckpointError, match="another rank cannot use the checkpoint"):
+        resume(first=False)
+
+
+def test_ranks_that_came_to_different_updates_do_not_train_together(resume, monkeypatch):
+    compared = []
+    monkeypatch.setattr(host_checkpoints, "require_alike", lambda *what: compared.append(what))
+    resume(first=False)
+    assert compared == [("the update that they resume from", 5)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({}, "update 5 is saved; the same command"),
+        ({"no_save": True}, r"update 5 is not saved.*checkpoint\.no_save=true"),
+        ({"no_last_checkpoints": True}, r"update 5 is not saved.*checkpoint\.no_last_checkpoints"),
+    ],
+)
+def test_after_sigterm_nothing_is_called_saved_that_is_not(keys, said, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoint_utils, "save_checkpoint", lambda *_: None)
+    trainer = SimpleNamespace(get_num_updates=lambda: 5, device=torch.device("cpu"), unsaved=None)
+    cfg = SimpleNamespace(checkpoint=CheckpointConfig(**keys))
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit):
+        stopping._save_and_exit(cfg, trainer, None)
+    assert re.search(said, caplog.text)
+    assert caplog.text.count("saved") == 1

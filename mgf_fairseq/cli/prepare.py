@@ -31,6 +31,8 @@ examples:
       4 emotions; the 5 sessions become the folds of the emotion task
   mgf prepare podcasts --dest data/pod --segment-seconds 20 --split-by speaker --speaker-level 1
       long recordings become segments (read by the task mgf_pretraining, not by stock fairseq)
+  mgf prepare tars --dest data/web
+      a folder of .tar or .zip archives, which stay packed; .txt files in them are transcripts
 
 The second column of a manifest counts samples at --sample-rate: for a file of that rate its own
 samples, as wav2vec has it. manifests/README.md shows every format.

@@ -117,7 +117,7 @@ def audio_paths(root: Path, search: Search) -> list[str]:
     return sorted(paths)
 
 
-def _speaker(path: str, level: int | None) -> str | None:
+def speaker_of(path: str, level: int | None) -> str | None:
     """The path part that names the speaker, or None where the path is too short for `level`."""
     if level is None:
         return None
@@ -130,7 +130,7 @@ def read_folder(source: Path, search: Search) -> Corpus:
     """Any tree of audio files; the speaker is a part of the path where a level is given."""
     root = Path(os.path.realpath(source))
     utterances = [
-        Utterance(stem_of(path), path, _speaker(path, search.speaker_level))
+        Utterance(stem_of(path), path, speaker_of(path, search.speaker_level))
         for path in audio_paths(root, search)
     ]
     return Corpus("folder", root, utterances)
@@ -158,7 +158,7 @@ def read_librispeech(source: Path, search: Search) -> Corpus:
             transcripts[folder] = _read_transcripts(root / folder)
         utt = stem_of(path)
         level = search.speaker_level
-        speaker = _speaker(path, level) if level is not None else utt.split("-")[0]
+        speaker = speaker_of(path, level) if level is not None else utt.split("-")[0]
         utterances.append(Utterance(utt, path, speaker, transcripts[folder].get(utt)))
     return Corpus("librispeech", root, utterances)
 
@@ -200,7 +200,7 @@ def read_table(source: Path, search: Search) -> Corpus:
         if not has_extension(path, search.extensions):
             continue
         level = search.speaker_level
-        speaker = _speaker(path, level) if level is not None else row.get("speaker") or None
+        speaker = speaker_of(path, level) if level is not None else row.get("speaker") or None
         text = " ".join((row.get("text") or "").split())
         utterances.append(
             Utterance(

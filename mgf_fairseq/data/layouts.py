@@ -21,9 +21,11 @@ from .corpora import (
     read_wav_txt,
     walk_files,
 )
+from .corpora_archives import is_archive, read_archives
 from .corpora_labelled import is_iemocap, read_cpc, read_iemocap
 
 READERS: dict[str, Callable[[Path, Search], Corpus]] = {
+    "archives": read_archives,
     "cpc": read_cpc,
     "folder": read_folder,
     "iemocap": read_iemocap,
@@ -40,19 +42,25 @@ def detect_layout(source: Path, search: Search) -> str:
     """
     if not source.exists():
         raise PrepareError(f"{source} does not exist: give the folder that holds the recordings")
-    if source.is_file() or (source / "metadata.tsv").is_file():
+    if source.is_file():
+        return "archives" if is_archive(source) else "table"
+    if (source / "metadata.tsv").is_file():
         return "table"
     if is_iemocap(source):
         return "iemocap"
     texts: set[str] = set()
     audio: set[str] = set()
+    packed = False
     for path in walk_files(source):
+        packed = packed or is_archive(path)
         if path.endswith(".trans.txt"):
             return "librispeech"
         if path.endswith(".txt"):
             texts.add(path[:-4])
         elif has_extension(path, search.extensions):
             audio.add(os.path.splitext(path)[0])
+    if packed and not audio:
+        return "archives"
     return "wav-txt" if texts & audio else "folder"
 
 
@@ -62,7 +70,7 @@ def read_corpus(source: Path, layout: str, search: Search) -> Corpus:
         layout = detect_layout(source, search)
     if not source.exists():
         raise PrepareError(f"{source} does not exist: give the folder that holds the recordings")
-    if layout != "table" and not source.is_dir():
+    if layout not in ("table", "archives") and not source.is_dir():
         raise PrepareError(f"{source} is not a folder, which --corpus {layout} needs")
     if search.labels_from is not None and layout not in ("cpc", "iemocap"):
         raise PrepareError(

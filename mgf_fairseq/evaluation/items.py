@@ -42,9 +42,7 @@ class LabelledManifest:
 
     def recording(self, row: int) -> str:
         """The file that a row is, or is a stretch of."""
-        entry = self.manifest.entry(row)
-        parsed = parse_entry(entry)
-        return entry if parsed.in_zip else parsed.path
+        return parse_entry(self.manifest.entry(row)).recording
 
     def audio_key(self, cache: Path, progress: digests.Progress | None = None) -> str:
         """Digest of what its rows hold; what is known of files is kept in a folder of features."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,15 +54,10 @@ class MgfCriterion(FairseqCriterion):
 
     def __init__(self, cfg: MgfCriterionConfig, task: Any) -> None:
         super().__init__(task)
-        self.loss_weights = {str(k): float(v) for k, v in (cfg.loss_weights or {}).items()}
+        self.loss_weights = _weights(cfg.loss_weights or {})
         self.sample_rate = cfg.sample_rate
         self.budget = Budget(cfg.nonfinite_budget)
         self.update = 1  # that the next batch is for; the task says so
-        for name, weight in self.loss_weights.items():
-            if not (math.isfinite(weight) and weight >= 0.0):
-                raise ValueError(
-                    f"criterion.loss_weights.{name}={weight} must be finite and not negative"
-                )
         built = set(task.objective_names)
         if built != set(self.loss_weights):
             raise ValueError(
@@ -209,6 +205,20 @@ def _as_floats(log: dict[str, Any]) -> dict[str, float]:
         return log
     values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()])
     return {**log, **dict(zip(tensors, values.tolist(), strict=True))}
+
+
+def _weights(mapping: Any) -> dict[str, float]:
+    """Check ``criterion.loss_weights``: objective name -> weight."""
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"criterion.loss_weights={mapping!r} must map objectives to weights")
+    for name, weight in mapping.items():
+        number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not (number and math.isfinite(weight) and weight >= 0):
+            raise ValueError(
+                f"criterion.loss_weights.{name}={weight!r} must be a number, finite and not "
+                "negative"
+            )
+    return {str(name): float(weight) for name, weight in mapping.items()}
 
 
 @torch.no_grad()

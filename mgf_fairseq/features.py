@@ -164,7 +164,7 @@ class AcousticFeatures(Fp32Constants):
         super().__init__()
         unknown = sorted(set(names) - set(FEATURES))
         if unknown or not names or len(set(names)) != len(names):
-            raise ValueError(f"names must be distinct and of {FEATURES}, got {tuple(names)}")
+            raise ValueError(f"features={tuple(names)} must be distinct, and some of {FEATURES}")
         if normalization not in NORMALIZATIONS:
             raise ValueError(f"normalization must be of {NORMALIZATIONS}, got {normalization!r}")
         if n_fft < 2 or n_fft % 2:

@@ -5,6 +5,7 @@ The model asks for one mask per row before the Transformer; no global random sta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,15 +31,22 @@ class SpanMask:
     no_overlap: bool = False
     min_space: int = 1  # positions between spans, when they may not overlap
     min_spans: int = 0  # however short the row, if it is longer than a span
+    name: str = "mask"  # that the settings begin with
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.prob <= 1.0:
-            raise ValueError(f"mask_prob={self.prob} must lie between 0 and 1")
+            raise ValueError(f"{self.name}_prob={self.prob} must lie between 0 and 1")
         if self.length < 1:
-            raise ValueError(f"mask_length={self.length} must be at least 1")
+            raise ValueError(f"{self.name}_length={self.length} must be at least 1")
         if self.selection not in SELECTIONS:
             raise ValueError(
-                f"mask_selection={self.selection!r} is none of {', '.join(SELECTIONS)}"
+                f"{self.name}_selection={self.selection!r} is none of {', '.join(SELECTIONS)}"
+            )
+        most = 2 * self.length if self.selection == "uniform" else math.inf
+        if not (0.0 <= self.other <= most and math.isfinite(self.other)):
+            raise ValueError(
+                f"{self.name}_other={self.other} must be from 0 to {most:g} "
+                f"for {self.name}_selection={self.selection}"
             )
 
     def draw(self, size: int, rng: np.random.Generator) -> NDArray[np.bool_]:

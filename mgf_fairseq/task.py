@@ -6,6 +6,7 @@ Owns no tensors; fine-tuning builds it again from a checkpoint to build the mode
 from __future__ import annotations
 
 import logging
+import math
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,12 +28,18 @@ from .data.manifest import ManifestError
 from .data.mixture import Rows, parse_corpora
 from .distributed import require_alike
 from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
+from .ranges import POSITIVE, require_ranges
 from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
 
 logger = logging.getLogger(__name__)
 
 AUTOCAST = {"none": None, "bf16": torch.bfloat16}
 MAX_DUMMY_TRIES = 100
+TASK_RANGES = {
+    "sample_rate": (1000, 1_000_000),
+    **dict.fromkeys(("views", "max_sample_size", "min_sample_size", "log_interval"), POSITIVE),
+    "num_buckets": (0, math.inf),
+}
 
 
 @dataclass
@@ -136,6 +143,7 @@ class MgfPretrainingTask(FairseqTask):
         super().__init__(cfg)
         if cfg.autocast not in AUTOCAST:
             raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
+        require_ranges(cfg, TASK_RANGES, "task.")
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
         self.corpora = parse_corpora(dict(cfg.corpora or {}))

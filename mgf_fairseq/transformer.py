@@ -20,6 +20,10 @@ class WeightNormConv(nn.Module):
 
     def __init__(self, width: int, kernel: int, groups: int) -> None:
         super().__init__()
+        if width % groups:
+            raise ValueError(
+                f"encoder_embed_dim={width} is not a multiple of conv_pos_groups={groups}"
+            )
         self.kernel, self.groups = kernel, groups
         weight = torch.empty(width, width // groups, kernel)
         nn.init.normal_(weight, mean=0.0, std=math.sqrt(4.0 / (kernel * width)))

@@ -330,7 +330,7 @@ def test_dims_are_the_widths_of_the_requested_features():
     ("arguments", "message"),
     [
         ({"names": ("mels",)}, "mels"),
-        ({"names": ()}, "names"),
+        ({"names": ()}, "features="),
         ({"names": ("mel", "mel")}, "distinct"),
         ({"normalization": "speaker"}, "speaker"),
         ({"n_fft": 401}, "401"),

@@ -272,7 +272,7 @@ def test_levels_are_names_layers_or_shares_of_the_depth(level: str, expected: st
         ({"phoneme": {"num_negative": 3}}, "did you mean 'num_negatives'"),
         ({"phoneme": {"level": "7"}}, "level='7'"),
         ({"phoneme": {"level": "150%"}}, "level='150%'"),
-        ({"phoneme": {"logit_temp": 0}}, "logit_temp=0.0 must be greater"),
+        ({"phoneme": {"logit_temp": 0}}, "logit_temp=0.0 must be finite and greater"),
         ({"phoneme": {"logit_temp": "warm"}}, "logit_temp='warm' must be of type float"),
         ({"phoneme": {"frames": "visible"}}, "frames='visible'"),
         ({"phoneme": {"target_gradient": 1}}, "target_gradient=1 must be of type bool"),

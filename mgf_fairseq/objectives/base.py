@@ -7,6 +7,7 @@ model, nor another objective, nor its own weight, nor a rank.
 from __future__ import annotations
 
 import difflib
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -46,10 +47,12 @@ class ObjectiveConfig:
             raise ValueError(f"{name}={value!r} is none of {', '.join(choices)}")
 
     def require_positive(self, *names: str) -> None:
-        """Raise ValueError unless every field in ``names`` is greater than zero."""
+        """Raise ValueError unless every field in ``names`` is finite and greater than zero."""
         for name in names:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be greater than zero")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} must be finite and greater than zero"
+                )
 
 
 class Objective(nn.Module):
@@ -115,7 +118,11 @@ def build_objectives(
             value is refused by the objective's configuration.
     """
     built = nn.ModuleDict()
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"model.objectives={mapping!r} must map names to settings")
     for name, values in mapping.items():
+        if not isinstance(values, Mapping | None):
+            raise ValueError(f"model.objectives.{name}={values!r} must map keys to values")
         if name not in OBJECTIVES:
             raise ValueError(_unknown("objective", name, OBJECTIVES, "model.objectives"))
         cls = OBJECTIVES[name]
@@ -163,12 +170,12 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 def _unknown(kind: str, name: str, known: typing.Iterable[str], where: str) -> str:
     """Say that a name is unknown, which is nearest and which there are."""
-    nearest = difflib.get_close_matches(name, list(known), n=1)
+    nearest = difflib.get_close_matches(str(name), list(known), n=1)
     hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
     return f"{where} has an unknown {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}"
 
 
-def resolve_level(level: str, shape: EncoderShape) -> str:
+def resolve_level(level: str, shape: EncoderShape, field: str = "level") -> str:
     """Turn a share of the depth, such as ``50%``, into a layer number; leave the rest as it is.
 
     Raises:
@@ -182,7 +189,7 @@ def resolve_level(level: str, shape: EncoderShape) -> str:
         if layer <= shape.num_layers:
             return str(layer)
     raise ValueError(
-        f"level={level!r} is neither latents, context, a layer from 0 to {shape.num_layers}, "
+        f"{field}={level!r} is neither latents, context, a layer from 0 to {shape.num_layers}, "
         "nor a share of the depth such as 50%"
     )
 

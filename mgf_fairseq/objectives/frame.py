@@ -89,7 +89,7 @@ class FrameObjective(Objective):
         self.decoder = FrameDecoder(level_dim(self.level, shape), dims, config.hidden_dim)
         self.masked_decoder: FrameDecoder | None = None
         if config.masked_level != "none":
-            self.masked_level = resolve_level(config.masked_level, shape)
+            self.masked_level = resolve_level(config.masked_level, shape, "masked_level")
             self.masked_decoder = FrameDecoder(
                 level_dim(self.masked_level, shape), dims, config.hidden_dim
             )

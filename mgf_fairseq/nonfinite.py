@@ -156,16 +156,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def explain_gradient(model: nn.Module, batch: Mapping[str, Any]) -> list[str]:
     """Run a batch again, one objective's gradient after the other, and say which is not finite.
 
-    All ranks must call it together: objectives may talk to each other across ranks.
+    The parameters' gradients, which are of no use any more, are given up first: so this takes no
+    more memory than a training step. All ranks must call it together: objectives may talk to each
+    other across ranks.
     """
+    model.zero_grad(set_to_none=True)
     inputs = dict(batch["net_input"])
     inputs["source"] = inputs["source"].detach().clone().requires_grad_()
     with torch.enable_grad():
         output = model(**inputs)
     found = []
-    for name, part in output.objectives.items():
+    for left, (name, part) in enumerate(output.objectives.items(), 1 - len(output.objectives)):
         gradient = torch.autograd.grad(
-            part.loss_sum, inputs["source"], retain_graph=True, allow_unused=True
+            part.loss_sum, inputs["source"], retain_graph=left < 0, allow_unused=True
         )[0]
         rows = [] if gradient is None else rows_not_finite(gradient)
         if rows:

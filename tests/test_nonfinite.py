@@ -128,7 +128,11 @@ def test_a_gradient_that_is_not_finite_is_traced_to_objective_and_utterance():
         return ObjectiveOutput(part.loss_sum + extra, part.count, part.metrics)
 
     objective.forward = root_of_zero
+    for p in model.parameters():
+        p.grad = torch.full_like(p, math.nan)
     assert explain_gradient(model, tiny.tiny_sample(ROWS)) == ["objective frame, utterance 1.wav"]
+    # They would lie beside the activations in a memory that may hold just one training step.
+    assert all(p.grad is None for p in model.parameters())
 
 
 # ---- the sounds that make numbers fail

@@ -12,9 +12,11 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -82,7 +84,7 @@ def timed(into: dict[str, float], name: str) -> Iterator[None]:
     into[name] = round(time.perf_counter() - began, 2)
 
 
-def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
+def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Load as training does, and look at clock and memory on the way."""
     seconds: dict[str, float] = {}
     memory = {"start": memory_mb()}
@@ -110,8 +112,9 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         next(loader)
     workers = children()
     at_first = [memory_mb(pid) for pid in workers]
-    with timed(seconds, f"{arguments.batches} more batches"):
-        for _ in range(arguments.batches):
+    more = min(arguments.batches, batches - 1)
+    with timed(seconds, f"{more} more batches"):
+        for _ in range(more):
             next(loader)
     memory["main at the end"] = memory_mb()
     return {
@@ -134,15 +137,23 @@ def children() -> list[int]:
 def main() -> None:
     """Write, measure, print."""
     logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         write_lines(folder, arguments.lines)
         found = measure(folder, arguments)
-    text = json.dumps(found, indent=1, default=lambda x: round(x, 1))
     if arguments.output:
-        arguments.output.write_text(text + "\n")
-    print(text)
+        arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{found['lines']} lines, {found['file_mb']:.1f} MB, {found['batches']} batches")
+    for what, seconds in found["seconds"].items():
+        print(f"  {seconds:6.2f} s  {what}")
+    print("MB, private (of its own) and proportional (with its share of what is shared):")
+    for who, memory in found["main_mb"].items():
+        print(f"  {memory['private']:6.1f}  {memory['pss']:6.1f}  main process, {who}")
+    for when in ("workers_mb_at_first", "workers_mb"):
+        for memory in found[when]:
+            print(f"  {memory['private']:6.1f}  {memory['pss']:6.1f}  {when.replace('_mb', '')}")
 
 
 if __name__ == "__main__":

@@ -133,8 +133,11 @@ def _apply_rules(
     dropped_by: dict[int, str] = {}
     hours = [(f.num_samples or f.expected) / options.sample_rate / 3600 for f in facts]
     for each in RULES:
-        hits = [(i, each.test(fact, options)) for i, fact in enumerate(facts)]
-        hits = [(i, detail) for i, detail in hits if detail and i not in dropped_by]
+        hits = [
+            (i, detail)
+            for i, fact in enumerate(facts)
+            if i not in dropped_by and (detail := each.test(fact, options))
+        ]
         if each.drops:
             dropped_by.update((i, each.name) for i, _ in hits)
         if hits:

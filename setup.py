@@ -23,6 +23,7 @@ def version():
 
 # What `mgf report` needs: pictures, and t-SNE for utterance embeddings.
 REPORT = ["matplotlib>=3.6", "scikit-learn>=1.3"]
+SLURM = ["hydra-submitit-launcher>=1.2.0", "submitit>=1.5"]
 
 setup(
     name="mgf-fairseq",
@@ -53,6 +54,8 @@ setup(
         # (GPL-3.0), which is loaded there to make audio; no part of it is in this package.
         "demo": ["espeakng-loader>=0.2.4", *REPORT],
         "report": REPORT,
+        # Submits a training to SLURM and puts it back into the queue (run=submitit).
+        "slurm": SLURM,
         # What tests/run.sh needs.
         "test": [
             "pytest>=8",
@@ -61,6 +64,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.10",
             "ruff>=0.6",
+            *SLURM,
         ],
     },
     entry_points={"console_scripts": ["mgf = mgf_fairseq.cli:main"]},

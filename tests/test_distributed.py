@@ -3,10 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import os
-import socket
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -332,64 +328,3 @@ def test_with_one_process_sums_and_gathers_are_the_identity():
     gathered = gather_rows(rows, torch.arange(3))
     assert gathered.rows is rows and gathered.offset == 0
     assert torch.equal(all_reduce_sum(rows), rows)
-
-
-# ---- fairseq's own command
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.mark.slow
-def test_two_processes_of_fairseq_hydra_train_on_the_cpu_train_and_save(
-    tmp_path, corpus, user_dir, pretrain_configs
-):
-    port = free_port()
-    command = [
-        str(Path(sys.executable).parent / "fairseq-hydra-train"),
-        "--config-dir",
-        str(pretrain_configs),
-        "--config-name",
-        "mgf_debug",
-        f"task.data={corpus}",
-        f"common.user_dir={user_dir}",
-        "common.log_interval=1",
-        "dataset.max_tokens=100000",
-        "dataset.num_workers=0",
-        "optimization.max_update=3",
-        "optimization.update_freq=[2]",
-        "checkpoint.save_interval_updates=3",
-        f"checkpoint.save_dir={tmp_path}/checkpoints",
-        "distributed_training.distributed_world_size=2",
-        f"distributed_training.distributed_init_method=tcp://127.0.0.1:{port}",
-        "distributed_training.distributed_no_spawn=true",
-        "distributed_training.distributed_backend=gloo",
-        # fairseq hands its default back end a GPU number, which DDP refuses on the CPU.
-        "distributed_training.ddp_backend=legacy_ddp",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ranks = [
-        subprocess.Popen(
-            [
-                *command,
-                f"distributed_training.distributed_rank={rank}",
-                f"hydra.run.dir={tmp_path}/rank{rank}",
-            ],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [process.communicate(timeout=180)[0] for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
-    assert [process.returncode for process in ranks] == [0, 0], "\n".join(outputs)[-4000:]
-    assert (tmp_path / "checkpoints" / "checkpoint_last.pt").exists()
-    assert "done training" in outputs[0]

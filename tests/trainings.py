@@ -179,6 +179,7 @@ def serve() -> None:
 
 if __name__ == "__main__":
     import sabotage
+    import torch._dynamo  # which DDP imports, a second for each
     from fairseq_cli.hydra_train import cli_main
 
     import mgf_fairseq  # noqa: F401 (so that not every fork imports it)

@@ -56,8 +56,8 @@ def _read(path: str, split_of_corpora: str = "") -> Manifest:
         if not split_of_corpora or os.path.exists(path):
             raise
         raise ManifestError(
-            f"{error}; with task.corpora each of them needs its {split_of_corpora}.tsv, or name "
-            f"single ones, as in dataset.valid_subset=CORPUS/{split_of_corpora}"
+            f"{error}; with task.corpora each of them needs its {split_of_corpora}.tsv, and the "
+            f"split of a single one is called CORPUS/{split_of_corpora}"
         ) from None
     require_some_files(manifest, path)
     return manifest

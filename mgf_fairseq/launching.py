@@ -289,8 +289,8 @@ def _ending_all(log_oom: Any) -> Any:
     def wrapped(self: Any, exc: Exception) -> None:
         log_oom(self, exc)
         raise RankError(
-            f"{str(exc).splitlines()[0]} Lower dataset.max_tokens, or set "
-            "+model.checkpoint_activations=true"
+            f"{str(exc).splitlines()[0]} Lower dataset.max_tokens; optimization.update_freq "
+            "makes up for it"
         ) from exc
 
     return wrapped

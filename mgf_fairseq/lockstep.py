@@ -23,7 +23,7 @@ from .distributed import RankError, is_distributed
 logger = logging.getLogger(__name__)
 
 BEAT_S = 1.0  # from one sign of life to the next
-SILENT_S = 30.0  # a rank without a sign for so long is taken for dead
+SILENT_S = 60.0  # a rank without a sign for so long is taken for dead
 ASK_S = 4.0  # how long a rank whose connection broke waits for the reason
 FAREWELL_S = 5.0  # the rank at fault leaves first, so that its parent reports it
 LAST_S = 20.0  # a rank that should leave and has not by then is ended

@@ -132,6 +132,29 @@ def test_srun_starts_two_tasks_on_each_of_two_nodes(tmp_path, trainings, argumen
     assert_all_trained(tmp_path / "run", ranks)
 
 
+@pytest.mark.parametrize("code", [0, 1, EXIT_CODE])
+def test_the_script_for_slurm_puts_a_job_that_has_saved_back_into_the_queue(
+    tmp_path, pretrain_configs, code
+):
+    for name, body in {
+        "srun": f'echo "$@" >{tmp_path}/srun; exit {code}',
+        "scontrol": f'echo "$@" >{tmp_path}/scontrol_said',
+        "mgf": "echo the-user-dir",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "9", "DATA": "data"}
+    script = pretrain_configs.parent / "slurm.sh"
+    done = subprocess.run(["bash", script, "optimization.max_update=7"], env=environment)
+    assert done.returncode == code
+    said = (tmp_path / "srun").read_text()
+    assert "run=slurm task.data=data common.user_dir=the-user-dir optimization.max_update=7" in said
+    requeued = tmp_path / "scontrol_said"
+    assert requeued.exists() == (code == EXIT_CODE)
+    if requeued.exists():
+        assert requeued.read_text() == "requeue 9\n"
+
+
 # ---- several nodes
 
 

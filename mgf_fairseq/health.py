@@ -24,6 +24,9 @@ loss within 0.995 to    left it by update 150, 30 to 110    A 540 updates after 
   1.01 of chance          updates after warm-up               E 360
 gnorm 3 x its median    1.63 at most                        A 33, C 3.1, D 3.5, E 6.4
 accuracy 0.995          0.92 at most                        not seen
+accuracy half of chance 2.2 x chance at least (14 runs      not seen
+                          of 300 to 2,400 updates), 0.7
+                          within the first 25 updates
 data_wait 0.2           0.03 after the first window         0.27 to 0.41 with 0.3 s per read
                           (mgf_debug, 2 busy cores)           (mgf_debug)
 """
@@ -46,6 +49,7 @@ WORSE_THAN_CHANCE = 2.2
 PINNED = (0.995, 1.01)
 GNORM_RATIO = 3.0
 TOO_EASY = 0.995
+BELOW_CHANCE = 0.5
 DATA_WAIT = 0.2
 DEAD = 0.02  # of its first value
 
@@ -139,6 +143,8 @@ class HealthMonitor:
             states = {
                 "pinned": relative is not None and PINNED[0] <= relative <= PINNED[1],
                 "easy": window.values.get(f"{name}_accuracy", 0.0) >= TOO_EASY,
+                "zero": window.values.get(f"{name}_accuracy", math.inf)
+                < BELOW_CHANCE * window.values.get(f"{name}_chance", 0.0),
                 # Guessing has the rule above; a contrastive loss may leave it slowly.
                 "dead": relative is None and abs(loss - first) <= DEAD * abs(first),
             }
@@ -255,6 +261,15 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 f"{loss}, what guessing costs, since update {monitor.since['pinned', name]}",
                 f"{_CALM} if a std_ has fallen; else raise criterion.loss_weights.{name}, or "
                 "lower those of the objectives that outweigh it",
+            )
+        elif monitor.long("zero", name):
+            yield Verdict(
+                "pinned at 0",
+                name,
+                f"{name}_accuracy is {now.get(f'{name}_accuracy', math.nan):.2g}, less than half "
+                f"of what guessing gets, since update {monitor.since['zero', name]}",
+                f"{_CALM}; or lower criterion.loss_weights.{name}; or look whether the positives "
+                f"of the objective (model.objectives.{name}) are what they should be",
             )
         elif monitor.long("dead", name):
             yield Verdict(

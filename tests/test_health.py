@@ -87,6 +87,11 @@ SICK = {
         ("pinned at chance", "phoneme"),
         "criterion.loss_weights.phoneme",
     ),
+    "pinned at 0": (
+        {"utterance_accuracy": 0.05, "loss_utterance": 1.5 * GUESSING["utterance"]},
+        ("pinned at 0", "utterance"),
+        "criterion.loss_weights.utterance",
+    ),
     "pinned at 1": ({"utterance_accuracy": 0.999}, ("pinned at 1", "utterance"), "max_tokens"),
     "dead": (
         {"loss_frame": healthy_entry(25)["loss_frame"] * 1.01},

@@ -3,14 +3,20 @@
 import json
 import logging
 import math
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import tiny
 import torch
 from fairseq_cli.train import main as fairseq_main
 
+from mgf_fairseq import health
+from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.health import diagnose
+from mgf_fairseq.losses import pairwise_discrimination
 from mgf_fairseq.objectives.frame import FrameObjective
 from mgf_fairseq.training_log import read_log
 from mgf_fairseq.types import ObjectiveOutput
@@ -143,6 +149,117 @@ def test_a_training_stops_where_the_budget_is_spent(train, caplog, spoil):
             "+criterion.nonfinite_budget=2",
             "dataset.disable_validation=true",
         )
+
+
+# ---- each sickness in a real training
+
+
+def wrapped_forward(monkeypatch, change):
+    """Let `change(part, update)` have the frame objective's output."""
+    forward = FrameObjective.forward
+
+    def changed(self, encoded, batch):
+        return change(forward(self, encoded, batch), batch.draw % 2**32)
+
+    monkeypatch.setattr(FrameObjective, "forward", changed)
+
+
+def explode(monkeypatch, tmp_path):
+    def louder(part, update):
+        scale = 100.0 if update >= 30 else 1.0
+        return ObjectiveOutput(part.loss_sum * scale, part.count, part.metrics)
+
+    wrapped_forward(monkeypatch, louder)
+    return []
+
+
+def read_slowly(monkeypatch, tmp_path):
+    read = MgfDataset.__getitem__
+
+    def slow(self, index):
+        time.sleep(0.1)
+        return read(self, index)
+
+    monkeypatch.setattr(MgfDataset, "__getitem__", slow)
+    return []
+
+
+def be_not_finite(monkeypatch, tmp_path):
+    def infinite(part, update):
+        extra = math.inf if update == 38 else 0.0
+        return ObjectiveOutput(part.loss_sum + extra, part.count, part.metrics)
+
+    wrapped_forward(monkeypatch, infinite)
+    return []
+
+
+def hum(monkeypatch, tmp_path):
+    """Utterances that are a tone each: which one a segment is from is no question."""
+    (tmp_path / "tones").mkdir()
+    rows = []
+    for number in range(6):
+        tone = np.sin(2 * np.pi * 150 * 1.9**number * np.arange(24_000) / 16_000)
+        soundfile.write(tmp_path / "tones" / f"{number}.wav", 0.5 * tone, 16_000)
+        rows.append(f"{number}.wav\t24000")
+    for split in ("train", "valid"):
+        text = "\n".join([str(tmp_path / "tones"), *rows]) + "\n"
+        (tmp_path / "tones" / f"{split}.tsv").write_text(text)
+    return [f"task.data={tmp_path / 'tones'}"]
+
+
+def mistake(monkeypatch, tmp_path):
+    """Those tones, but the objective is told that neighbours belong together."""
+    compare = pairwise_discrimination
+
+    def told_wrong(rows, group, kind, *, gathered_group, **rest):
+        return compare(rows, group.roll(1), kind, gathered_group=gathered_group.roll(1), **rest)
+
+    monkeypatch.setattr("mgf_fairseq.objectives.utterance.pairwise_discrimination", told_wrong)
+    return hum(monkeypatch, tmp_path)
+
+
+FLAT = ["optimization.lr=[0.3]", "lr_scheduler.warmup_updates=1"]
+STILL = ["optimization.lr=[1e-12]"]
+PROVOKED = {
+    "collapse (features)": [*FLAT, "objectives=only_phoneme"],
+    "collapse (phoneme_diversity)": [*FLAT, "objectives=only_phoneme"],
+    "collapse (utterance_diversity)": [*FLAT, "objectives=only_utterance"],
+    "worse than chance (phoneme)": [
+        *(*STILL, "objectives=only_phoneme", "+model.objectives.phoneme.logit_temp=0.001")
+    ],
+    "pinned at chance (phoneme)": [
+        *(*STILL, "objectives=only_phoneme", "+model.objectives.phoneme.logit_temp=100")
+    ],
+    "pinned at 1 (utterance)": [
+        *(*STILL, "objectives=only_utterance", "model.objectives.utterance.level=latents", hum)
+    ],
+    "pinned at 0 (utterance)": [
+        *(*STILL, "objectives=only_utterance", "model.objectives.utterance.level=latents", mistake)
+    ],
+    "dead (frame)": ["objectives=only_frame", "criterion.loss_weights.frame=0"],
+    "exploding gradient (gnorm)": ["objectives=only_frame", explode],
+    "waiting for data (data_wait)": ["objectives=only_frame", read_slowly],
+    "nonfinite (nonfinite)": ["objectives=only_frame", be_not_finite],
+}
+
+
+@pytest.mark.parametrize("sickness", PROVOKED)
+def test_a_training_that_is_made_sick_says_so_with_advice(
+    sickness, train, caplog, monkeypatch, tmp_path
+):
+    # Shorter windows than 25 updates and less patience than 200, so that tests are short.
+    monkeypatch.setattr(health, "WINDOW", 5)
+    monkeypatch.setattr(health, "PATIENCE", 20)
+    overrides = [
+        word
+        for part in PROVOKED[sickness]
+        for word in (part(monkeypatch, tmp_path) if callable(part) else [part])
+    ]
+    short = ["lr_scheduler.warmup_updates=5", "optimization.max_update=40"]
+    short += ["common.log_interval=5", "dataset.disable_validation=true"]
+    train(*short, *overrides)
+    told = [line for line in said(caplog) if sickness in line]
+    assert told and "To mend it: " in told[0], said(caplog)
 
 
 def test_the_clock_tells_waiting_from_working(monkeypatch):

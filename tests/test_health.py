@@ -26,9 +26,9 @@ def healthy_entry(update: int) -> dict[str, float]:
         "phoneme_diversity": 0.06 + 0.4 * progress,
         # Far above chance for a while, and nearly collapsed at the start.
         "loss_utterance": GUESSING["utterance"]
-        * (2.1 if 100 < update < 180 else 1.0 - progress / 2),
+        * (1.3 if update <= 100 else 2.1 if update < 180 else 1.0 - progress / 2),
         "utterance_accuracy": 0.4 + 0.4 * progress,
-        "utterance_diversity": 0.006 if update <= 50 else 0.03,
+        "utterance_diversity": 0.006 if 25 < update <= 75 else 0.03,
         "std_latents": 0.6,
         "std_context": 0.6 if update < 50 else 0.2,
         "std_layer1": 0.7 + progress,

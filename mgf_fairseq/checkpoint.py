@@ -6,15 +6,17 @@ Every command that takes a checkpoint comes through here; training itself goes t
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from .checkpoint_files import CheckpointError as CheckpointError
-from .checkpoint_files import read_state
+from .checkpoint_files import interpreting, read_state
 from .compat import SAFE_CLASSES
+from .encoder import EncoderConfig
+from .lengths import parse_conv_layers
 from .model import MgfModel
 
 
@@ -30,6 +32,37 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             other classes.
     """
     return read_state(path, SAFE_CLASSES)
+
+
+def require_fit(config: EncoderConfig, weights: Mapping[str, Any], path: Path | str) -> None:
+    """Compare shapes before an encoder is built, which may take any time and memory.
+
+    Raises:
+        CheckpointError: configuration and weights differ.
+    """
+    layers = {name.split(".")[2] for name in weights if name.startswith("encoder.layers.")}
+    if len(layers) != config.encoder_layers:
+        raise CheckpointError(
+            f"{path}: its encoder is not of this form: encoder_layers={config.encoder_layers}, "
+            f"but weights of {len(layers)}"
+        )
+    width, kernel = config.encoder_embed_dim, config.conv_pos
+    expected: dict[str, tuple[int, ...]] = {
+        "mask_emb": (width,),
+        "encoder.layers.0.fc1.weight": (config.encoder_ffn_embed_dim, width),
+        "encoder.pos_conv.0.weight_v": (width, width // config.conv_pos_groups, kernel),
+    }
+    before = 1
+    for number, (channels, size, _) in enumerate(parse_conv_layers(config.conv_feature_layers)):
+        expected[f"feature_extractor.conv_layers.{number}.0.weight"] = (channels, before, size)
+        before = channels
+    for name, shape in expected.items():
+        found = tuple(weights[name].shape) if name in weights else "not there"
+        if found != shape:
+            raise CheckpointError(
+                f"{path}: its encoder is not of this form: {name} is {found}, but {shape} by its "
+                "configuration"
+            )
 
 
 def config_of(state: dict[str, Any], path: Path) -> DictConfig:
@@ -75,6 +108,13 @@ def load_pretrained(
         CheckpointError: the file is not an MGF pre-training checkpoint, or of another version.
     """
     state = read_checkpoint(path)
+    with interpreting(path):
+        return _pretrained(state, path, objectives)
+
+
+def _pretrained(
+    state: dict[str, Any], path: Path, objectives: Sequence[str] | None
+) -> tuple[MgfModel, DictConfig]:
     config = config_of(state, path)
     name = OmegaConf.select(config, "model._name")
     if name != "mgf":
@@ -89,6 +129,7 @@ def load_pretrained(
             for key, weight in weights.items()
             if not key.startswith("objectives.") or key.startswith(kept)
         }
+    require_fit(config.model, weights, path)
     model = MgfModel(config.model)
     try:
         model.load_state_dict(weights, strict=True)

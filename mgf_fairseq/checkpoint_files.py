@@ -7,17 +7,17 @@ Below every loader and saver: :mod:`mgf_fairseq.checkpoint` reads for our comman
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf.errors import OmegaConfBaseException
 
 FORMAT_KEY = "mgf_format"
 FORMAT_VERSION = 1  # files from before it was written count as 0
@@ -57,7 +57,7 @@ def peek_state(path: Path, safe: Sequence[type], mmap: bool = True) -> dict[str,
     try:
         with torch.serialization.safe_globals(added):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_zip)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 (spoiled bytes make an unpickler raise anything)
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it holds {named[1]}" if named else "it is no file that torch.save has written"
         # What is in a whole zip file, or names a class, was written so on purpose.
@@ -74,6 +74,28 @@ def peek_state(path: Path, safe: Sequence[type], mmap: bool = True) -> dict[str,
             f"to {FORMAT_VERSION}; install the version that wrote it, or a newer one"
         )
     return state
+
+
+@contextmanager
+def interpreting(path: Path | str) -> Iterator[None]:
+    """Name the file where its contents, though well formed, are not what they should be.
+
+    Raises:
+        CheckpointError: in the place of whatever these contents led to.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (
+        *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError),
+        *(RuntimeError, OmegaConfBaseException),
+    ) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path}: its contents cannot be used ({type(error).__name__}: {reason}); give a "
+            "checkpoint as fairseq-hydra-train has saved it"
+        ) from error
 
 
 def require_whole(path: Path) -> None:

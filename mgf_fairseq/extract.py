@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, config_of, read_checkpoint
+from .checkpoint import CheckpointError, config_of, read_checkpoint, require_fit
+from .checkpoint_files import interpreting
 from .encoder import EncoderConfig, SpeechEncoder
 from .lengths import padding_mask_of
 
@@ -150,10 +151,12 @@ def build_encoder(held: EncoderCheckpoint, path: str | Path) -> LoadedEncoder:
     Raises:
         CheckpointError: configuration and weights differ.
     """
-    encoder = SpeechEncoder(held.config)
+    with interpreting(path):
+        require_fit(held.config, held.weights, path)
+        encoder = SpeechEncoder(held.config)
     try:
         encoder.load_state_dict(held.weights, strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"{path}: its encoder is not of this form: {reason}") from None
     return LoadedEncoder(encoder, held.sample_rate, held.normalize)
@@ -167,6 +170,11 @@ def read_encoder(path: str | Path) -> EncoderCheckpoint:
     """
     path = Path(path)
     state = read_checkpoint(path)
+    with interpreting(path):
+        return _encoder_of(state, path)
+
+
+def _encoder_of(state: dict[str, Any], path: Path) -> EncoderCheckpoint:
     config = outer = config_of(state, path)
     weights: dict[str, Tensor] = state["model"]
     prefix = next((p for p in _PREFIXES if any(k.startswith(p) for k in weights)), "")

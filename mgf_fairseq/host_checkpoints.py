@@ -26,6 +26,7 @@ from .checkpoint_files import (
     BrokenCheckpoint,
     CheckpointError,
     copy_whole,
+    interpreting,
     peek_state,
     read_state,
     remove_parts,
@@ -119,7 +120,8 @@ def load_checkpoint_to_cpu(
     """
     if not PathManager.path_requires_pathmanager(path):
         read_state(Path(path), SAFE_CLASSES, mmap=True)
-    return _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
+    with interpreting(path):
+        return _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
 
 
 def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:

@@ -16,6 +16,9 @@ from torch import Tensor
 ConvLayer = tuple[int, int, int]  # (channels, kernel size, stride)
 
 
+MOST_CONV_LAYERS = 100
+
+
 def parse_conv_layers(text: str) -> tuple[ConvLayer, ...]:
     """Read wav2vec 2.0's ``conv_feature_layers`` string without evaluating it.
 
@@ -30,7 +33,10 @@ def parse_conv_layers(text: str) -> tuple[ConvLayer, ...]:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             return unfold(node.left) + unfold(node.right)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
-            return unfold(node.left) * int(ast.literal_eval(node.right))
+            count = int(ast.literal_eval(node.right))
+            if count > MOST_CONV_LAYERS:
+                raise ValueError(count)
+            return unfold(node.left) * count
         if isinstance(node, ast.List):
             return [ast.literal_eval(item) for item in node.elts]
         raise ValueError(ast.dump(node))
@@ -38,10 +44,10 @@ def parse_conv_layers(text: str) -> tuple[ConvLayer, ...]:
     layers: list[tuple[Any, ...]]
     try:
         layers = [tuple(layer) for layer in unfold(ast.parse(text, mode="eval").body)]
-        well_formed = bool(layers) and all(
+        well_formed = 0 < len(layers) <= MOST_CONV_LAYERS and all(
             len(layer) == 3 and all(isinstance(n, int) and n > 0 for n in layer) for layer in layers
         )
-    except (SyntaxError, ValueError, TypeError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         well_formed = False
     if not well_formed:
         raise ValueError(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from . import plugin as plugin  # the model in the checkpoint may be ours
 from .batching import plan_batches
 from .checkpoint import CheckpointError, config_of, read_checkpoint
+from .checkpoint_files import interpreting
 from .data.audio import AudioReader
 from .data.corpora import read_lines
 from .data.manifest import Manifest, read_manifest
@@ -117,6 +118,13 @@ def load_recognizer(path: Path, data: Path, dictionary: Path | None = None) -> R
         CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
     """
     state = read_checkpoint(path)
+    with interpreting(path):
+        return _recognizer(state, path, data, dictionary)
+
+
+def _recognizer(
+    state: dict[str, Any], path: Path, data: Path, dictionary: Path | None
+) -> Recognizer:
     config = _config_of(state, path)
     labels = str(config.task.labels)
     symbols, origin = _dictionary_of(state, labels, dictionary, data)

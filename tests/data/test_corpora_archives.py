@@ -1,6 +1,7 @@
 """mgf prepare of archives that stay packed: WebDataset tars and stored zips."""
 
 import os
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -39,7 +40,10 @@ def pack(files: Path, target: Path, compression: int = zipfile.ZIP_STORED) -> No
     else:
         with zipfile.ZipFile(target, "w", compression) as opened:
             for path in paths:
-                opened.write(path, path.relative_to(files))
+                info = zipfile.ZipInfo(str(path.relative_to(files)))
+                info.compress_type = compression
+                info.extra = struct.pack("<HHI", 0x5455, 4, 0)  # as other programs leave behind
+                opened.writestr(info, path.read_bytes())
 
 
 def run(source: Path, dest: Path, **options: object) -> Summary:

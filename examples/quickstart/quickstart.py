@@ -137,12 +137,11 @@ def plan(args: argparse.Namespace) -> list[Step]:
     pretrain, results, report = dest / "pretrain", dest / "results", dest / "report"
     checkpoint, picture = pretrain / "checkpoint_last.pt", dest / "quickstart.png"
     training = training_command(
-        ROOT / "examples/pretrain/config/mgf_small.yaml",
+        ROOT / "examples/pretrain/config/mgf_mini.yaml",
         ["run=cpu", override("task.data", data), override("checkpoint.save_dir", pretrain),
          f"optimization.max_update={args.pretrain_updates}",
          f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
-         "dataset.max_tokens=512000", "common.log_interval=5",
-         "checkpoint.save_interval_updates=100"],
+         "common.log_interval=5"],
     )  # fmt: skip
     evaluate = ("mgf", "evaluate", "--data", data, "--dest", results, "--device", "cpu")
     return [
@@ -185,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="examples/quickstart/run.sh")
     parser.add_argument("--dest", type=Path, default=ROOT / "runs/quickstart", help="folder")
     parser.add_argument("--minutes", type=float, default=25.0, help="audio to synthesise")
-    parser.add_argument("--pretrain-updates", type=int, default=400)
+    parser.add_argument("--pretrain-updates", type=int, default=1500)
     parser.add_argument("--finetune-updates", type=int, default=600)
     args = parser.parse_args()
     started = time.monotonic()

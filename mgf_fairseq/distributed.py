@@ -43,6 +43,21 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     return bool(all_reduce_sum(torch.tensor(float(flag), device=device)) > 0)
 
 
+def _device() -> torch.device:
+    """Where numbers must lie that ranks exchange."""
+    on_gpu = dist.get_backend() == "nccl"
+    return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+
+def from_first_rank(number: int) -> int:
+    """Hand the first rank's whole number to all."""
+    if not is_distributed():
+        return number
+    box = torch.tensor(number, device=_device())
+    dist.broadcast(box, src=0)
+    return int(box)
+
+
 def require_alike(what: str, *values: int) -> None:
     """Compare whole numbers that must be the same on every rank.
 
@@ -51,8 +66,7 @@ def require_alike(what: str, *values: int) -> None:
     """
     if not is_distributed():
         return
-    on_gpu = dist.get_backend() == "nccl"
-    own = torch.tensor(values, device=torch.cuda.current_device() if on_gpu else "cpu")
+    own = torch.tensor(values, device=_device())
     found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(found, own)
     rows = [row.tolist() for row in found]

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from .distributed import RankError, is_distributed
+from .distributed import RankError, from_first_rank, is_distributed
 
 logger = logging.getLogger(__name__)
 
@@ -54,31 +54,33 @@ class Sign:
 class Board:
     """What ranks write for each other into the store of their process group."""
 
-    def __init__(self, store: Any, rank: int, world_size: int) -> None:
-        # A connection of its own: the training's may be waiting for something.
-        self.store = store.clone() if hasattr(store, "clone") else store
+    def __init__(self, store: Any, rank: int, world_size: int, run: int = 0) -> None:
+        # A connection of its own: the training's may be waiting for something. And names of its
+        # own: torchrun may keep a store when it starts the ranks again after one has failed.
+        own = store.clone() if hasattr(store, "clone") else store
+        self.store = dist.PrefixStore(f"mgf/{run}", own)
         self.rank, self.world_size = rank, world_size
 
     def sign(self, sign: Sign) -> None:
         """Write this rank's sign of life."""
-        self.store.set(f"mgf/sign/{self.rank}", sign.encode())
+        self.store.set(f"sign/{self.rank}", sign.encode())
 
     def signs(self, ranks: Iterable[int]) -> dict[int, Sign]:
         """Read the last signs of those ranks that have given one."""
-        keys = {rank: f"mgf/sign/{rank}" for rank in ranks}
+        keys = {rank: f"sign/{rank}" for rank in ranks}
         there = {rank: key for rank, key in keys.items() if self.store.check([key])}
         return {rank: Sign.decode(self.store.get(key)) for rank, key in there.items()}
 
     def blame(self, reason: str) -> str:
         """Write why all must end, unless somebody has; return what stands there."""
-        written: bytes = self.store.compare_set("mgf/reason", "", reason)
+        written: bytes = self.store.compare_set("reason", "", reason)
         return written.decode()
 
     def reason(self) -> str | None:
         """Read why all must end, if they must."""
-        if not self.store.check(["mgf/reason"]):
+        if not self.store.check(["reason"]):
             return None
-        return self.store.get("mgf/reason").decode()  # type: ignore[no-any-return]
+        return self.store.get("reason").decode()  # type: ignore[no-any-return]
 
 
 class Watch:
@@ -274,7 +276,8 @@ def in_lockstep(patience_s: float) -> Iterator[None]:
         yield
         return
     store = dist.distributed_c10d._get_default_store()
-    _running = Lockstep(Board(store, dist.get_rank(), dist.get_world_size()), patience_s)
+    run = from_first_rank(time.time_ns())
+    _running = Lockstep(Board(store, dist.get_rank(), dist.get_world_size(), run), patience_s)
     _running.thread.start()
     try:
         yield

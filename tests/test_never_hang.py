@@ -176,6 +176,12 @@ def test_the_first_reason_stands_whoever_writes_later():
     assert board.reason() == "rank 1 failed"
 
 
+def test_what_ended_a_run_does_not_end_the_next_in_the_same_store():
+    store = dist.HashStore()
+    Board(store, 0, 2, run=1).blame("rank 1 failed")
+    assert Board(store, 0, 2, run=2).reason() is None
+
+
 def test_a_sign_is_read_as_it_was_written():
     sign = Sign(3, 14, "the wait for data after update 7")
     assert Sign.decode(sign.encode().encode()) == sign

@@ -58,7 +58,7 @@ class Board:
         # A connection of its own: the training's may be waiting for something. And names of its
         # own: torchrun may keep a store when it starts the ranks again after one has failed.
         own = store.clone() if hasattr(store, "clone") else store
-        self.store = dist.PrefixStore(f"mgf/{run}", own)
+        self.store = dist.distributed_c10d.PrefixStore(f"mgf/{run}", own)
         self.rank, self.world_size = rank, world_size
 
     def sign(self, sign: Sign) -> None:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError
+from .checkpoint import CheckpointError, require_fit
 from .encoder import EncoderConfig, SpeechEncoder
 from .extract import (
     Features,
@@ -178,6 +178,7 @@ def _random(rest: str) -> Upstream:
     found = None if Path(rest).is_file() else re.fullmatch(r"(.+)@(\d+)", rest)
     path, seed = (found[1], int(found[2])) if found else (rest, 1)
     held = read_encoder(path)
+    require_fit(held.config, held.weights, path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = SpeechEncoder(held.config)

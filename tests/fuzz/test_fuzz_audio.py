@@ -83,7 +83,7 @@ def read_in_parts(path: str, rate: int) -> npt.NDArray[np.float32]:
 
 
 @given(file=spoiled_files(), rate=st.sampled_from([16000, 0, 8000]))
-@cases(400)
+@cases(200)
 def test_a_file_is_read_or_refused_by_name(tmp_path_factory, file, rate):
     path = tmp_path_factory.getbasetemp() / f"fuzzed.{file[0]}"
     path.write_bytes(file[1])

@@ -110,7 +110,7 @@ def test_every_loader_that_reads_it_reads_what_is_not_spoiled(tmp_path):
 
 
 @given(name=NAMES, data=st.one_of(spoiled(WHOLE, PIECES), spoiled(OLD, PIECES)))
-@cases(150)
+@cases(100)
 def test_spoiled_bytes_are_refused_by_name(tmp_path_factory, name, data):
     path = tmp_path_factory.getbasetemp() / "ck.pt"
     path.write_bytes(data)
@@ -131,7 +131,7 @@ with zipfile.ZipFile(io.BytesIO(WHOLE)) as _archive:
 
 
 @given(name=NAMES, pickle=spoiled(PICKLE, PIECES))
-@cases(150)
+@cases(100)
 def test_a_spoiled_pickle_in_a_whole_file_is_refused_and_runs_nothing(
     tmp_path_factory, name, pickle
 ):
@@ -173,7 +173,7 @@ WRONG = st.sampled_from(
 
 
 @given(name=NAMES, edits=st.lists(st.tuples(st.sampled_from(PLACES), WRONG), max_size=2))
-@cases(200)
+@cases(100)
 def test_wrong_contents_are_refused_by_name(tmp_path_factory, name, edits):
     content = {**STATE, "cfg": copy.deepcopy(STATE["cfg"]), "model": dict(STATE["model"])}
     content["extra_state"] = dict(STATE["extra_state"])

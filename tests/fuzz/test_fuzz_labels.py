@@ -49,7 +49,7 @@ def lines_of(data: bytes) -> int:
     dictionary=spoiled(DICTIONARY, NASTY),
     ending=st.sampled_from(["ltr", "phn", "spk", "wrd", "phones"]),
 )
-@cases(150)
+@cases(100)
 def test_check_says_what_is_wrong_with_any_label_file(tmp_path_factory, labels, dictionary, ending):
     folder = tmp_path_factory.getbasetemp() / f"labels-{ending}"
     folder.mkdir(exist_ok=True)
@@ -74,7 +74,7 @@ def test_check_says_what_is_wrong_with_any_label_file(tmp_path_factory, labels, 
 
 @given(data=spoiled(DICTIONARY, NASTY))
 @example("x ²\n".encode())
-@cases(150)
+@cases(100)
 def test_a_dictionary_is_read_and_its_bad_lines_are_numbered(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "dict.fuzzed.txt"
     path.write_bytes(data)
@@ -84,7 +84,7 @@ def test_a_dictionary_is_read_and_its_bad_lines_are_numbered(tmp_path_factory, d
 
 
 @given(table=spoiled(TABLE, NASTY), phones=spoiled(PHONES, NASTY))
-@cases(200)
+@cases(150)
 def test_tables_are_read_or_refused_by_name(tmp_path_factory, table, phones):
     folder = tmp_path_factory.getbasetemp() / "tables"
     folder.mkdir(exist_ok=True)

@@ -80,6 +80,9 @@ class AudioReader:
         try:
             _check_riff_size(entry, self._stream)
             self._file = soundfile.SoundFile(self._stream)
+        except OSError as error:  # a disk or network file system that fails on reading
+            self._stream.close()
+            raise AudioError(f"{entry}: cannot be read ({error.strerror})") from error
         except (soundfile.SoundFileError, TypeError) as error:
             self._stream.close()
             raise AudioError(

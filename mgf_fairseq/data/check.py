@@ -31,6 +31,13 @@ class Finding:
     examples: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A line that leaves the manifest's root, so nothing is read for it."""
+
+    reason: str
+
+
 @dataclass
 class ManifestReport:
     """One manifest: how much of it training will use, and why not the rest."""
@@ -101,23 +108,26 @@ def check_manifests(
     return reports
 
 
-def _entry(manifest: Manifest, index: int) -> str:
-    """Resolve a line; one that leaves the root is kept as written, and found missing later."""
+def _entry(manifest: Manifest, index: int) -> str | Refused:
+    """Resolve a line, or say why training would not read it."""
     try:
         return manifest.entry(index)
-    except ManifestError:
-        return manifest.paths[index]
+    except ManifestError as error:
+        return Refused(str(error))
 
 
 def _measure_all(
-    entries: Sequence[str],
+    entries: Sequence[str | Refused],
     expected: Sequence[int],
     options: Options,
     advance: Callable[[int], object],
 ) -> list[Facts]:
     # Threads, not processes: decoding, hashing and NumPy release the interpreter lock.
-    def look(line: tuple[str, int]) -> Facts:
-        return measure(*line, options)
+    def look(line: tuple[str | Refused, int]) -> Facts:
+        entry, count = line
+        if isinstance(entry, Refused):
+            return Facts(count, exists=True, failure=entry.reason)
+        return measure(entry, count, options)
 
     facts: list[Facts] = []
     for fact in ordered_map(look, zip(entries, expected, strict=True), options.workers):

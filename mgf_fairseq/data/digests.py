@@ -56,8 +56,8 @@ def _split(manifest: Manifest, row: int) -> tuple[str, str]:
         parsed = parse_entry(entry)
     except ManifestError as error:
         return "", f"{error} {count}"
-    if entry != parsed.path and os.path.exists(entry):
-        return entry, str(count)  # a file whose own name ends like a stretch
+    if entry != parsed.path and not os.path.exists(parsed.path) and os.path.exists(entry):
+        return entry, str(count)  # a file whose own name ends like a stretch; audio.py does the same
     parts = (*(parsed.member or ()), *(parsed.segment or ())) or (None, None)
     return parsed.path, " ".join(map(str, (*parts, count)))
 

@@ -1,5 +1,6 @@
 """Reading audio: crops equal the whole file, every form and format, and every kind of bad file."""
 
+import errno
 import io
 import os
 import tarfile
@@ -223,6 +224,17 @@ def test_a_file_that_is_not_audio_is_refused(tmp_path, content):
 def test_a_folder_is_refused(tmp_path):
     with pytest.raises(AudioError, match="cannot be opened"):
         AudioReader(str(tmp_path), 16000)
+
+
+def test_a_file_system_that_fails_on_reading_is_named(tmp_path, monkeypatch):
+    class Stale(io.FileIO):
+        def readinto(self, buffer):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    soundfile.write(tmp_path / "a.wav", tones(1000, 16000), 16000)
+    monkeypatch.setattr(io, "FileIO", Stale)
+    with pytest.raises(AudioError, match=r"a\.wav: cannot be read \(Stale file handle\)"):
+        AudioReader(str(tmp_path / "a.wav"), 16000)
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac"])

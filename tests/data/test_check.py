@@ -20,6 +20,7 @@ def _noise(seed: int, num_samples: int = 16000) -> np.ndarray:
 
 def _write(folder: Path, split: str, rows: list[tuple[str, int]], letters: list[str]) -> Path:
     lines = [str(folder), *(f"{name}\t{count}" for name, count in rows)]
+    folder.mkdir(exist_ok=True)
     path = folder / f"{split}.tsv"
     path.write_text("\n".join(lines) + "\n")
     (folder / f"{split}.ltr").write_text("".join(f"{row}\n" for row in letters))
@@ -75,6 +76,19 @@ def test_missing_and_unreadable_files_are_dropped_with_their_hours(tmp_path: Pat
     assert counts == {"missing": 1, "unreadable": 3}
     assert report.kept_hours == pytest.approx(1 / 3600)
     assert all(finding.mend for finding in report.findings)
+
+
+def test_a_line_that_leaves_the_root_is_dropped_and_not_read_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(tmp_path / "data", "train", [("../a.wav", 16000), ("b.wav", 16000)], ["A B |"] * 2)
+    for name in ("a.wav", "data/b.wav"):
+        soundfile.write(tmp_path / name, _noise(len(name)), 16000)
+    monkeypatch.chdir(tmp_path / "data")  # from where ../a.wav is there
+    report = check_manifests(find_manifests(tmp_path / "data"), Options())[0]
+    (finding,) = [f for f in report.findings if f.rule == "unreadable"]
+    assert finding.count == 1 and "leaves the root" in finding.examples[0]
+    assert report.kept_hours == pytest.approx(report.hours / 2)
 
 
 def test_the_same_audio_in_two_splits_is_leakage_but_a_subset_is_not(tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def test_contents_order_lengths_and_stretches_count_and_names_do_not(folder: Pat
     assert len({key(folder, some) for some in rows}) == len(rows)
 
 
+def test_a_segment_is_of_its_recording_even_beside_a_file_of_its_name(folder: Path) -> None:
+    before = key(folder, [("b.wav:0:5", 5)])
+    (folder / "b.wav:0:5").write_bytes(b"another")  # audio.py looks for it last
+    assert key(folder, [("b.wav:0:5", 5)]) == before
+    (folder / "b.wav").unlink()
+    assert key(folder, [("b.wav:0:5", 5)]) != before
+
+
 def test_known_files_are_read_again_only_where_size_or_a_time_has_changed(
     folder: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

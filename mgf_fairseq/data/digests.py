@@ -57,7 +57,7 @@ def _split(manifest: Manifest, row: int) -> tuple[str, str]:
     except ManifestError as error:
         return "", f"{error} {count}"
     if entry != parsed.path and not os.path.exists(parsed.path) and os.path.exists(entry):
-        return entry, str(count)  # a file whose own name ends like a stretch; audio.py does the same
+        return entry, str(count)  # a file whose own name ends like a stretch, as audio.py has it
     parts = (*(parsed.member or ()), *(parsed.segment or ())) or (None, None)
     return parsed.path, " ".join(map(str, (*parts, count)))
 

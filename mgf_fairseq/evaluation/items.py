@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgf_fairseq.data import digests
+from mgf_fairseq.data.corpora import read_lines
 from mgf_fairseq.data.manifest import Manifest, parse_entry, read_manifest
 from mgf_fairseq.feature_files import FeatureStore
 
@@ -69,8 +70,7 @@ def read_labelled(
             if ending in needed:
                 raise ProbeError(f"{path} does not exist: {mend} writes it")
             continue
-        lines = path.read_text(encoding="utf-8").split("\n")
-        lines = lines[:-1] if lines[-1] == "" else lines
+        lines = read_lines(path, "utf-8")
         if len(lines) != len(manifest):
             raise ProbeError(
                 f"{path}: {len(lines)} labels for {len(manifest)} utterances, so they are not of "

@@ -19,8 +19,9 @@ import torch
 
 from mgf_fairseq.acoustic_model import write_untrained
 from mgf_fairseq.data.caveats import read_caveats
+from mgf_fairseq.data.corpora import read_lines
 from mgf_fairseq.data.digests import Progress
-from mgf_fairseq.data.manifest import ManifestError, read_manifest
+from mgf_fairseq.data.manifest import parse_entry, read_manifest
 from mgf_fairseq.encoder import EncoderConfig
 from mgf_fairseq.extract import read_encoder
 from mgf_fairseq.lengths import parse_conv_layers
@@ -30,7 +31,7 @@ from mgf_fairseq.upstream import ACOUSTIC, RANDOM, Upstream
 from mgf_fairseq.wer import bootstrap_interval, join_symbols
 
 from .finetuning import SUBWORDS, Recipe, Start, run_overrides
-from .items import check_disjoint, read_labelled
+from .items import LabelledManifest, check_disjoint, read_labelled
 from .provenance import commit, provenance
 from .results import RECOGNITION, Example, RecognitionResult, SplitSize, TaskData
 from .tasks import result_name
@@ -102,6 +103,9 @@ def plan_recognition(
     labelled = [read_labelled(data, name, [recipe.labels]) for name in splits.values()]
     protocol = {**recipe.protocol, **version_of(RECOGNITION), "start": _start_in_words(upstream)}
     protocol["disjoint"] = check_disjoint(labelled, "utterances")
+    for part in labelled:
+        if part.name != splits["test"]:  # which we read ourselves
+            _refuse_segments(part)
     if shape is not None:
         # Of the conv stack, the features have the frame grid: kernels and strides alone.
         grid = [layer[1:] for layer in parse_conv_layers(shape.conv_feature_layers)]
@@ -118,7 +122,7 @@ def plan_recognition(
 
 
 def _check_split(data: Path, split: str, labels: str) -> None:
-    """A split needs a manifest and as many labels as it has rows."""
+    """A split needs a manifest and labels."""
     path, label_path = data / f"{split}.tsv", data / f"{split}.{labels}"
     if not path.is_file():
         share = " --test-percent 0.1" if split == "test" else ""
@@ -130,15 +134,17 @@ def _check_split(data: Path, split: str, labels: str) -> None:
         raise RecognitionError(
             f"{label_path} does not exist, so task asr cannot be run: {_mend(data, labels)}"
         )
-    try:
-        rows = len(read_manifest(path))
-    except ManifestError as error:
-        raise RecognitionError(str(error)) from None
-    lines = len(label_path.read_text(encoding="utf-8").splitlines())
-    if lines != rows:
-        raise RecognitionError(
-            f"{label_path}: {lines} labels for {rows} utterances; run mgf prepare again"
-        )
+
+
+def _refuse_segments(part: LabelledManifest) -> None:
+    """fairseq's fine-tuning takes the numbers of a segment for bytes, some of them quietly."""
+    for row, entry in enumerate(part.manifest.paths):
+        if parse_entry(entry).segment is not None:
+            raise RecognitionError(
+                f"{part.data / part.name}.tsv line {row + 2} ({entry}) is a segment of a "
+                f"recording, which fairseq's fine-tuning cannot read: mgf shard {part.data} --dest "
+                "DIR --cut makes files of them"
+            )
 
 
 def _mend(data: Path, labels: str) -> str:
@@ -297,7 +303,7 @@ def _examples(score: ManifestScore) -> list[Example]:
 
 def _data(plan: Plan, test: Sequence[ManifestScore]) -> TaskData:
     labels = plan.options.recipe.labels
-    lines = (plan.data / f"dict.{labels}.txt").read_text(encoding="utf-8").splitlines()
+    lines = read_lines(plan.data / f"dict.{labels}.txt", "utf-8")
     notes = read_caveats(plan.data)
     failed = len(test[0].failed)
     if failed:
@@ -313,7 +319,7 @@ def _data(plan: Plan, test: Sequence[ManifestScore]) -> TaskData:
 def _size(data: Path, split: str, labels: str) -> SplitSize:
     """How many utterances, hours and words."""
     manifest = read_manifest(data / f"{split}.tsv")
-    rows = (data / f"{split}.{labels}").read_text(encoding="utf-8").splitlines()
+    rows = read_lines(data / f"{split}.{labels}", "utf-8")
     return SplitSize(
         utterances=len(manifest),
         hours=float(manifest.num_samples.sum()) / SAMPLE_RATE / 3600,

@@ -66,8 +66,26 @@ def test_a_folder_without_a_split_or_its_labels_is_named_with_the_mend(
 
 def test_labels_of_another_length_are_refused(data, checkpoint):
     (data / "test.ltr").write_text("A |\n")
-    with pytest.raises(RecognitionError, match="1 labels for 4 utterances"):
+    with pytest.raises(ValueError, match="1 labels for 4 utterances"):
         plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
+
+
+def test_segments_are_refused_where_fairseq_would_read_them(data, checkpoint):
+    def cut(split):
+        root, *rows = (data / f"{split}.tsv").read_text().splitlines()
+        cut_rows = [row.replace("\t", ":0:16000\t") for row in rows]
+        (data / f"{split}.tsv").write_text("\n".join([root, *cut_rows]) + "\n")
+
+    cut("test")  # is scored by ourselves
+    assert plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
+    cut("valid")
+    with pytest.raises(RecognitionError, match=r"valid\.tsv line 2 .*:0:16000.* mgf shard .*--cut"):
+        plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
+
+
+def test_labels_are_counted_as_fairseq_counts_them(data, checkpoint):
+    (data / "test.ltr").write_text("A \u2028 B |\n" * 4)
+    assert plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
 
 
 def test_splits_that_share_a_recording_are_refused(data, checkpoint):

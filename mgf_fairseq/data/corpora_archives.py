@@ -6,6 +6,7 @@ One of the layouts of `mgf prepare`: manifests name where in its archive each au
 from __future__ import annotations
 
 import os
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -26,6 +27,11 @@ from .manifest import ARCHIVES
 from .packing import members
 
 _ENCRYPTED = 1  # flag of a file in a zip
+# What Python's readers raise on a directory that is no directory, or of a kind they do not know.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, tarfile.TarError, struct.error),
+    *(NotImplementedError, UnicodeDecodeError),
+)
 _MOST_TEXT = 1 << 20  # bytes; a longer .txt is no transcript
 
 
@@ -85,7 +91,7 @@ def _list(path: Path) -> list[_Member]:
     """The files of an archive. Raises PrepareError where it is none."""
     try:
         return list(_zip_members(path) if path.suffix.lower() == ".zip" else _tar_members(path))
-    except (zipfile.BadZipFile, tarfile.TarError, OSError) as error:
+    except (*_UNREADABLE, OSError) as error:
         raise PrepareError(
             f"{path} cannot be read as an archive ({error}): fetch it again, or take it out"
         ) from error

@@ -174,7 +174,7 @@ def _drop_unwanted(
     kept = []
     for item in corpus.utterances:
         if not _can_stand_in_manifest(item.path):
-            skipped.append((repr(item.path), "the name holds a tab, line break or broken UTF-8"))
+            skipped.append((item.path, "the name holds a tab, line break or broken UTF-8"))
         elif listed and item.utt not in listed and item.path not in listed:
             skipped.append((item.path, "not in the split list"))
         elif text_asked and not item.text:
@@ -295,7 +295,9 @@ def _stale_files(dest: Path, rows: dict[str, list[Row]]) -> list[str]:
 def _write_skipped(path: Path, skipped: list[tuple[str, str]]) -> None:
     with replace_file(path) as stream:
         stream.write("path\treason\n")
-        stream.writelines(f"{name}\t{' '.join(reason.split())}\n" for name, reason in skipped)
+        for name, reason in skipped:
+            shown = name if _can_stand_in_manifest(name) else repr(name)
+            stream.write(f"{shown}\t{' '.join(reason.split())}\n")
 
 
 def _summarize(split: str, rows: list[Row], sample_rate: int) -> SplitSummary:

@@ -1,5 +1,6 @@
 """mgf prepare of archives that stay packed: WebDataset tars and stored zips."""
 
+import io
 import os
 import struct
 import tarfile
@@ -105,3 +106,38 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
         (folder / f"a.{ending}").write_bytes(b"no archive at all" * 100)
         with pytest.raises(PrepareError, match=rf"a\.{ending} cannot be read as an archive"):
             run(folder, tmp_path / "o")
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        (6, b"\x63\x00"),  # the version that is needed
+        (42, b"\x00\x00\x0f\x00"),  # where the file begins
+        (8, b"\x00\x08"),  # its name is UTF-8
+    ],
+)
+def test_a_zip_with_a_spoiled_directory_is_named(tmp_path: Path, place: int, change: bytes) -> None:
+    archive = tmp_path / "packed" / "a.zip"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("x.wav", b"RIFF" * 100)
+    data = bytearray(archive.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[data.index(b".wav", entry) - 1] = 0xFF
+    data[entry + place : entry + place + len(change)] = change
+    archive.write_bytes(data)
+    with pytest.raises(PrepareError, match=r"a\.zip cannot be read as an archive"):
+        run(archive.parent, tmp_path / "o")
+
+
+def test_a_name_with_a_line_break_stays_on_one_line_of_what_was_left_out(tmp_path: Path) -> None:
+    archive = tmp_path / "packed" / "a.zip"
+    archive.parent.mkdir()
+    tone = io.BytesIO()
+    soundfile.write(tone, tiny.speech_like(0.5, 1), 16000, format="WAV")
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("good.wav", tone.getvalue())
+        opened.writestr("b\nad.wav", tone.getvalue(), zipfile.ZIP_DEFLATED)
+    run(archive.parent, tmp_path / "o")
+    lines = (tmp_path / "o" / "skipped.txt").read_text().splitlines()
+    assert len(lines) == 2 and lines[1].startswith(r"'a.zip/b\nad.wav'")

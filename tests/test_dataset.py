@@ -251,6 +251,15 @@ def test_a_moved_root_is_refused_by_name(tmp_path):
         task.load_dataset("train")
 
 
+def test_files_outside_of_the_root_do_not_show_that_it_has_not_moved(tmp_path):
+    (tmp_path / "root").mkdir()
+    soundfile.write(tmp_path / "a.wav", np.zeros(20000), RATE)
+    lines = f"{tmp_path}/root\n../a.wav\t20000\nx/../gone.wav\t20000\n"
+    (tmp_path / "train.tsv").write_text(lines)
+    with pytest.raises(ValueError, match=r"none of 1 files tried exists, such as .*root/gone\.wav"):
+        tiny.tiny_task(tmp_path).load_dataset("train")
+
+
 def test_a_missing_manifest_is_refused_by_name(tmp_path):
     with pytest.raises(ManifestError, match=r"train\.tsv does not exist"):
         tiny.tiny_task(tmp_path).load_dataset("train")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import struct
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
@@ -59,6 +60,14 @@ def audio_info(entry: str) -> AudioInfo:
     """Read the header of an entry. Raises AudioError like `AudioReader`."""
     with AudioReader(entry, 0) as reader:
         return AudioInfo(reader.native_num_samples, reader.native_sample_rate, reader.channels)
+
+
+def entry_exists(entry: str) -> bool:
+    """Whether the file of an entry is there; it is not opened."""
+    try:
+        return os.path.exists(entry) or os.path.exists(parse_entry(entry).path)
+    except ManifestError:
+        return False
 
 
 class AudioReader:

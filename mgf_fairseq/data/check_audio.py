@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from .audio import AudioError, AudioReader
-from .manifest import ManifestError, parse_entry
+from .audio import AudioError, AudioReader, entry_exists
 
 Severity = Literal["error", "note"]
 _BLOCK_SECONDS = 60  # long recordings are looked through in pieces of this length
@@ -158,7 +156,7 @@ def _channels(facts: Facts, options: Options) -> str:
 
 def measure(entry: str, expected: int, options: Options) -> Facts:
     """Read what the rules need of one entry; never raises on a broken file."""
-    facts = Facts(expected, exists=_exists(entry))
+    facts = Facts(expected, exists=entry_exists(entry))
     try:
         with AudioReader(entry, options.sample_rate) as reader:
             facts = replace(
@@ -169,16 +167,9 @@ def measure(entry: str, expected: int, options: Options) -> Facts:
                 digest=entry,
             )
         return facts if options.fast else _measure_content(facts, entry)
-    except (AudioError, ManifestError, OSError) as error:
+    except (AudioError, OSError) as error:
         reason = str(error).removeprefix(f"{entry}: ")
         return Facts(expected, facts.exists, failure=reason)
-
-
-def _exists(entry: str) -> bool:
-    try:
-        return os.path.exists(entry) or os.path.exists(parse_entry(entry).path)
-    except ManifestError:
-        return False
 
 
 def _measure_content(facts: Facts, entry: str) -> Facts:

@@ -6,8 +6,8 @@ Stands between the manifest and fairseq's batching; knows nothing about masks or
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from fairseq.data import FairseqDataset
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .audio import AudioError, AudioReader
-from .manifest import Manifest, ManifestError, parse_entry
+from .audio import AudioError, AudioReader, entry_exists
+from .manifest import Manifest, ManifestError
 from .mixture import Mixture, Rows
 
 logger = logging.getLogger(__name__)
@@ -263,8 +263,11 @@ def require_some_files(manifest: Manifest, name: str, probes: int = 8) -> None:
         ValueError: none of them exists.
     """
     lines = np.unique(np.linspace(0, len(manifest) - 1, probes).astype(int))
-    entries = [os.path.join(manifest.root, manifest.paths[int(line)]) for line in lines]
-    if not any(os.path.exists(e) or os.path.exists(parse_entry(e).path) for e in entries):
+    entries: list[str] = []
+    for line in lines.tolist():
+        with suppress(ManifestError):  # a line that is refused is left out later, by name
+            entries.append(manifest.entry(line))
+    if entries and not any(map(entry_exists, entries)):
         raise ValueError(
             f"{name}: none of {len(entries)} files tried exists, such as {entries[0]}; "
             f"the first line of the manifest says that the audio lies under {manifest.root}: "

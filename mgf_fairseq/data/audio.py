@@ -74,7 +74,8 @@ class AudioReader:
     """An open entry, in any of the forms of `parse_entry`.
 
     Attributes: num_samples (at `sample_rate`; of the segment, where the entry names one),
-    native_num_samples, native_sample_rate, channels. A `sample_rate` of 0 means the file's own.
+    native_num_samples, native_sample_rate, channels, is_segment. A `sample_rate` of 0 means the
+    file's own.
     Raises AudioError naming the entry for a file that is missing, not audio, without samples,
     or shorter than its header or the entry says.
     """
@@ -105,6 +106,7 @@ class AudioReader:
         self.channels: int = self._file.channels
         self.sample_rate = sample_rate or self.native_sample_rate
         total: int = self._file.frames
+        self.is_segment = parsed.segment is not None
         self._first, self.native_num_samples = parsed.segment or (0, total)
         self.num_samples = resampled_length(
             self.native_num_samples, self.native_sample_rate, self.sample_rate

@@ -56,6 +56,7 @@ class Facts:
     channels: int = 0
     rms: float | None = None  # of full scale 1; None: not measured
     clipped_share: float = 0.0
+    segment: bool = False
     digest: str = ""  # equal for equal audio (in fast mode: for the same file)
 
 
@@ -154,6 +155,11 @@ def _channels(facts: Facts, options: Options) -> str:
     return f"{facts.channels} channels" if facts.channels > 1 else ""
 
 
+@rule("segment", "note", False, "read by MGF; for fairseq's own tasks: mgf shard --cut")
+def _segment(facts: Facts, options: Options) -> str:
+    return "stock fairseq takes its numbers for bytes" if facts.segment else ""
+
+
 def measure(entry: str, expected: int, options: Options) -> Facts:
     """Read what the rules need of one entry; never raises on a broken file."""
     facts = Facts(expected, exists=entry_exists(entry))
@@ -164,6 +170,7 @@ def measure(entry: str, expected: int, options: Options) -> Facts:
                 num_samples=reader.num_samples,
                 native_rate=reader.native_sample_rate,
                 channels=reader.channels,
+                segment=reader.is_segment,
                 digest=entry,
             )
         return facts if options.fast else _measure_content(facts, entry)

@@ -61,6 +61,13 @@ def test_a_planted_audio_defect_is_named(tmp_path: Path, rule: str) -> None:
     assert _rules(_single(tmp_path, make(), rate, count)).get(rule) == severity
 
 
+def test_segments_are_noted_for_stock_fairseq_reads_them_wrong(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", _noise(0), 16000)
+    path = _write(tmp_path, "train", [("a.wav:0:8000", 8000)], ["A B |"])
+    assert _rules(path) == {"segment": "note"}
+    assert _rules(path, fast=True) == {"segment": "note"}
+
+
 def test_missing_and_unreadable_files_are_dropped_with_their_hours(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", _noise(0), 16000)
     whole = (tmp_path / "a.wav").read_bytes()

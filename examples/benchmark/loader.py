@@ -17,8 +17,10 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -29,6 +31,7 @@ from mgf_fairseq.data.shards import ShardOptions, shard
 from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
 
 RATE = 16_000
+LINES = 5_000  # of a manifest
 SUBTYPES = {
     "wav": ("WAV", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
@@ -55,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--file-seconds", type=float, default=12.0)
     parser.add_argument("--manifest", type=Path, help="take real speech from here")
     parser.add_argument("--rounds", type=int, default=3, help="in which each has its turn")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each measurement, at least")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, at least")
     parser.add_argument("--max-tokens", type=int, default=1_400_000, help="samples per batch")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
@@ -104,7 +107,8 @@ def write_files(folder: Path, waves: list[np.ndarray], name: str) -> None:
             for start in range(0, len(wave), RATE):  # libsndfile's Opus fails on long writes
                 stream.write(wave[start : start + RATE])
         rows.append((path.name, len(wave)))
-    write_manifest(folder / name / "train.tsv", audio, rows)
+    # Named again and again, so that no epoch ends within a measurement.
+    write_manifest(folder / name / "train.tsv", audio, rows * (1 + LINES // len(rows)))
     shard(ShardOptions(folder / name, folder / f"{name} in zip"))
 
 
@@ -122,7 +126,7 @@ def read_sequentially(folder: Path, at_least: float) -> Speed:
 def read_through_loader(
     folder: Path, workers: int, arguments: argparse.Namespace, at_least: float
 ) -> Speed:
-    """Read epochs as training does; starting the workers is not counted."""
+    """Read batches as training does; starting the workers is not counted."""
     config = MgfPretrainingConfig(data=str(folder), seed=1, max_sample_size=5 * RATE)
     task = MgfPretrainingTask.setup_task(config)
     task.load_dataset("train")
@@ -134,23 +138,22 @@ def read_through_loader(
         epoch=1,
     )
     earlier = set(_children())
-    _read_epoch(iterator)
+    batches = _batches(iterator)
+    for _ in range(2 * workers + 2):  # all workers run, and what they had time to prepare is gone
+        next(batches)
     pids = [pid for pid in _children() if pid not in earlier]
-    began, began_cpu, audio = time.perf_counter(), _cpu_seconds(pids), 0.0
+    began, began_cpu, audio = time.perf_counter(), _cpu_seconds(pids), 0
     while time.perf_counter() - began < at_least:
-        audio += _read_epoch(iterator)
+        audio += int((~next(batches)["net_input"]["padding_mask"]).sum())
     wall, cpu = time.perf_counter() - began, _cpu_seconds(pids) - began_cpu
-    del iterator
+    del batches, iterator
     gc.collect()  # ends its workers, before others are forked
-    return Speed(audio / wall, audio / cpu)
+    return Speed(audio / RATE / wall, audio / RATE / cpu)
 
 
-def _read_epoch(iterator: object) -> float:
-    """Read one epoch and return its seconds of audio."""
-    audio = 0
-    for batch in iterator.next_epoch_itr(shuffle=True):
-        audio += int((~batch["net_input"]["padding_mask"]).sum())
-    return audio / RATE
+def _batches(iterator: Any) -> Iterator[dict[str, Any]]:
+    while True:
+        yield from iterator.next_epoch_itr(shuffle=True)
 
 
 def _children() -> list[int]:

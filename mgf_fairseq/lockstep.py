@@ -6,6 +6,7 @@ at the others'; :mod:`mgf_fairseq.launching` runs a training under it and tells 
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 BEAT_S = 1.0  # from one sign of life to the next
 SILENT_S = 60.0  # a rank without a sign for so long is taken for dead
-ASK_S = 4.0  # how long a rank whose connection broke waits for the reason
+SUSPENDED_S = (
+    30.0  # without a look of our own: it was us who stood still, by a signal or the machine
+)
+ASK_S = 6.0  # how long a rank whose connection broke waits for the reason
 FAREWELL_S = 5.0  # the rank at fault leaves first, so that its parent reports it
 LAST_S = 20.0  # a rank that should leave and has not by then is ended
 FAILED = 1  # exit code
@@ -87,13 +91,16 @@ class Watch:
     """When each rank was last seen alive, and when one was last seen moving, by our own clock."""
 
     def __init__(self, ranks: Iterable[int]) -> None:
-        self.moved = time.monotonic()
+        self.moved = self.looked = time.monotonic()
         self.alive = dict.fromkeys(ranks, self.moved)
         self.signs: dict[int, Sign] = {}
 
     def see(self, signs: Mapping[int, Sign]) -> None:
         """Take what the board says now."""
         now = time.monotonic()
+        if now - self.looked > SUSPENDED_S:  # what others did meanwhile was not to be seen
+            self.moved, self.alive = now, dict.fromkeys(self.alive, now)
+        self.looked = now
         for rank, sign in signs.items():
             before = self.signs.get(rank)
             if before is None or sign.beat != before.beat:
@@ -144,7 +151,10 @@ class Lockstep:
         self.failing = False  # the main thread has an error, and ends the process itself
         self.said = False  # why all end
         self.done = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="lockstep", daemon=True)
+        self.threads = [
+            threading.Thread(target=target, name="lockstep", daemon=True)
+            for target in (self._run, self._guard)
+        ]
 
     def at(self, place: str) -> str:
         """Note that this rank has moved on, and say from where."""
@@ -162,6 +172,15 @@ class Lockstep:
                 reason = _out_of_reach(error)
             if reason and not (self.failing or self.done.is_set()):
                 self._leave(reason)
+
+    def _guard(self) -> None:
+        """Leave if the store answers no more: a machine that is gone closes no connection."""
+        before, unanswered_s = self.beat, 0.0
+        while not self.done.wait(BEAT_S):
+            unanswered_s = unanswered_s + BEAT_S if self.beat == before else 0.0
+            before = self.beat
+            if unanswered_s > SILENT_S and not self.failing:
+                self._leave(_out_of_reach(TimeoutError(f"no answer for {SILENT_S:g} s")))
 
     def _look(self) -> str | None:
         """Give a sign; say why all must end, if they must."""
@@ -189,9 +208,9 @@ class Lockstep:
 
     def say(self, reason: str) -> None:
         """Log why all end, once on each rank."""
-        if not self.said:
+        said, self.said = self.said, True  # first, for two threads may come here at once
+        if not said:
             logger.error("ALL RANKS END: %s [said by rank %d]", reason, self.board.rank)
-        self.said = True
 
     def explain(self, error: BaseException) -> str:
         """Say what ended the training on this rank: its own error, or that of another rank."""
@@ -218,9 +237,8 @@ class Lockstep:
 
 
 def _end_within(seconds: float) -> None:
-    timer = threading.Timer(seconds, os._exit, (FAILED,))
-    timer.daemon = True
-    timer.start()
+    """End this process, with code 1, even if Python itself is stuck or already shutting down."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=2)
 
 
 def end_now() -> None:
@@ -278,9 +296,12 @@ def in_lockstep(patience_s: float) -> Iterator[None]:
     store = dist.distributed_c10d._get_default_store()
     run = from_first_rank(time.time_ns())
     _running = Lockstep(Board(store, dist.get_rank(), dist.get_world_size(), run), patience_s)
-    _running.thread.start()
+    for thread in _running.threads:
+        thread.start()
     try:
         yield
+        _running.at("the end")
+        from_first_rank(0)  # nobody leaves, and falls silent, while another still saves
     except SystemExit as stop:
         if stop.code == FAILED:
             _fail(_running, stop)
@@ -299,8 +320,10 @@ def _fail(lockstep: Lockstep, error: BaseException) -> bool:
     """Tell the others, and see to it that this process ends; say whether it is its own fault."""
     lockstep.failing = True  # its thread goes on giving signs, for others ask who is alive
     _end_within(ASK_S + LAST_S)
-    lockstep.say(lockstep.explain(error))
-    own = not is_of_others(error)
+    reason = lockstep.explain(error)
+    lockstep.say(reason)
+    # What looks like another's fault and is nobody else's (NCCL's own trouble) keeps its traceback.
+    own = not is_of_others(error) or reason.startswith(f"rank {lockstep.board.rank} failed")
     if not own:
         time.sleep(FAREWELL_S)
     elif lockstep.board.rank == 0:

@@ -164,7 +164,8 @@ class TransformerEncoder(nn.Module):
 
         DDP waits for all of them unless it looks for unused parameters, whichever ranks skip.
         """
-        x = x + sum(p.sum() for p in layer.parameters()) * 0.0
+        # In fp32: a sum that overflows fp16 (common.fp16) times zero is NaN.
+        x = x + sum(p.sum(dtype=torch.float32) for p in layer.parameters()) * 0.0
         return x, torch.zeros_like(x)
 
     def _run(self, layer: nn.Module, x: Tensor, attend: Tensor | None) -> tuple[Tensor, Tensor]:

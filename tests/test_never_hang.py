@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,8 +130,8 @@ def test_ranks_with_other_models_than_each_other_do_not_begin(ended):
 def test_a_rank_that_stands_still_ends_all_after_the_stated_time_and_is_the_odd_one_out(
     tmp_path, start
 ):
-    stuck = Scenario({1: "stuck_reading"}, ["distributed_training.heartbeat_timeout=10"])
-    said = r"^nothing moves for 10 s .*rank 0 at update \d+; rank 1 at the wait for data"
+    stuck = Scenario({1: "stuck_reading"}, ["distributed_training.heartbeat_timeout=20"])
+    said = r"^nothing moves for 20 s .*rank 0 at update \d+; rank 1 at the wait for data"
     assert_all_end(start(stuck, tmp_path), said)
 
 
@@ -204,15 +207,72 @@ def test_a_rank_that_moves_is_not_stuck_and_one_that_does_not_is():
 
 
 def test_a_rank_that_gives_no_sign_is_dead_whether_or_not_it_gave_one_before(monkeypatch):
-    monkeypatch.setattr(lockstep, "SILENT_S", 0.1)
+    monkeypatch.setattr(lockstep, "SILENT_S", 0.5)
     first, store = watching(world_size=3)
     Board(store, 2, 3).sign(Sign(1, 1, "update 1"))
     assert first._look() is None
-    time.sleep(0.15)
+    time.sleep(0.6)
     said = first._look()
     assert said is not None and "rank 0" not in said
     assert "rank 1 gives no sign of life, last at the start" in said
     assert "rank 2 gives no sign of life, last at update 1" in said
+
+
+def test_who_was_suspended_itself_takes_nobody_for_dead_or_stuck(monkeypatch):
+    clock = 100.0
+    monkeypatch.setattr(lockstep.time, "monotonic", lambda: clock)
+    watch, signs = Watch(range(2)), {rank: Sign(5, 1, "update 1") for rank in range(2)}
+    watch.see(signs)
+    clock += 1000
+    watch.see(signs)
+    assert watch.silent(lockstep.SILENT_S) == [] and watch.moved == clock
+    for _ in range(int(lockstep.SILENT_S) + 1):
+        clock += 1
+        watch.see(signs)
+    assert watch.silent(lockstep.SILENT_S) == [0, 1] and watch.moved < clock
+
+
+def test_a_store_that_answers_no_more_ends_the_rank(monkeypatch):
+    monkeypatch.setattr(lockstep, "SILENT_S", 0.1)
+    monkeypatch.setattr(lockstep, "BEAT_S", 0.02)
+    first, _ = watching(rank=1)
+    said: list[str] = []
+
+    def leave(reason: str) -> None:
+        said.append(reason)
+        first.done.set()
+
+    monkeypatch.setattr(first, "_leave", leave)
+    monkeypatch.setattr(first.board, "sign", lambda sign: threading.Event().wait())
+    for thread in first.threads:
+        thread.start()
+    assert first.done.wait(30)
+    assert len(said) == 1 and "out of reach" in said[0] and "no answer for 0.1 s" in said[0]
+
+
+def test_an_error_of_the_network_that_is_nobody_elses_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(lockstep, "BEAT_S", 0.01)
+    monkeypatch.setattr(lockstep, "ASK_S", 0.1)
+    monkeypatch.setattr(lockstep, "FAREWELL_S", 0.0)
+    monkeypatch.setattr(lockstep, "_end_within", lambda seconds: None)
+    first, store = watching(world_size=1)
+    error = RuntimeError("NCCL error: unhandled cuda error")
+    assert lockstep._fail(first, error)
+    later = Lockstep(Board(store, 1, 2), patience_s=0.0)
+    assert not lockstep._fail(later, error)
+
+
+def hold_the_interpreter() -> None:
+    lockstep._end_within(0.2)
+    ctypes.PyDLL(None).sleep(60)  # no thread of Python can run meanwhile
+
+
+def test_a_rank_that_cannot_even_exit_is_ended():
+    process = multiprocessing.get_context("fork").Process(target=hold_the_interpreter)
+    process.start()
+    process.join(30)
+    process.kill()
+    assert process.exitcode == lockstep.FAILED
 
 
 def test_places_with_the_fewest_ranks_are_named_first():

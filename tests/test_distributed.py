@@ -232,6 +232,20 @@ def test_a_rank_with_nothing_masked_and_one_utterance_equals_one_process_too(ran
         assert_equal_gradients(found, expected)
 
 
+def test_a_rank_that_runs_out_of_batches_gets_one_that_counts_for_nothing(corpus):
+    # fairseq would see an empty batch, and forget what else this rank has in the update.
+    settings = {"max_sentences": 4, "max_positions": None, "seed": 1, "num_shards": 2}
+    ignored = []
+    for shard in range(2):
+        task = tiny.tiny_task(corpus)
+        task.load_dataset("train")
+        iterator = task.get_batch_iterator(task.dataset("train"), shard_id=shard, **settings)
+        assert len(iterator.frozen_batches) == 3
+        batches = list(iterator.next_epoch_itr())
+        ignored.append([batch.get("ignore", False) for batch in batches])
+    assert ignored == [[False, False], [False, True]]
+
+
 # ---- what is not finite
 
 

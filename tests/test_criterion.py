@@ -179,11 +179,11 @@ def test_the_dummy_batch_is_the_first_that_can_be_read_and_is_marked():
         def __len__(self):
             return 4
 
-        def collater(self, indices):
+        def collate(self, indices):
             return {} if 0 in indices else tiny.tiny_sample(ROWS)
 
     def iterator(batches):
-        made = EpochBatchIterator(Dataset(), Dataset().collater, batches)
+        made = EpochBatchIterator(Dataset(), Dataset().collate, batches)
         made.__class__ = MgfBatchIterator
         return made
 

@@ -9,9 +9,11 @@ import soundfile
 import tiny
 import torch
 from fairseq import utils
+from fairseq.data.iterators import EpochBatchIterator
 
 from mgf_fairseq.data.dataset import Crops, MgfDataset
 from mgf_fairseq.data.manifest import ManifestError, read_manifest
+from mgf_fairseq.task import MgfBatchIterator
 
 RATE = tiny.SAMPLE_RATE
 
@@ -242,6 +244,11 @@ def test_a_bad_file_is_left_out_named_and_counted(tmp_path, caplog, spoil):
     (message,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     assert str(tmp_path / "bad.wav") in message and "left out" in message
     assert items.collater([items[1]]) == {}
+    # It is counted with the next batch that trains, not in the dummy that takes its place.
+    iterator = EpochBatchIterator(items, items.collater, [[1], [0]])
+    iterator.__class__ = MgfBatchIterator
+    assert iterator.first_batch["num_skipped"] == 0
+    assert items.collater([items[2]])["num_skipped"] == 1
 
 
 def test_a_moved_root_is_refused_by_name(tmp_path):

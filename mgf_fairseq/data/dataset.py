@@ -204,6 +204,17 @@ class MgfDataset(FairseqDataset):
             )
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make a batch of what was read, or {}, and count what was not.
+
+        A batch without a row reports with the next one: a dummy runs in its place.
+        """
+        self.pending_skipped += sum(not sample["views"] for sample in samples)
+        batch = self.collate(samples)
+        if batch:
+            batch["num_skipped"], self.pending_skipped = self.pending_skipped, 0
+        return batch
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Pad the views of a batch's utterances to one batch, or make {} where none was read.
 
         ``source`` is float64 on purpose: fairseq's ``common.fp16`` and ``bf16`` round float32
@@ -214,11 +225,8 @@ class MgfDataset(FairseqDataset):
             for sample in samples
             for number, view in enumerate(sample["views"])
         ]
-        # A batch without a row reports with the next one: fairseq runs its dummy in its place.
-        self.pending_skipped += sum(not sample["views"] for sample in samples)
         if not rows:
             return {}
-        num_skipped, self.pending_skipped = self.pending_skipped, 0
         width = max(len(view) for *_, view in rows)
         source = torch.zeros(len(rows), width, dtype=torch.float64)
         padding_mask = torch.ones(len(rows), width, dtype=torch.bool)
@@ -238,7 +246,7 @@ class MgfDataset(FairseqDataset):
                 "utterance": utterance,
                 "row_id": torch.tensor(row_id),
             },
-            "num_skipped": num_skipped,
+            "num_skipped": 0,
         }
 
 

@@ -35,6 +35,7 @@ from .checkpoint_files import (
 )
 from .compat import SAFE_CLASSES
 from .distributed import any_rank, require_alike
+from .lockstep import at
 from .stopping import listen
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
     """
     if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
         return _copy(src_path, dst_path, overwrite)
+    before = at(f"copying {Path(src_path).name} to {Path(dst_path).name}")  # each file is a move
     copy_whole(Path(src_path), Path(dst_path))
+    at(before)
     return dst_path
 
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -207,7 +207,7 @@ def _handing_on(number: int, processes: list[int]) -> Iterator[None]:
 
     def handle(*_: Any) -> None:
         for process in processes:
-            if Path(f"/proc/{process}").exists():
+            with suppress(ProcessLookupError):  # it has ended
                 os.kill(process, number)
 
     before = signal.signal(number, handle)

@@ -24,7 +24,8 @@ check() {
 check ruff check .
 check ruff format --check .
 check mypy
-check pytest -n "${MGF_TEST_PROCESSES:-2}" "$@"
+# A file's tests in one process, since they share trainings that take long to make.
+check pytest -n "${MGF_TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "$@"
 
 if [ ${#failed[@]} -gt 0 ]; then
     printf '\nfailed: %s\n' "${failed[@]}" >&2

@@ -7,7 +7,7 @@ import re
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.slow
 
 UPDATES, EPOCH = 10, 6
 START = Callable[..., Training]
-
-
-@pytest.fixture(scope="module")
-def trainings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainings]:
-    server = Trainings(tmp_path_factory.mktemp("logs"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")

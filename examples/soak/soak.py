@@ -232,7 +232,10 @@ class Soak:
         """Stop the last life as it is meant to be stopped."""
         for rank in self.life.ranks:
             rank.send_signal(signal.SIGTERM)
-        self._watch(lambda: self.life.ended, self.patience)
+        if not self._watch(lambda: self.life.ended, self.patience):
+            record = Record("SIGTERM at the end", "", self.now, ends=True)
+            record.problems.append(f"hangs: {self._last_words()}")
+            self.outcome.records.append(record)
 
     # ---- watching
 

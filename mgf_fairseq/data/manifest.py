@@ -140,23 +140,23 @@ def parse_entry(entry: str) -> Entry:
     for a segment. Only two trailing whole numbers are taken for a part, so a path may hold colons.
     Raises ManifestError for a part without length.
     """
-    path, last = _split_stretch(entry)
+    path, last = _split_stretch(entry, entry)
     if last is None or path.lower().endswith(ARCHIVES):
         return Entry(path, last)
-    archive, member = _split_stretch(path)
+    archive, member = _split_stretch(path, entry)
     if member is not None and archive.lower().endswith(ARCHIVES):
         return Entry(archive, member, last)
     return Entry(path, None, last)
 
 
-def _split_stretch(entry: str) -> tuple[str, Stretch | None]:
-    """Take `:start:length` off the end, if it ends so."""
-    parts = entry.rsplit(":", 2)
+def _split_stretch(text: str, entry: str) -> tuple[str, Stretch | None]:
+    """Take `:start:length` off the end of this much of an entry, if it ends so."""
+    parts = text.rsplit(":", 2)
     if len(parts) != 3 or not parts[0]:
-        return entry, None
+        return text, None
     path, start, length = parts
     if not (is_count(start) and is_count(length)):
-        return entry, None
+        return text, None
     if int(length) == 0:
         raise ManifestError(f"entry {entry!r} asks for 0 samples: remove the line")
     return path, Stretch(int(start), int(length))

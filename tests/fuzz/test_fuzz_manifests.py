@@ -34,6 +34,7 @@ NASTY = (
 
 
 @given(data=st.one_of(spoiled(VALID, NASTY), st.binary(max_size=60)))
+@example(b"/data\nc.flac:0:0:8:0:0:8\t8000\n")
 @cases(300)
 def test_a_manifest_is_read_whole_or_refused_by_name_and_line(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "fuzzed.tsv"
@@ -104,8 +105,7 @@ def test_training_reads_nothing_outside_the_root_that_the_manifest_does_not_say(
     options = {"sample_rate": 16000, "normalize": True, "shuffle": False, "seed": 1}
     dataset = MgfDataset(manifest, crops, num_buckets=0, **options)
     item, _ = outcome(lambda: dataset[0], (), "")
-    opened = bool(item["views"])
-    assert not (opened and "secret" in path)
+    assert not (item["views"] and "secret" in os.path.normpath(path))
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "socket"])

@@ -74,8 +74,8 @@ class AudioReader:
     """An open entry, in any of the forms of `parse_entry`.
 
     Attributes: num_samples (at `sample_rate`; of the segment, where the entry names one),
-    native_num_samples, native_sample_rate, channels, is_segment. A `sample_rate` of 0 means the
-    file's own.
+    native_num_samples, native_sample_rate, channels, subtype, is_segment. A `sample_rate`
+    of 0 means the file's own.
     Raises AudioError naming the entry for a file that is missing, not audio, without samples,
     or shorter than its header or the entry says.
     """
@@ -104,6 +104,7 @@ class AudioReader:
             raise
         self.native_sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
+        self.subtype: str = self._file.subtype  # libsndfile's name of the coding
         self.sample_rate = sample_rate or self.native_sample_rate
         total: int = self._file.frames
         self.is_segment = parsed.segment is not None
@@ -210,8 +211,8 @@ class AudioReader:
 
     def _safe_position(self, first: int) -> int:
         """Where to seek so that the sample at `first` is decoded exactly."""
-        position = first - _PREROLL.get(self._file.subtype, 0)
-        if self._file.subtype == "VORBIS":
+        position = first - _PREROLL.get(self.subtype, 0)
+        if self.subtype == "VORBIS":
             position = min(position, self._file.frames - _LAST_PAGE)
         return max(0, position)
 

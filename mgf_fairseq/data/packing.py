@@ -113,9 +113,9 @@ def _changed(item: Item) -> ShardError:
 
 def _as_flac(item: Item) -> bytes:
     """Encode a segment, mono, at its own rate: 24 bit where the file has more than 16, else 16."""
-    bits = 24 if soundfile.info(item.path).subtype in _FINE_SUBTYPES else 16
     entry = ":".join([item.path, *map(str, item.segment or ())])
     with AudioReader(entry, 0) as reader:
+        bits = 24 if reader.subtype in _FINE_SUBTYPES else 16
         waveform, rate = reader.read(), reader.native_sample_rate
     # Whole numbers, since libsndfile scales floats by one less than it has divided by.
     limit = 2.0 ** (bits - 1)

@@ -12,7 +12,7 @@ import torch
 
 from mgf_fairseq.cli import main
 from mgf_fairseq.data import packing, shards
-from mgf_fairseq.data.audio import AudioReader
+from mgf_fairseq.data.audio import AudioError, AudioReader
 from mgf_fairseq.data.check import check_manifests, exit_code, find_manifests
 from mgf_fairseq.data.check_audio import Options
 from mgf_fairseq.data.dataset import Crops, MgfDataset
@@ -115,6 +115,14 @@ def test_a_cut_keeps_the_rate_and_24_bits_of_what_has_more_than_16(tmp_path, sub
         assert (right.native_sample_rate, right.channels) == (44100, 1)
         # Half a step of rounding, and full scale, which is one step beyond the largest number.
         np.testing.assert_allclose(right.read(), left.read(), atol=step)
+
+
+def test_a_recording_that_cannot_be_cut_is_named(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"no audio")
+    write_manifest(tmp_path / "data" / "train.tsv", tmp_path, [("a.wav:0:8000", 8000)])
+    with pytest.raises(AudioError, match=r"a\.wav:0:8000: not an audio file"):
+        shard(ShardOptions(tmp_path / "data", tmp_path / "cut", cut=True))
+    assert not list((tmp_path / "cut").iterdir())
 
 
 def test_check_finds_nothing_wrong_and_labels_come_along(prepared, tmp_path):

@@ -10,6 +10,7 @@ import argparse
 import gc
 import json
 import logging
+import multiprocessing
 import os
 import shlex
 import statistics
@@ -157,8 +158,8 @@ def _batches(iterator: Any) -> Iterator[dict[str, Any]]:
 
 
 def _children() -> list[int]:
-    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return [int(pid) for pid in text.split()]
+    """The loader's workers."""
+    return [child.pid for child in multiprocessing.active_children() if child.pid]
 
 
 def _cpu_seconds(pids: list[int]) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
+import multiprocessing
 import tempfile
 import time
 import warnings
@@ -110,7 +110,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         loader = iterator.next_epoch_itr(shuffle=True)
     with timed(seconds, "first batch"):
         next(loader)
-    workers = children()
+    workers = [child.pid for child in multiprocessing.active_children() if child.pid]
     at_first = [memory_mb(pid) for pid in workers]
     more = min(arguments.batches, batches - 1)
     with timed(seconds, f"{more} more batches"):
@@ -126,12 +126,6 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "workers_mb_at_first": at_first,
         "workers_mb": [memory_mb(pid) for pid in workers],
     }
-
-
-def children() -> list[int]:
-    """Processes that this one has started."""
-    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return [int(pid) for pid in text.split()]
 
 
 def main() -> None:

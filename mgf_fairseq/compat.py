@@ -1,4 +1,4 @@
-"""Four mends of the installed fairseq that it needs on today's torch, or without a GPU.
+"""Five mends of the installed fairseq that it needs on today's torch, or without a GPU.
 
 The package calls `mend_host` once on import, so every process with `common.user_dir` has them.
 """
@@ -6,12 +6,14 @@ The package calls `mend_host` once on import, so every process with `common.user
 from __future__ import annotations
 
 from argparse import Namespace
+from collections import Counter
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from fairseq.data import Dictionary
 from fairseq.distributed import utils as distributed_utils
+from fairseq.logging import metrics
 from fairseq.models import distributed_fairseq_model
 from torch.nn.parallel import DistributedDataParallel
 
@@ -35,13 +37,26 @@ def mend_host() -> None:
        rank to rank by torch's own means.
     4. The back end c10d, its default, hands DDP the number of a GPU, which DDP refuses for a model
        that is on the CPU; there it is left out.
+    5. Its metrics remember the name of every aggregation that there was, one or two per update,
+       with a count of 0; names without a count are forgotten.
     """
     torch.serialization.add_safe_globals(list(SAFE_CLASSES))
     for name in ("pad_index", "eos_index"):
         if not hasattr(Dictionary, name):
             setattr(Dictionary, name, IGNORED_INDEX)
     distributed_utils._broadcast_object_slow = _broadcast_object
+    metrics._active_aggregators_cnt = _Counts(metrics._active_aggregators_cnt)
     distributed_fairseq_model.DistributedDataParallel = _data_parallel
+
+
+class _Counts(Counter[str]):
+    """Counts by name that keep no zeros."""
+
+    def __setitem__(self, name: str, count: int) -> None:
+        if count:
+            super().__setitem__(name, count)
+        else:
+            self.pop(name, None)
 
 
 def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:

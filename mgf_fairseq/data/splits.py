@@ -13,6 +13,8 @@ from pathlib import Path
 
 from .corpora import PrepareError, Utterance, read_lines
 
+_LONGEST_NAME = 100  # bytes of a split's name, to which file names add a little
+
 
 def read_split_list(path: Path | None) -> dict[str, str]:
     """Read `utt-or-path split` lines (the split is the last word); {} where there is no list.
@@ -42,7 +44,8 @@ def read_split_list(path: Path | None) -> dict[str, str]:
 
 def check_split_name(split: str, where: str) -> None:
     """A split names files, so it is made of letters, digits, `_`, `-` and `.`."""
-    if not split.replace("_", "").replace("-", "").replace(".", "").isalnum():
+    letters = split.replace("_", "").replace("-", "").replace(".", "")
+    if not letters.isalnum() or len(split.encode()) > _LONGEST_NAME:
         raise PrepareError(f"{where}: {split[:80]!r} cannot name a split; use a word like train")
 
 

@@ -122,6 +122,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(table=st.one_of(spoiled(TABLE, NASTY), spoiled(STRETCHES, NASTY)))
 @example(TABLE.replace(b"b/c.wav", b"../outside.wav"))
+@example(TABLE.replace(b"valid", b"9" * 5000))
 @cases(60)
 def test_prepare_writes_what_fits_together_or_says_why_not(source, tmp_path_factory, table):
     (source / "metadata.tsv").write_bytes(table)

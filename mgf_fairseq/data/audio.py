@@ -35,6 +35,7 @@ _PREROLL = {"MPEG_LAYER_III": 16384, "VORBIS": 8192}
 # holds at most 255 packets of 1024 samples in common encodings.
 _LAST_PAGE = 2**18
 _BLOCK = 2**22  # values decoded at once: a header may promise hours that are not there
+_LOUDEST = 1e10  # beyond any scale that samples have; squares of it, and sums of them, are finite
 _RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what programs that write a .wav to a pipe leave in its header
 
@@ -189,8 +190,11 @@ class AudioReader:
                 f"{len(data)} found; fetch the file again or remove its line"
             )
         waveform = data[:, 0] if self.channels == 1 else data.mean(axis=1)  # (S, C) -> (S,)
-        if not np.isfinite(waveform).all():
-            raise AudioError(f"{self.entry}: holds NaN or infinite samples; remove its line")
+        if not np.abs(waveform).max(initial=0.0) <= _LOUDEST:  # nor is it where one is NaN
+            raise AudioError(
+                f"{self.entry}: holds samples that are NaN, infinite or beyond {_LOUDEST:g}; "
+                "remove its line"
+            )
         return np.ascontiguousarray(waveform, dtype=np.float32)
 
     def _decode(self, first: int, num_samples: int) -> npt.NDArray[np.float32]:

@@ -115,6 +115,16 @@ def test_every_form_is_read_where_nothing_is_spoiled(tmp_path, form):
     assert len(read_in_parts(str(tmp_path / f"a.{form}"), RATE)) >= SAMPLES
 
 
+@pytest.mark.parametrize("sample", [1e38, -1e11, float("nan"), float("-inf")])
+def test_a_sample_whose_square_is_no_number_is_refused(tmp_path, sample):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.array([0.1, sample, -0.1] * 200, np.float32), RATE, subtype="FLOAT")
+    with AudioReader(str(path), RATE) as reader, pytest.raises(AudioError, match=r"a\.wav: holds"):
+        reader.read()
+    soundfile.write(path, np.array([0.0, 2.0**31] * 200, np.float32), RATE, subtype="FLOAT")
+    assert read_in_parts(str(path), RATE).max() == 2.0**31
+
+
 @pytest.mark.parametrize("rate", [1, 999, 2**31 - 1])
 def test_a_header_with_a_rate_of_no_sound_is_refused(tmp_path, rate):
     data = bytearray(encoded("wav"))

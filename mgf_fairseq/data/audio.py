@@ -192,7 +192,7 @@ class AudioReader:
         waveform = data[:, 0] if self.channels == 1 else data.mean(axis=1)  # (S, C) -> (S,)
         if not np.abs(waveform).max(initial=0.0) <= _LOUDEST:  # nor is it where one is NaN
             raise AudioError(
-                f"{self.entry}: holds samples that are NaN, infinite or beyond {_LOUDEST:g}; "
+                f"{self.entry}: holds NaN or infinite samples, or some beyond {_LOUDEST:g}; "
                 "remove its line"
             )
         return np.ascontiguousarray(waveform, dtype=np.float32)

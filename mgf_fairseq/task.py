@@ -147,7 +147,7 @@ class MgfPretrainingTask(FairseqTask):
         require_ranges(cfg, TASK_RANGES, "task.")
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
-        self.corpora = parse_corpora(dict(cfg.corpora or {}))
+        self.corpora = parse_corpora(cfg.corpora or {})
         if any(self.corpora.values()) and not cfg.rebuild_batches:
             raise ValueError(
                 "task.rebuild_batches=false would train the first epoch's draw of task.corpora for "

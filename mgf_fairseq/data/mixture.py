@@ -50,12 +50,14 @@ class JoinedManifest:
         return self.manifests[part].entry(index - int(self.bounds[part]))
 
 
-def parse_corpora(mapping: Mapping[Any, Any]) -> dict[str, float | None]:
+def parse_corpora(mapping: Any) -> dict[str, float | None]:
     """Names and weights of `task.corpora`; all weights are None, or none is.
 
     Raises:
-        ValueError: a weight is no number above 0, or only some corpora have one.
+        ValueError: no mapping, a weight is no number above 0, or only some corpora have one.
     """
+    if not isinstance(mapping, Mapping):
+        raise ValueError(f"task.corpora={mapping!r} must map folders to weights, or to null")
     given = {str(name): weight for name, weight in mapping.items()}
     if all(weight is None for weight in given.values()):
         return given

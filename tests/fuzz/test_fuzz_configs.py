@@ -51,7 +51,7 @@ OBJECTIVE = sorted(
     for field in dataclasses.fields(OBJECTIVES[name].config_type)
 )
 TASK = ["sample_rate", "normalize", "views", "max_sample_size", "min_sample_size", "num_buckets"]
-TASK += ["rebuild_batches", "health", "log_interval", "autocast", "seed"]
+TASK += ["rebuild_batches", "health", "log_interval", "autocast", "seed", "corpora"]
 
 
 def step(model: Any) -> None:

@@ -141,7 +141,7 @@ def plan(args: argparse.Namespace) -> list[Step]:
         ["run=cpu", override("task.data", data), override("checkpoint.save_dir", pretrain),
          f"optimization.max_update={args.pretrain_updates}",
          f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
-         "common.log_interval=5"],
+         f"common.log_interval={max(1, args.pretrain_updates // 100)}"],
     )  # fmt: skip
     evaluate = ("mgf", "evaluate", "--data", data, "--dest", results, "--device", "cpu")
     return [

@@ -121,7 +121,9 @@ class Trainings:
         ]
 
     def stop(self) -> None:
+        """End the server by a word: a child that tests have forked may hold the pipe open."""
         assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"quit": True}) + "\n")
         self.process.stdin.close()
         self.process.wait(timeout=60)
 
@@ -154,6 +156,8 @@ def serve() -> None:
     """Answer requests, one JSON object per line, with one number each; only a fork returns."""
     for line in iter(sys.stdin.readline, ""):
         request = json.loads(line)
+        if "quit" in request:
+            break
         if "wait" in request:
             print(end_of(request["wait"], request["seconds"]), flush=True)
             continue
@@ -174,7 +178,7 @@ def serve() -> None:
             getattr(sabotage, request["sabotage"])()
         sys.argv = ["fairseq-hydra-train", *request["arguments"]]
         return
-    sys.exit()
+    os._exit(0)  # nothing is to be tidied up, and what libraries do at exit may hang
 
 
 if __name__ == "__main__":

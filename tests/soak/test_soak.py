@@ -146,7 +146,7 @@ def test_damaged_files_are_restored_byte_for_byte(tmp_path):
 @pytest.fixture(scope="module")
 def soak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, int]]:
     dest = tmp_path_factory.mktemp("soak")
-    # A seed whose first faults are a kill in a save and SIGTERM, so that a slow machine has them too.
+    # A seed whose first faults are a kill in a save and SIGTERM: a slow machine has them, too.
     options = {"minutes": 2.5, "ranks": 1, "seed": 327, "patience": 150, "dest": dest}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     done = subprocess.run(

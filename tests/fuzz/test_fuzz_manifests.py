@@ -61,13 +61,13 @@ HOSTILE = st.tuples(st.booleans(), st.lists(PART, min_size=1, max_size=7), TAIL)
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """root/ with an audio file and a link to a folder elsewhere; a secret above the root."""
+    """corpus/ with an audio file and a link to a folder elsewhere; a secret above the root."""
     folder = tmp_path_factory.mktemp("tree")
-    (folder / "root" / "deep").mkdir(parents=True)
+    (folder / "corpus" / "deep").mkdir(parents=True)
     (folder / "else" / "deep").mkdir(parents=True)
-    (folder / "root" / "link").symlink_to(folder / "else" / "deep", target_is_directory=True)
+    (folder / "corpus" / "link").symlink_to(folder / "else" / "deep", target_is_directory=True)
     tone = 0.1 * np.sin(np.arange(16000) / 9).astype(np.float32)
-    for place in ("root", "root/deep", ".", "else", "else/deep"):
+    for place in ("corpus", "corpus/deep", ".", "else", "else/deep"):
         soundfile.write(folder / place / "a.wav", tone, 16000)
     for place in (".", "else"):
         soundfile.write(folder / place / "secret.wav", tone, 16000)
@@ -78,10 +78,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example("../secret.wav")
 @example("link/../secret.wav")
 @example("deep/../../secret.wav")
-@example("deep/../../root/a.wav")
+@example("deep/../../corpus/a.wav")
 @cases(300)
 def test_no_relative_path_leads_out_of_the_root(tree, path):
-    root = tree / "root"
+    root = tree / "corpus"
     manifest = Manifest(root, PathTable.from_strings([path]), np.array([16000]))
     entry, said = outcome(lambda: manifest.entry(0), ManifestError, "line 2")
     if said:
@@ -100,7 +100,7 @@ def test_no_relative_path_leads_out_of_the_root(tree, path):
 @example("../secret.wav")
 @cases(60)
 def test_training_reads_nothing_outside_the_root_that_the_manifest_does_not_say(tree, path):
-    manifest = Manifest(tree / "root", PathTable.from_strings([path]), np.array([16000]))
+    manifest = Manifest(tree / "corpus", PathTable.from_strings([path]), np.array([16000]))
     crops = Crops(views=2, max_samples=8000, min_samples=400)
     options = {"sample_rate": 16000, "normalize": True, "shuffle": False, "seed": 1}
     dataset = MgfDataset(manifest, crops, num_buckets=0, **options)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 GRACE_S = 120.0  # a training saves before it ends
@@ -66,12 +66,7 @@ class Children:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None and not self._ending:
             self.end()
         for process in self._running:

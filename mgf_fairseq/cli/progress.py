@@ -5,8 +5,6 @@ Verbs hand a `Bars` to functions of the library, which know nothing of bars.
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from tqdm import tqdm
 
 from mgf_fairseq.bars import bar
@@ -46,10 +44,5 @@ class Bars:
     def __enter__(self) -> Bars:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -10,7 +10,6 @@ import io
 import math
 import os
 import struct
-from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -135,12 +134,7 @@ class AudioReader:
     def __enter__(self) -> AudioReader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -9,15 +9,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import logging
-import multiprocessing
 import os
 import shlex
 import statistics
 import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from loading import quiet_folder, train_iterator, worker_pids
 
 from mgf_fairseq.data.audio import AudioReader
 from mgf_fairseq.data.manifest import read_manifest, write_manifest
@@ -131,18 +128,12 @@ def read_through_loader(
     config = MgfPretrainingConfig(data=str(folder), seed=1, max_sample_size=5 * RATE)
     task = MgfPretrainingTask.setup_task(config)
     task.load_dataset("train")
-    iterator = task.get_batch_iterator(
-        task.dataset("train"),
-        max_tokens=arguments.max_tokens,
-        num_workers=workers,
-        seed=1,
-        epoch=1,
-    )
-    earlier = set(_children())
+    iterator = train_iterator(task, arguments, workers)
+    earlier = set(worker_pids())
     batches = _batches(iterator)
     for _ in range(2 * workers + 2):  # all workers run, and what they had time to prepare is gone
         next(batches)
-    pids = [pid for pid in _children() if pid not in earlier]
+    pids = [pid for pid in worker_pids() if pid not in earlier]
     began, began_cpu, audio = time.perf_counter(), _cpu_seconds(pids), 0
     while time.perf_counter() - began < at_least:
         audio += int((~next(batches)["net_input"]["padding_mask"]).sum())
@@ -155,11 +146,6 @@ def read_through_loader(
 def _batches(iterator: Any) -> Iterator[dict[str, Any]]:
     while True:
         yield from iterator.next_epoch_itr(shuffle=True)
-
-
-def _children() -> list[int]:
-    """The loader's workers."""
-    return [child.pid for child in multiprocessing.active_children() if child.pid]
 
 
 def _cpu_seconds(pids: list[int]) -> float:
@@ -211,11 +197,8 @@ def table(found: dict[str, dict[str, list[Speed]]]) -> list[str]:
 
 def main() -> None:
     """Write, measure, print."""
-    logging.disable(logging.INFO)
-    warnings.simplefilter("ignore")
     arguments = parse_arguments()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder = Path(name)
+    with quiet_folder(arguments.folder) as folder:
         waves = waveforms(arguments)
         for one in arguments.formats.split(","):
             write_files(folder, waves, one)

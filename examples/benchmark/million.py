@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import multiprocessing
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from loading import quiet_folder, train_iterator, worker_pids
 
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
@@ -97,20 +94,14 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         task.load_dataset("train")
     memory["dataset"] = memory_mb()
     with timed(seconds, "batches of an epoch"):
-        iterator = task.get_batch_iterator(
-            task.dataset("train"),
-            max_tokens=arguments.max_tokens,
-            num_workers=arguments.workers,
-            seed=1,
-            epoch=1,
-        )
+        iterator = train_iterator(task, arguments, arguments.workers)
         batches = len(iterator)
     memory["batches"] = memory_mb()
     with timed(seconds, "shuffle"):
         loader = iterator.next_epoch_itr(shuffle=True)
     with timed(seconds, "first batch"):
         next(loader)
-    workers = [child.pid for child in multiprocessing.active_children() if child.pid]
+    workers = worker_pids()
     at_first = [memory_mb(pid) for pid in workers]
     more = min(arguments.batches, batches - 1)
     with timed(seconds, f"{more} more batches"):
@@ -130,11 +121,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Write, measure, print."""
-    logging.disable(logging.INFO)
-    warnings.simplefilter("ignore")
     arguments = parse_arguments()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder = Path(name)
+    with quiet_folder(arguments.folder) as folder:
         write_lines(folder, arguments.lines)
         found = measure(folder, arguments)
     if arguments.output:

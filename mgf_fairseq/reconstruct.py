@@ -18,7 +18,8 @@ import torch.nn.functional as F
 
 from .checkpoint import load_pretrained
 from .data.audio import AudioError, AudioReader
-from .data.manifest import ManifestError, read_manifest
+from .data.entries import ManifestError
+from .data.manifest import read_manifest
 from .objectives.base import read_level
 from .objectives.sample import SampleObjective
 

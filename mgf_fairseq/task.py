@@ -23,8 +23,8 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
 from .data.dataset import Crops, MgfDataset
+from .data.entries import ManifestError
 from .data.loading import load_split
-from .data.manifest import ManifestError
 from .data.mixture import Rows, parse_corpora
 from .distributed import require_alike
 from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped

@@ -8,7 +8,7 @@ from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
-from mgf_fairseq.data.manifest import ManifestError
+from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.task import MgfBatchIterator, without_weight
 
 ROWS = range(6)

@@ -12,7 +12,8 @@ from fairseq import utils
 from fairseq.data.iterators import EpochBatchIterator
 
 from mgf_fairseq.data.dataset import Crops, MgfDataset
-from mgf_fairseq.data.manifest import ManifestError, read_manifest
+from mgf_fairseq.data.entries import ManifestError
+from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.task import MgfBatchIterator
 
 RATE = tiny.SAMPLE_RATE

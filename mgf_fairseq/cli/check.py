@@ -22,7 +22,8 @@ from mgf_fairseq.data.check import (
     find_manifests,
 )
 from mgf_fairseq.data.check_audio import Options
-from mgf_fairseq.data.manifest import ManifestError, read_manifest
+from mgf_fairseq.data.entries import ManifestError
+from mgf_fairseq.data.manifest import read_manifest
 
 HELP = "say what training would drop from a prepared folder, and how to mend it"
 EXAMPLES = """\

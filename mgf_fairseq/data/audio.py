@@ -18,7 +18,7 @@ import soundfile
 import soxr
 
 from .archives import open_member, open_regular
-from .manifest import Entry, ManifestError, parse_entry
+from .entries import Entry, ManifestError, parse_entry
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
 # 1e-6 within a few hundred samples at the lower of the two rates.

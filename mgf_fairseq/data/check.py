@@ -13,7 +13,8 @@ from pathlib import Path
 
 from .check_audio import RULES, Facts, Options, Severity, measure
 from .check_labels import LabelProblem, check_labels
-from .manifest import Manifest, ManifestError, read_manifest
+from .entries import ManifestError
+from .manifest import Manifest, read_manifest
 from .threads import ordered_map
 
 _EXAMPLES = 3

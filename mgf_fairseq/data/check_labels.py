@@ -14,8 +14,8 @@ from pathlib import Path
 from mgf_fairseq.lengths import ConvGeometry
 
 from .corpora import PrepareError, read_lines
+from .entries import is_count
 from .labels import UNLABELLED
-from .manifest import is_count
 
 # wav2vec 2.0's stack, and the shape of every MGF preset: stride 320, receptive field 400.
 GEOMETRY = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .manifest import within_root
+from .entries import within_root
 
 # What libsndfile 1.2 reads and people record in. Raw (header-less) formats are left out.
 # fmt: off

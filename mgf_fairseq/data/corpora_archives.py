@@ -23,7 +23,7 @@ from .corpora import (
     stem_of,
     walk_files,
 )
-from .manifest import ARCHIVES
+from .entries import ARCHIVES
 from .packing import members
 
 _ENCRYPTED = 1  # flag of a file in a zip

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .audio import AudioError, AudioReader, entry_exists
-from .manifest import Manifest, ManifestError
+from .entries import ManifestError
+from .manifest import Manifest
 from .mixture import Mixture, Rows
 
 logger = logging.getLogger(__name__)

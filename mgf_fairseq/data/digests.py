@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .manifest import Manifest, ManifestError, parse_entry, replace_file
+from .entries import ManifestError, parse_entry
+from .manifest import Manifest, replace_file
 from .threads import ordered_map
 
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)

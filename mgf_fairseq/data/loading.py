@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .dataset import MgfDataset, require_some_files
-from .manifest import Manifest, ManifestError, read_manifest
+from .entries import ManifestError
+from .manifest import Manifest, read_manifest
 from .mixture import JoinedManifest, Rows
 
 logger = logging.getLogger(__name__)

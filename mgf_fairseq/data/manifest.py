@@ -1,4 +1,4 @@
-"""Read and write wav2vec manifests (.tsv), and split their entries into file and stretch.
+"""Read and write wav2vec manifests (.tsv).
 
 First in the flow: `mgf prepare` writes them; the dataset, `mgf check` and stock fairseq read them.
 """
@@ -10,16 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, overload
+from typing import IO, overload
 
 import numpy as np
 import numpy.typing as npt
 
-_MOST_DIGITS = 18  # what fits into int64
-
-
-class ManifestError(ValueError):
-    """A manifest, or one line of it, cannot be used; the message names the place and the mend."""
+from .entries import MOST_DIGITS, ManifestError, within_root
 
 
 class PathTable(Sequence[str]):
@@ -91,80 +87,6 @@ class Manifest:
                 f"the manifest's root folder {self.root} does not exist: if the audio has moved, "
                 "correct line 1 of the .tsv or run `mgf prepare` again"
             )
-
-
-def within_root(path: str) -> str | None:
-    """A relative path as it is read below a root, or None where it leads out of that.
-
-    `x/../a.wav` is `a.wav` even where `x` is a link: what the text says, not where it leads.
-    """
-    if ".." not in path:
-        return path
-    path = os.path.normpath(path)
-    return None if path.split(os.sep)[0] == ".." else path
-
-
-class Stretch(NamedTuple):
-    """A part of a file, in bytes or in samples."""
-
-    start: int
-    length: int
-
-
-class Entry(NamedTuple):
-    """An entry taken apart: a file, or a part of one."""
-
-    path: str
-    member: Stretch | None = None  # bytes of a file that is stored in the archive at `path`
-    segment: Stretch | None = None  # samples of the audio, at its own rate
-
-    @property
-    def in_zip(self) -> bool:
-        """Whether the audio is a file stored inside an archive."""
-        return self.member is not None
-
-    @property
-    def recording(self) -> str:
-        """The entry of the whole recording, which all its segments share."""
-        return ":".join([self.path, *map(str, self.member or ())])
-
-
-ARCHIVES = (".zip", ".tar")
-
-
-def parse_entry(entry: str) -> Entry:
-    """Split an entry into file, stored bytes and segment.
-
-    The forms are `path`, `archive:byte_offset:byte_length` for a file stored in a .zip or .tar
-    (fairseq/data/audio/audio_utils.py `parse_path`), and either followed by `:start:num_samples`
-    for a segment. Only two trailing whole numbers are taken for a part, so a path may hold colons.
-    Raises ManifestError for a part without length.
-    """
-    path, last = _split_stretch(entry, entry)
-    if last is None or path.lower().endswith(ARCHIVES):
-        return Entry(path, last)
-    archive, member = _split_stretch(path, entry)
-    if member is not None and archive.lower().endswith(ARCHIVES):
-        return Entry(archive, member, last)
-    return Entry(path, None, last)
-
-
-def _split_stretch(text: str, entry: str) -> tuple[str, Stretch | None]:
-    """Take `:start:length` off the end of this much of an entry, if it ends so."""
-    parts = text.rsplit(":", 2)
-    if len(parts) != 3 or not parts[0]:
-        return text, None
-    path, start, length = parts
-    if not (is_count(start) and is_count(length)):
-        return text, None
-    if int(length) == 0:
-        raise ManifestError(f"entry {entry!r} asks for 0 samples: remove the line")
-    return path, Stretch(int(start), int(length))
-
-
-def is_count(text: str) -> bool:
-    """Whether a text is a whole number of a size that files have."""
-    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
@@ -260,7 +182,7 @@ def _parse_counts(
     while (padded := _is_space(raw, starts) & (starts < ends)).any():
         starts += padded
     lengths = ends - starts
-    wrong = (lengths < 1) | (lengths > _MOST_DIGITS)
+    wrong = (lengths < 1) | (lengths > MOST_DIGITS)
     counts = np.zeros(len(tabs), np.int64)
     for place in range(int(lengths[~wrong].max(initial=0))):
         rows = np.flatnonzero(lengths > place)

@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 
 from .audio import AudioReader
-from .manifest import Stretch
+from .entries import Stretch
 
 _BLOCK = 1 << 20
 # Name and extra field of a file in a zip follow a header of 30 bytes that ends with their lengths.

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .manifest import Entry, Manifest, Stretch, parse_entry, read_manifest, write_manifest
+from .entries import Entry, Stretch, parse_entry
+from .manifest import Manifest, read_manifest, write_manifest
 from .packing import Item, ShardError, is_whole, members, write_archive
 from .threads import ordered_map
 
@@ -109,7 +110,7 @@ def _items(manifests: dict[str, Manifest], cut: bool, tell: Progress) -> dict[_K
     taken: set[str] = set()
     for tsv, manifest in manifests.items():
         for row, entry in enumerate(_entries(manifest)):
-            if entry.in_zip:
+            if entry.archived:
                 raise ShardError(
                     f"{tsv} line {row + 2} ({manifest.paths[row]}) lies in an archive already: "
                     "give the folder that `mgf prepare` wrote"

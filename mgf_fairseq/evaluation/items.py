@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from mgf_fairseq.data import digests
 from mgf_fairseq.data.corpora import read_lines
-from mgf_fairseq.data.manifest import Manifest, parse_entry, read_manifest
+from mgf_fairseq.data.entries import parse_entry
+from mgf_fairseq.data.manifest import Manifest, read_manifest
 from mgf_fairseq.feature_files import FeatureStore
 
 Index = npt.NDArray[np.int64]

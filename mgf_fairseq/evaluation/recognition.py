@@ -21,7 +21,8 @@ from mgf_fairseq.acoustic_model import write_untrained
 from mgf_fairseq.data.caveats import read_caveats
 from mgf_fairseq.data.corpora import read_lines
 from mgf_fairseq.data.digests import Progress
-from mgf_fairseq.data.manifest import parse_entry, read_manifest
+from mgf_fairseq.data.entries import parse_entry
+from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.encoder import EncoderConfig
 from mgf_fairseq.extract import read_encoder
 from mgf_fairseq.lengths import parse_conv_layers

@@ -11,7 +11,7 @@ import soundfile
 from mgf_fairseq.data.check import check_manifests, exit_code, find_manifests
 from mgf_fairseq.data.check_audio import Options
 from mgf_fairseq.data.check_labels import ctc_frames_needed
-from mgf_fairseq.data.manifest import ManifestError
+from mgf_fairseq.data.entries import ManifestError
 
 
 def _noise(seed: int, num_samples: int = 16000) -> np.ndarray:

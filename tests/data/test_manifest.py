@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mgf_fairseq.data.manifest import (
-    ManifestError,
-    PathTable,
-    parse_entry,
-    read_manifest,
-    write_manifest,
-)
+from mgf_fairseq.data.entries import ManifestError, parse_entry
+from mgf_fairseq.data.manifest import PathTable, read_manifest, write_manifest
 
 
 def test_a_written_manifest_reads_back_the_same(tmp_path):
@@ -145,7 +140,7 @@ def test_a_row_that_would_break_the_file_is_refused_and_the_old_file_stays(tmp_p
 def test_the_forms_of_an_entry_are_told_apart(entry, expected):
     parsed = parse_entry(entry)
     assert tuple(parsed) == expected
-    assert parsed.in_zip == (expected[1] is not None)
+    assert parsed.archived == (expected[1] is not None)
     assert parsed.recording == ("a.zip:10:20" if entry == "a.zip:10:20:3:4" else parsed.recording)
     segment = ":".join(["", *map(str, parsed.segment or ())]).rstrip(":")
     assert parsed.recording + segment == entry

@@ -10,7 +10,8 @@ import soundfile
 import tiny
 import torch
 
-from mgf_fairseq.data.manifest import ManifestError, write_manifest
+from mgf_fairseq.data.entries import ManifestError
+from mgf_fairseq.data.manifest import write_manifest
 from mgf_fairseq.data.mixture import JoinedManifest, Mixture, parse_corpora
 
 SIZES = np.array([5, 7, 9, 4, 6, 30, 20, 10], np.int64) * 1000  # five items and three

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from mgf_fairseq.data.check_labels import check_labels, read_dictionary
 from mgf_fairseq.data.corpora import PrepareError, Search, read_table
+from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.data.labels import UNLABELLED, frame_labels, num_frames
-from mgf_fairseq.data.manifest import ManifestError, write_manifest
+from mgf_fairseq.data.manifest import write_manifest
 from mgf_fairseq.data.prepare import PrepareOptions, prepare
 from mgf_fairseq.data.splits import read_split_list
 from mgf_fairseq.evaluation.items import ProbeError, read_labelled

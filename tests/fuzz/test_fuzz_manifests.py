@@ -15,14 +15,8 @@ from hypothesis import strategies as st
 
 from mgf_fairseq.data.audio import AudioError, AudioReader
 from mgf_fairseq.data.dataset import Crops, MgfDataset
-from mgf_fairseq.data.manifest import (
-    Entry,
-    Manifest,
-    ManifestError,
-    PathTable,
-    parse_entry,
-    read_manifest,
-)
+from mgf_fairseq.data.entries import Entry, ManifestError, parse_entry
+from mgf_fairseq.data.manifest import Manifest, PathTable, read_manifest
 
 VALID = (
     b"/data/audio\na/b.wav\t16000\nc.flac:0:8000\t8000\nall.zip:70:900\t400\n\xc3\xa4.ogg\t1\r\n"

@@ -34,6 +34,7 @@ from .stopping import EXIT_CODE
 logger = logging.getLogger(__name__)
 
 GRACE_S = 60.0  # for the ranks of this process, once one has ended with an error
+PORTS = range(10_000, 32_000)  # none of those that systems give to outgoing connections
 MARGIN_S = 60.0  # that collectives wait longer than lockstep, which can say more
 
 _call_main = distributed_utils.call_main
@@ -97,7 +98,7 @@ def slurm_task(environment: Mapping[str, str], port: int) -> Place | None:
 
 
 def _port_of(job: int) -> int:
-    return random.Random(job).randint(10_000, 60_000)
+    return random.Random(job).choice(PORTS)
 
 
 def _find_ranks(settings: Any, with_gpus: bool) -> None:
@@ -125,13 +126,20 @@ def _find_ranks(settings: Any, with_gpus: bool) -> None:
     elif with_gpus:
         distributed_utils.infer_init_method(settings)
     elif wanted > 1:
-        settings.distributed_init_method = f"tcp://127.0.0.1:{_free_port()}"
+        settings.distributed_init_method = f"tcp://127.0.0.1:{free_port()}"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port() -> int:
+    """Draw a port for ranks of this machine to meet at.
+
+    Rank 0 listens there seconds later. A port that the system itself gives away (bind to 0) may
+    have gone to an outgoing connection by then.
+    """
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 # ---- starting them

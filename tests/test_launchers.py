@@ -13,12 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from trainings import Training, free_port, weights
+from trainings import Training, weights
 
 import mgf_fairseq
 from mgf_fairseq import launching
 from mgf_fairseq.distributed import RankError
-from mgf_fairseq.launching import Place, place_among_ranks, slurm_task
+from mgf_fairseq.launching import Place, free_port, place_among_ranks, slurm_task
 from mgf_fairseq.stopping import EXIT_CODE
 
 PACKAGE = Path(mgf_fairseq.__file__).parent

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from trainings import Training, Trainings, weights
 
+from mgf_fairseq.launching import free_port
 from mgf_fairseq.stopping import EXIT_CODE
 
 pytestmark = pytest.mark.slow
@@ -190,9 +190,7 @@ def test_a_checkpoint_that_would_run_a_command_stops_the_training_that_would_res
 @pytest.mark.ddp
 def test_sigterm_to_one_of_two_ranks_stops_both_at_one_update_and_they_resume(tmp_path, start):
     def ranks(folder: Path, moment: str = "") -> list[Training]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         return [
             start(
                 folder,

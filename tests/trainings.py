@@ -11,7 +11,6 @@ import os
 import re
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from mgf_fairseq.launching import free_port
 
 
 @dataclass
@@ -128,12 +129,6 @@ class Trainings:
         self.process.wait(timeout=60)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     state = torch.load(folder / "checkpoint_last.pt", weights_only=True)
     assert isinstance(state["model"], dict)
@@ -185,8 +180,6 @@ if __name__ == "__main__":
     import sabotage
     import torch._dynamo  # which DDP imports, a second for each
     from fairseq_cli.hydra_train import cli_main
-
-    import mgf_fairseq  # noqa: F401 (so that not every fork imports it)
 
     serve()
     cli_main()

@@ -13,7 +13,7 @@
 #SBATCH --requeue
 set -euo pipefail
 
-export MGF_PORT=$((10000 + SLURM_JOB_ID % 50000)) # two jobs may begin on one node
+export MGF_PORT=$((10000 + SLURM_JOB_ID % 20000)) # two jobs may begin on one node
 saved=143                                         # exit code of a training that was told to stop
 
 code=0

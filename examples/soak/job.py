@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import processes
 
+from mgf_fairseq.launching import free_port
 from mgf_fairseq.training_run import override, training_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +132,7 @@ class Job:
     def start(self, number: int) -> Life:
         """Start it, each rank in a session of its own."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        port = _free_port()
+        port = free_port()
         life = Life(number, [], [], read=[0] * self.ranks)
         for rank in range(self.ranks):
             log = self.logs / f"life{number:03d}.rank{rank}.log"
@@ -190,10 +190,3 @@ def _environment(folder: Path) -> Mapping[str, str]:
     strict = {"MALLOC_MMAP_THRESHOLD_": "32768", "MALLOC_TRIM_THRESHOLD_": "65536"}
     own = {"HYDRA_FULL_ERROR": "1", "TMPDIR": str(temporary)}
     return {**os.environ, **polite, **strict, **own}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

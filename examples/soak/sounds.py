@@ -49,8 +49,9 @@ class Corpus:
         return corpus
 
     def damage(self, rng: random.Random) -> None:
-        """Harm one file of the training set in one way."""
-        name = rng.choice(sorted(path.name for path in self.originals.glob("train*")))
+        """Harm one more file of the training set in one way."""
+        names = {path.name for path in self.originals.glob("train*")}
+        name = rng.choice(sorted(names - self.damaged.keys()))
         path, how = self.folder / "audio" / name, rng.choice(DAMAGES)
         self.damaged[name] = how
         if how == "cut short":

@@ -26,7 +26,8 @@ import torch
 from .batching import plan_batches
 from .data.audio import AudioReader, audio_info, resampled_length
 from .data.digests import Progress
-from .data.manifest import Manifest, replace_file
+from .data.manifest import Manifest
+from .data.replacing import replace_file
 from .feature_files import FORMAT, LENGTHS, PROGRESS, ROWS, SUMMARY, FeatureError, layer_file
 from .npy_append import GrowingArray
 from .upstream import Upstream

@@ -6,7 +6,6 @@ For pictures and for listening; `mgf evaluate` and the quickstart call it.
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from .checkpoint import load_pretrained
 from .data.audio import AudioError, AudioReader
 from .data.entries import ManifestError
 from .data.manifest import read_manifest
+from .data.replacing import replacing
 from .objectives.base import read_level
 from .objectives.sample import SampleObjective
 
@@ -89,6 +89,5 @@ def write_reconstruction(found: Reconstruction, folder: Path) -> None:
         stream = io.BytesIO()
         scaled = signal * (_HEADROOM / loudest)
         soundfile.write(stream, scaled, found.sample_rate, subtype="PCM_16", format="WAV")
-        temporary = folder / f".{name}.{os.getpid()}.tmp"
-        temporary.write_bytes(stream.getvalue())
-        temporary.replace(folder / name)
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(stream.getvalue())

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .data.manifest import replace_file
+from .data.replacing import replace_file
 
 LOG_NAME = "hydra_train.log"
 JSONL_NAME = "training.jsonl"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .manifest import replace_file
+from .replacing import replace_file
 
 CAVEATS_FILE = "caveats.txt"
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .entries import ManifestError, parse_entry
-from .manifest import Manifest, replace_file
+from .manifest import Manifest
+from .replacing import replace_file
 from .threads import ordered_map
 
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .corpora import Segment
-from .manifest import replace_file
+from .replacing import replace_file, replacing
 
 # The encoder's frame grid (wav2vec 2.0's conv stack): one frame per 320 samples, each of which
 # sees 400. A test holds these to `lengths.ConvGeometry`, the source of truth.
@@ -137,9 +137,8 @@ class SubwordModel:
 
     def save(self, path: Path) -> None:
         """Write the model file in one step."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(self.model)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(self.model)
 
 
 def _explain_subword_error(message: str, vocab_size: int) -> str:

@@ -6,16 +6,16 @@ First in the flow: `mgf prepare` writes them; the dataset, `mgf check` and stock
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 
 from .entries import MOST_DIGITS, ManifestError, within_root
+from .replacing import replace_file
 
 
 class PathTable(Sequence[str]):
@@ -203,20 +203,6 @@ def _is_space(raw: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> npt.
     letters = raw[np.minimum(places, len(raw) - 1)]
     found: npt.NDArray[np.bool_] = (letters == ord(" ")) | (letters == ord("\r"))
     return found
-
-
-@contextmanager
-def replace_file(path: str | os.PathLike[str]) -> Iterator[IO[str]]:
-    """Open a text file that appears under its name only when it is complete."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
-            yield stream
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_manifest(

@@ -20,6 +20,7 @@ import soundfile
 
 from .audio import AudioReader
 from .entries import Stretch
+from .replacing import replacing
 
 _BLOCK = 1 << 20
 # Name and extra field of a file in a zip follow a header of 30 bytes that ends with their lengths.
@@ -88,16 +89,11 @@ def write_archive(target: Path, items: Sequence[Item], advance: Callable[[Item],
 
 @contextmanager
 def _replace_archive(target: Path) -> Iterator[zipfile.ZipFile]:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-                yield archive
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as temporary, open(temporary, "wb") as stream:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            yield archive
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _store(archive: zipfile.ZipFile, item: Item) -> None:

@@ -17,7 +17,8 @@ from .caveats import write_caveats
 from .corpora import Corpus, PrepareError, Search, Utterance
 from .label_files import LABEL_KINDS, write_labels
 from .layouts import READERS, read_corpus
-from .manifest import replace_file, write_manifest
+from .manifest import write_manifest
+from .replacing import replace_file
 from .splits import assign_splits, read_split_list
 from .threads import ordered_map
 

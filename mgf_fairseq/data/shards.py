@@ -15,6 +15,7 @@ from pathlib import Path
 from .entries import Entry, Stretch, parse_entry
 from .manifest import Manifest, read_manifest, write_manifest
 from .packing import Item, ShardError, is_whole, members, write_archive
+from .replacing import replacing
 from .threads import ordered_map
 
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
@@ -223,9 +224,8 @@ def _copy_others(options: ShardOptions) -> list[str]:
     copied = []
     for path in sorted(options.data.iterdir()):
         if path.is_file() and path.suffix != ".tsv" and not path.name.startswith("."):
-            temporary = options.dest / f".{path.name}.{os.getpid()}.tmp"
-            shutil.copy2(path, temporary)
-            os.replace(temporary, options.dest / path.name)
+            with replacing(options.dest / path.name) as temporary:
+                shutil.copy2(path, temporary)
             copied.append(path.name)
     return copied
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import types
 import typing
 import zipfile
@@ -21,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mgf_fairseq.data.manifest import replace_file
+from mgf_fairseq.data.replacing import replace_file, replacing
 
 FORMAT = 1
 UPSTREAM_FILE = "upstream.json"
@@ -237,13 +236,8 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
         labels=np.asarray(embeddings.labels, dtype=np.str_),
         speakers=np.asarray(embeddings.speakers, dtype=np.str_),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(stream.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_embeddings(path: Path) -> Embeddings:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mgf_fairseq.checkpoint import read_checkpoint
-from mgf_fairseq.data.manifest import replace_file
+from mgf_fairseq.data.replacing import replace_file
 from mgf_fairseq.training_run import run_training
 
 from .provenance import commit

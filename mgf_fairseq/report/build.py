@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..data.manifest import replace_file
+from ..data.replacing import replace_file
 from .collect import collect
 from .page import make_page
 from .table import Table, make_table

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class EncoderCheckpoint:
 
     kind: str  # of ENCODERS
     config: EncoderConfig
-    weights: dict[str, Tensor]  # of the encoder alone
+    weights: dict[str, Tensor] = field(repr=False)  # of the encoder alone
     sample_rate: int  # Hz
     normalize: bool
     history: dict[str, Any]  # how it was trained, where the checkpoint says so

@@ -36,6 +36,7 @@ _LAST_PAGE = 2**18
 _BLOCK = 2**22  # values decoded at once: a header may promise hours that are not there
 _LOUDEST = 1e10  # beyond any scale that samples have; squares of it, and sums of them, are finite
 _RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
+_MOST_CHUNKS = 1000  # of a .wav, to be looked at: empty ones could fill a file
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what programs that write a .wav to a pipe leave in its header
 
 
@@ -247,7 +248,9 @@ def _check_riff_size(entry: str, stream: BinaryIO) -> None:
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         size = stream.seek(0, io.SEEK_END)
         position = 12
-        while position + 8 <= size:
+        for _ in range(_MOST_CHUNKS):
+            if position + 8 > size:
+                break
             stream.seek(position)
             name, length = struct.unpack("<4sI", stream.read(8))
             if name == b"data":

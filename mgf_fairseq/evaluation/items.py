@@ -6,6 +6,7 @@ between the two is found here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ class LabelledManifest:
 
     def recording(self, row: int) -> str:
         """The file that a row is, or is a stretch of."""
-        return parse_entry(self.manifest.entry(row)).recording
+        return os.path.normpath(parse_entry(self.manifest.entry(row)).recording)
 
     def audio_key(self, cache: Path, progress: digests.Progress | None = None) -> str:
         """Digest of what its rows hold; what is known of files is kept in a folder of features."""

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue
 
 import mgf_fairseq
 from mgf_fairseq.criterion import MgfCriterionConfig
+from mgf_fairseq.encoder import ConvFeatureExtractor
+from mgf_fairseq.lengths import parse_conv_layers
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.task import MgfPretrainingConfig
@@ -63,6 +66,19 @@ def test_mgf_base_has_the_published_shape_of_wav2vec_2_base():
     assert (model.encoder_layers, model.encoder_embed_dim) == (12, 768)
     assert (model.encoder_ffn_embed_dim, model.encoder_attention_heads) == (3072, 12)
     assert model.conv_feature_layers == "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_conv_stack_of_a_recipe_hears_how_loud_a_frame_is(name):
+    # Layer norms undo any factor, unless something is added before them.
+    model = composed(name).model
+    torch.manual_seed(1)
+    layers = parse_conv_layers(model.conv_feature_layers)
+    stack = ConvFeatureExtractor(layers, model.extractor_mode, model.conv_bias)
+    waveform = torch.randn(1, 4000)
+    with torch.no_grad():
+        loud, soft = stack(waveform), stack(waveform / 30)
+    assert (loud - soft).norm() > 0.1 * loud.norm()
 
 
 def named_by(option):

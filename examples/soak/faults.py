@@ -18,6 +18,7 @@ from disk import Disk
 from job import SAVE_EVERY, Life
 from sounds import Corpus
 
+from mgf_fairseq.checkpoint import read_checkpoint
 from mgf_fairseq.stopping import EXIT_CODE
 
 _SAVE_BEGINS_WITHIN_S = 240
@@ -139,16 +140,24 @@ def _cut_checkpoint(scene: Scene) -> Expected:
     """Kill, so that it has to be read, and cut the newest; sometimes its twin, too."""
     os.kill(scene.life.ranks[0].pid, signal.SIGKILL)
     scene.life.ranks[0].wait()
+    saved = {path: _update_of(path) for path in scene.save_dir.glob("checkpoint_*.pt")}
     twins = sorted(scene.save_dir.glob("checkpoint_*_*.pt"), key=lambda path: path.stat().st_mtime)
     both = len(twins) > 1 and scene.rng.random() < 0.5
-    for path in [scene.newest(), *twins[-1:]] if both else [scene.newest()]:
+    cut = [scene.newest(), *twins[-1:]] if both else [scene.newest()]
+    for path in cut:
         os.truncate(path, int(path.stat().st_size * scene.rng.uniform(0, 0.95)))
+    # Not one save back for each: what fairseq saves at the end of an epoch has no twin.
+    whole = max(update for path, update in saved.items() if path not in cut)
     return Expected(
         f"{scene.newest().name}{f' and {twins[-1].name}' if both else ''} cut short after kill -9",
         code=_KILLED,
-        may_lose=2 * SAVE_EVERY if both else SAVE_EVERY,
+        may_lose=max(saved.values()) - whole + SAVE_EVERY,
         recovers="FALLING BACK to",
     )
+
+
+def _update_of(checkpoint: Path) -> int:
+    return int(read_checkpoint(checkpoint)["optimizer_history"][-1]["num_updates"])
 
 
 def _fill(scene: Scene) -> None:

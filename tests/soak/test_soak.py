@@ -16,10 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 SOAK = Path(__file__).resolve().parents[2] / "examples" / "soak"
 sys.path.insert(0, str(SOAK))
 try:
+    from disk import Disk
+    from faults import Scene, _cut_checkpoint
+    from job import Life
     from ledger import REACHES, Ledger
     from memory import Growth, Sample, growths
     from sounds import TRAIN, Corpus
@@ -138,6 +142,20 @@ def test_damaged_files_are_restored_byte_for_byte(tmp_path):
     assert {path.name: path.read_bytes() for path in audio.iterdir()} != before
     corpus.restore()
     assert {path.name: path.read_bytes() for path in audio.iterdir()} == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cut_checkpoints_may_cost_all_updates_since_the_newest_whole_one(tmp_path, seed):
+    for name, update in {"1_20": 20, "2_40": 40, "last": 60}.items():  # 60 is an epoch's end
+        state = {"model": {}, "optimizer_history": [{"num_updates": update}]}
+        torch.save(state, tmp_path / f"checkpoint_{name}.pt")
+        os.utime(tmp_path / f"checkpoint_{name}.pt", (update, update))
+    with subprocess.Popen(["sleep", "60"]) as trainer:
+        rng, corpus = random.Random(seed), Corpus(tmp_path, tmp_path)
+        scene = Scene(Life(1, [trainer], []), corpus, Disk(tmp_path), tmp_path, rng)
+        expected = _cut_checkpoint(scene)
+    whole = 20 if "2_40" in expected.detail else 40
+    assert expected.may_lose == 60 - whole + 20
 
 
 # ---- the real thing

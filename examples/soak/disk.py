@@ -38,7 +38,7 @@ class Disk:
     def fill(self, leave: int) -> None:
         """Write until no more than `leave` bytes are free."""
         block = bytes(4096)
-        with (self.folder / _FILLER).open("wb", buffering=0) as file:
+        with (self.folder / _FILLER).open("ab", buffering=0) as file:
             try:
                 while True:
                     file.write(block)

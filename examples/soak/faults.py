@@ -21,7 +21,7 @@ from sounds import Corpus
 from mgf_fairseq.checkpoint import read_checkpoint
 from mgf_fairseq.stopping import EXIT_CODE
 
-_SAVE_BEGINS_WITHIN_S = 240
+_SAVE_BEGINS_WITHIN_S, _SAVE_ENDS_WITHIN_S = 240, 30
 _KILLED, _TOLD_TO_STOP = -signal.SIGKILL, EXIT_CODE
 
 
@@ -40,6 +40,15 @@ class Scene:
 
     def newest(self) -> Path:
         return self.save_dir / "checkpoint_last.pt"
+
+    def wait_for_save(self) -> None:
+        """Wait until a save that is under way has ended."""
+        began = time.monotonic()
+        while time.monotonic() < began + _SAVE_ENDS_WITHIN_S:
+            quiet = not any(self.save_dir.glob("*.part*"))
+            time.sleep(1.0)  # between two files of it, and before old ones are removed
+            if quiet and not any(self.save_dir.glob("*.part*")):
+                return
 
 
 @dataclass
@@ -176,6 +185,9 @@ def _fill_disk(scene: Scene) -> Expected:
 
 def _terminate_on_full_disk(scene: Scene) -> Expected:
     """Where the disk is filled just before a save, that one fails as well."""
+    _fill(scene)
+    # A save that had its room already ends, and takes an old checkpoint away: room to be filled.
+    scene.wait_for_save()
     _fill(scene)
     scene.life.signal_all(signal.SIGTERM)
     return Expected(

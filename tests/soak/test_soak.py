@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -156,6 +157,27 @@ def test_cut_checkpoints_may_cost_all_updates_since_the_newest_whole_one(tmp_pat
         expected = _cut_checkpoint(scene)
     whole = 20 if "2_40" in expected.detail else 40
     assert expected.may_lose == 60 - whole + 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
+def test_a_disk_that_is_filled_again_has_no_room_left_in_between(tmp_path):
+    disk = Disk(tmp_path / "disk")
+    disk.mount()
+    if not disk.mounted:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        old = disk.folder / "old"
+        old.write_bytes(bytes(1 << 20))
+        disk.fill(4096)
+        assert shutil.disk_usage(disk.folder).free == 4096
+        old.unlink()
+        assert shutil.disk_usage(disk.folder).free > 1 << 20
+        disk.fill(0)
+        assert shutil.disk_usage(disk.folder).free == 0
+        disk.free()
+        assert shutil.disk_usage(disk.folder).free > 40 << 20
+    finally:
+        disk.unmount()
 
 
 # ---- the real thing

@@ -6,6 +6,7 @@ hydra loads this before fairseq looks for ranks (``hydra.callbacks`` in the YAML
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
@@ -34,7 +35,7 @@ from .stopping import EXIT_CODE
 logger = logging.getLogger(__name__)
 
 GRACE_S = 60.0  # for the ranks of this process, once one has ended with an error
-PORTS = range(10_000, 32_000)  # none of those that systems give to outgoing connections
+PORTS = range(10_000, 32_000)  # none of those that Linux, unless told so, gives to connections
 MARGIN_S = 60.0  # that collectives wait longer than lockstep, which can say more
 
 _call_main = distributed_utils.call_main
@@ -134,12 +135,19 @@ def free_port() -> int:
 
     Rank 0 listens there seconds later. A port that the system itself gives away (bind to 0) may
     have gone to an outgoing connection by then.
+
+    Raises:
+        OSError: 100 ports were taken, or this machine has no 127.0.0.1.
     """
-    while True:
-        port = random.SystemRandom().choice(PORTS)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+    raise OSError(errno.EADDRINUSE, f"100 ports from {PORTS[0]} to {PORTS[-1]} are all taken")
 
 
 # ---- starting them

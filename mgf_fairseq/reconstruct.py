@@ -5,7 +5,6 @@ For pictures and for listening; `mgf evaluate` and the quickstart call it.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,8 +85,6 @@ def write_reconstruction(found: Reconstruction, folder: Path) -> None:
     """Write original.wav and reconstruction.wav, 16 bit, both louder or softer by one factor."""
     loudest = max(float(np.abs(found.original).max()), float(np.abs(found.decoded).max()), 1e-9)
     for name, signal in ((ORIGINAL, found.original), (DECODED, found.decoded)):
-        stream = io.BytesIO()
         scaled = signal * (_HEADROOM / loudest)
-        soundfile.write(stream, scaled, found.sample_rate, subtype="PCM_16", format="WAV")
-        with replacing(folder / name) as temporary:
-            temporary.write_bytes(stream.getvalue())
+        with replacing(folder / name) as path:
+            soundfile.write(path, scaled, found.sample_rate, subtype="PCM_16", format="WAV")

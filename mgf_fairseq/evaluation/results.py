@@ -7,7 +7,6 @@ percent (as in wer.py); only names that end in `_ratio` are shares between 0 and
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import types
 import typing
@@ -229,15 +228,13 @@ def read_results(folder: Path) -> ResultFolder:
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
     """Write an .npz in one step."""
-    stream = io.BytesIO()
-    np.savez(
-        stream,
-        embeddings=np.asarray(embeddings.vectors, np.float32),
-        labels=np.asarray(embeddings.labels, dtype=np.str_),
-        speakers=np.asarray(embeddings.speakers, dtype=np.str_),
-    )
-    with replacing(path) as temporary:
-        temporary.write_bytes(stream.getvalue())
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(
+            stream,
+            embeddings=np.asarray(embeddings.vectors, np.float32),
+            labels=np.asarray(embeddings.labels, dtype=np.str_),
+            speakers=np.asarray(embeddings.speakers, dtype=np.str_),
+        )
 
 
 def read_embeddings(path: Path) -> Embeddings:

@@ -40,7 +40,10 @@ class EncoderConfig:
         default="[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2",
         metadata={"help": "conv stack as [(channels, kernel, stride), ...]; + and * n allowed"},
     )
-    conv_bias: bool = field(default=False, metadata={"help": "biases in the conv stack"})
+    conv_bias: bool = field(
+        default=True,
+        metadata={"help": "biases in the conv stack; layer norms without hide how loud a frame is"},
+    )
     encoder_layers: int = field(default=12, metadata={"help": "Transformer layers"})
     encoder_embed_dim: int = field(default=768, metadata={"help": "model width D"})
     encoder_ffn_embed_dim: int = field(default=3072, metadata={"help": "feed-forward width"})

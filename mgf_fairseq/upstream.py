@@ -91,11 +91,47 @@ class AcousticBaseline(nn.Module):
         return Features([features], valid.sum(dim=1), frame_rate)
 
 
+class SegmentMeans(nn.Module):
+    """Another model on segments that it hears one by one: of each, the mean over its frames.
+
+    So no vector knows of speech outside its segment. What is left over at the end of a waveform is
+    left out; a waveform shorter than a segment is one.
+    """
+
+    def __init__(self, model: LoadedEncoder | AcousticBaseline, num_samples: int) -> None:
+        super().__init__()
+        self.model, self.num_samples = model, num_samples
+        self.geometry, self.width = model.geometry, model.width  # of the frames
+        self.sample_rate, self.one_by_one = model.sample_rate, model.one_by_one
+
+    @torch.no_grad()
+    def forward(self, waveforms: Sequence[Waveform]) -> Features:
+        """(S,) each -> `Features` with one vector per segment in the place of a frame."""
+        segments: list[Waveform] = []
+        counts = []
+        for waveform in waveforms:
+            count = max(len(waveform) // self.num_samples, 1)
+            starts = range(0, count * self.num_samples, self.num_samples)
+            segments += [waveform[start : start + self.num_samples] for start in starts]
+            counts.append(count)
+        features: Features = self.model(segments)
+        lengths = features.lengths
+        states = []
+        for state in features.hidden_states:  # (N, T, D) of all segments
+            padding = padding_mask_of(lengths.tolist(), state.shape[1], state.device)
+            means = state.masked_fill(padding[..., None], 0).sum(dim=1) / lengths[:, None]
+            states.append(
+                nn.utils.rnn.pad_sequence(list(torch.split(means, counts)), batch_first=True)
+            )
+        per_second = self.sample_rate / self.num_samples
+        return Features(states, torch.tensor(counts, device=lengths.device), per_second)
+
+
 @dataclass(frozen=True)
 class Upstream:
     """A source of features: called with waveforms (S,) it gives `Features`."""
 
-    model: LoadedEncoder | AcousticBaseline
+    model: LoadedEncoder | AcousticBaseline | SegmentMeans
     kind: str  # mgf, wav2vec2, hubert, fbank, mfcc or random
     layer_names: list[str]  # one per hidden state
     fingerprint: str  # hex digest of all that decides the features
@@ -130,6 +166,23 @@ class Upstream:
     def one_by_one(self) -> bool:
         """Whether batches save nothing, because each waveform is encoded alone."""
         return self.model.one_by_one
+
+    def of_segments(self, seconds: float) -> Upstream:
+        """Give the same source, hearing segments one by one: one mean per segment (`SegmentMeans`).
+
+        Raises:
+            ValueError: a segment would be too short for one frame.
+        """
+        assert not isinstance(self.model, SegmentMeans)
+        count = round(seconds * self.sample_rate)
+        if not self.geometry.num_frames(count):
+            raise ValueError(
+                f"segments of {seconds:g} s are {count} samples, fewer than the "
+                f"{self.geometry.receptive_field} that one frame needs: make them longer"
+            )
+        digest = hashlib.sha256(f"{self.fingerprint} means over {count} samples".encode())
+        model = SegmentMeans(self.model, count)
+        return dataclasses.replace(self, model=model, fingerprint=digest.hexdigest())
 
     def to(self, device: str | torch.device) -> Upstream:
         """Move it to a device and return it."""

@@ -75,6 +75,27 @@ def test_extracting_leaves_the_upstream_as_it_was(tmp_path: Path) -> None:
     assert not upstream.model.training
 
 
+@pytest.mark.parametrize("spec", ["mgf", "wav2vec2", "fbank"])
+def test_a_segment_is_heard_alone_and_is_the_mean_over_its_frames(
+    tmp_path: Path, spec: str
+) -> None:
+    made = {"mgf": mgf, "wav2vec2": wav2vec2}
+    path = save(tmp_path / "ck.pt", *made[spec]()) if spec in made else spec
+    whole = load_upstream(path)
+    pieces = whole.of_segments(0.1)
+    assert pieces.fingerprint not in (whole.fingerprint, whole.of_segments(0.2).fingerprint)
+    waveform, short = waveforms(5000, 900)
+    found = pieces([waveform, short])
+    assert found.lengths.tolist() == [3, 1]  # 200 samples are left out; all of the short one counts
+    for number, segment in enumerate([*waveform[:4800].reshape(3, 1600), short]):
+        alone = whole([segment])
+        for vectors, states in zip(found.hidden_states, alone.hidden_states, strict=True):
+            row, place = divmod(number, 3)
+            torch.testing.assert_close(vectors[row, place], states[0].mean(0), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"segments of 0.01 s are 160 samples, fewer than"):
+        whole.of_segments(0.01)
+
+
 def test_random_weights_follow_the_seed_alone(tmp_path: Path) -> None:
     path = mgf_checkpoint(tmp_path / "ck.pt")
     state = torch.get_rng_state()

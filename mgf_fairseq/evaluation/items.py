@@ -253,32 +253,24 @@ POOLINGS: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 }
 
 
-def pool(
-    store: FeatureStore, pooling: str, segment_frames: int | None = None
-) -> tuple[npt.NDArray[np.float32], Index]:
-    """Pool whole utterances, or each `segment_frames` of them: (L, N, D), manifest rows (N,).
-
-    Of a longer utterance the rest at its end is left out; a shorter one is one segment.
-    """
+def pool(store: FeatureStore, pooling: str) -> tuple[npt.NDArray[np.float32], Index]:
+    """Pool whatever the store holds of each utterance: (L, N, D), manifest rows (N,)."""
     function = POOLINGS[pooling]
-    starts, ends, rows = [], [], []
-    for row, first, length in zip(
-        store.rows.tolist(), store.offsets.tolist(), store.lengths.tolist(), strict=False
-    ):
-        step = min(segment_frames or length, length)
-        for start in range(0, length - step + 1, max(step, 1)) if length else ():
-            starts.append(first + start)
-            ends.append(first + start + step)
-            rows.append(row)
-    if not rows:
+    stretches = [
+        slice(first, first + length)
+        for first, length in zip(store.offsets.tolist(), store.lengths.tolist(), strict=False)
+        if length
+    ]
+    if not stretches:
         raise ProbeError(f"{store.folder}: no utterance has a frame")
     pooled = [
-        np.stack(
-            [
-                function(np.asarray(layer[a:b], np.float32))
-                for a, b in zip(starts, ends, strict=True)
-            ]
-        )
+        np.stack([function(np.asarray(layer[stretch], np.float32)) for stretch in stretches])
         for layer in layers_of(store)
     ]
-    return np.stack(pooled), np.asarray(rows, np.int64)
+    return np.stack(pooled), store.rows[store.lengths > 0]
+
+
+def segments(store: FeatureStore) -> tuple[npt.NDArray[np.float32], Index]:
+    """All vectors of a store that holds one per segment: (L, N, D), manifest rows (N,)."""
+    vectors = np.stack([np.asarray(layer, np.float32) for layer in layers_of(store)])
+    return vectors, np.repeat(store.rows, store.lengths)

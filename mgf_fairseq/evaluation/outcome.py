@@ -92,6 +92,7 @@ class TaskPlan:
     metric: str
     splits: list[LabelledManifest]
     protocol: dict[str, Any]
+    segment_seconds: float | None = None  # features are means over segments encoded alone
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .items import (
     frame_items,
     pool,
     read_labelled,
+    segments,
 )
 from .outcome import (
     Candidate,
@@ -90,8 +91,8 @@ def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
         report = name
     protocol = {
         "probe": options.probe_name,
-        "items": f"mean over segments of {options.segment_seconds:g} s, cut from the features of "
-        "whole utterances, so an encoder's frames have heard the rest; a remainder is left out",
+        "items": f"mean over segments of {options.segment_seconds:g} s, each encoded alone; a "
+        "remainder is left out",
         "splits": f"learn on train, choose the layer on every {_VALID_PART}th recording of each "
         f"speaker of train, report on {report}",
         "disjoint": check_disjoint(splits, "utterances"),
@@ -102,7 +103,7 @@ def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
         **options.stored,
         **version_of("speaker"),
     }
-    return TaskPlan("speaker", "accuracy", splits, protocol)
+    return TaskPlan("speaker", "accuracy", splits, protocol, options.segment_seconds)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def run_phone(setup: Setup) -> Outcome:
 
 
 def run_speaker(setup: Setup) -> Outcome:
-    """Train on pooled segments and predict those of held-out recordings."""
+    """Train on segments and predict those of held-out recordings."""
     parts, classes = _speaker_parts(setup)
     majority = {"accuracy": majority_class(parts.train.labels, len(classes))}
     config = _config(_SPEAKER, setup.options)
@@ -172,9 +173,7 @@ def _speaker_parts(setup: Setup) -> tuple[_Parts, list[str]]:
     position = {name: number for number, name in enumerate(classes)}
 
     def pooled(split: LabelledManifest) -> PooledItems:
-        store = setup.stores[split.name]
-        frames = max(round(setup.options.segment_seconds * store.frame_rate), 1)
-        vectors, rows = pool(store, "mean", frames)
+        vectors, rows = segments(setup.stores[split.name])
         labels = [position[split.labels["spk"][row]] for row in rows.tolist()]
         return PooledItems(vectors, np.asarray(labels, np.int64), rows)
 

@@ -63,6 +63,7 @@ class ProbePlan:
     options: ProbeOptions
     layers: list[str]
     task: TaskPlan
+    source: Upstream  # of its features: the upstream, or means over segments of it
     key: str  # equal keys, equal result
 
 
@@ -94,17 +95,21 @@ def plan_probe(
 
     Raises:
         ProbeError: the folder lacks a split or labels, or they do not fit the task's claims.
+        ValueError: segments are too short for one frame.
     """
     if task not in TASKS:
         raise ValueError(f"no probe task {task!r}: choose from {', '.join(TASKS)}")
     layers = choose_layers(upstream, options.layers)
     plan = TASKS[task].plan(data, options)
-    decided = [upstream.fingerprint, layers, task, plan.protocol, options.seeds]
+    seconds = plan.segment_seconds
+    source = upstream if seconds is None else upstream.of_segments(seconds)
+    decided = [source.fingerprint, layers, task, plan.protocol, options.seeds]
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
     for split in plan.splits:
         digest.update(split.audio_key(cache, progress).encode())
         digest.update(json.dumps(split.labels, sort_keys=True).encode())
-    return ProbePlan(upstream, data, cache, options, layers, plan, digest.hexdigest()[:20])
+    key = digest.hexdigest()[:20]
+    return ProbePlan(upstream, data, cache, options, layers, plan, source, key)
 
 
 def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
@@ -114,7 +119,7 @@ def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
     for split in plan.task.splits:
         path = plan.data / f"{split.name}.tsv"
         stores[split.name] = cache_features(
-            plan.upstream, path, plan.cache, plan.layers, plan.options.dtype, progress=progress
+            plan.source, path, plan.cache, plan.layers, plan.options.dtype, progress=progress
         )
     device = torch.device(plan.options.device)
     setup = Setup(plan.task, plan.options, plan.layers, stores, device, progress)

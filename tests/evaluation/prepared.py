@@ -12,10 +12,19 @@ from mgf_fairseq.feature_files import FeatureStore, layer_file
 LAYERS = ["layer 0", "layer 1"]
 
 
-def upstream(layers: list[str] = LAYERS) -> SimpleNamespace:
+class FakeUpstream(SimpleNamespace):
     """Stands for an upstream of which only the name matters."""
+
+    def of_segments(self, seconds: float) -> FakeUpstream:
+        """Ask the planted store for one vector per segment."""
+        fingerprint = f"{self.fingerprint} in {seconds} s"
+        return FakeUpstream(**{**vars(self), "fingerprint": fingerprint, "seconds": seconds})
+
+
+def upstream(layers: list[str] = LAYERS) -> FakeUpstream:
+    """Make one."""
     info = {"name": "fake", "path": "runs/fake/ck.pt", "seed": 1, "num_updates": 5}
-    return SimpleNamespace(
+    return FakeUpstream(
         kind="mgf", layer_names=layers, fingerprint="f" * 16, info={**info, "width": 6}
     )
 
@@ -47,7 +56,10 @@ class PlantedStores:
         self.calls.append(path.stem)
         data = path.parent
         lines = path.with_suffix(f".{self.ending}").read_text().splitlines()
-        counts = [int(row.split("\t")[1]) // 320 for row in path.read_text().splitlines()[1:]]
+        samples = [int(row.split("\t")[1]) for row in path.read_text().splitlines()[1:]]
+        seconds = getattr(upstream, "seconds", None)
+        step = int(16000 * seconds) if seconds else 320
+        counts = [count // step for count in samples]
         kept = self.rows.get(path.stem, list(range(len(counts))))
         names = sorted({w for p in data.glob(f"*.{self.ending}") for w in p.read_text().split()})
         lengths = [counts[row] + self.shift for row in kept]

@@ -64,6 +64,7 @@ class LoadedEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.geometry, self.width = encoder.geometry, encoder.mask_emb.numel()
+        self.hop_length = self.geometry.hop_length
         self.sample_rate, self.normalize = sample_rate, normalize
         norms = encoder.feature_extractor.modules()
         self.one_by_one = any(isinstance(module, nn.GroupNorm) for module in norms)
@@ -86,7 +87,7 @@ class LoadedEncoder(nn.Module):
         with _full_precision():
             parts = [self._encode([row]) for row in rows] if self.one_by_one else []
             states, lengths = _join(parts) if parts else self._encode(rows)
-        return Features(states, lengths, self.sample_rate / self.geometry.hop_length)
+        return Features(states, lengths, self.sample_rate / self.hop_length)
 
     def _encode(self, rows: list[Tensor]) -> tuple[list[Tensor], Tensor]:
         source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)

@@ -145,11 +145,11 @@ def write_folder(job: Job, folder: Path, progress: Progress | None = None) -> No
 
 def _chunks(job: Job, rows: range) -> Iterator[range]:
     """Cut rows into consecutive stretches of bounded seconds and bytes."""
-    rate, geometry = job.upstream.sample_rate, job.upstream.geometry
+    rate, hop_length = job.upstream.sample_rate, job.upstream.hop_length
     bytes_per_frame = len(job.layers) * job.upstream.width * np.dtype(job.dtype).itemsize
     limit = min(
         _CHUNK_BATCHES * job.batch_seconds * rate,
-        _CHUNK_BYTES / bytes_per_frame * geometry.hop_length,
+        _CHUNK_BYTES / bytes_per_frame * hop_length,
     )
     start, held = 0, 0
     for position, row in enumerate(rows):
@@ -329,7 +329,7 @@ class _Writer:
             "dtype": self.job.dtype,
             "sample_rate": self.job.upstream.sample_rate,
             "frame_rate": self.job.upstream.frame_rate,
-            "hop_length": self.job.upstream.geometry.hop_length,
+            "hop_length": self.job.upstream.hop_length,
             "utterances": self.rows.rows,
             "frames": self.layers[0].rows,
             "left_out": self.left_out,

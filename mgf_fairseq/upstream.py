@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -35,6 +36,7 @@ from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
 # Raise it when a change of the code changes what an upstream says beyond rounding.
 CODE_VERSION = 1
 RANDOM = "random:"
+_SECONDS_AT_ONCE = 60  # of segments, so that memory does not grow with a recording
 ACOUSTIC = {"fbank": "mel", "mfcc": "mfcc"}  # spec -> kind of features.AcousticFeatures
 # What an EncoderConfig decides of the hidden states without dropout and masks.
 _SHAPE = (
@@ -56,12 +58,13 @@ class AcousticBaseline(nn.Module):
         super().__init__()
         layers = parse_conv_layers(EncoderConfig().conv_feature_layers)
         self.geometry = ConvGeometry.of(layers)
+        self.hop_length = self.geometry.hop_length
         self.name, self.sample_rate = ACOUSTIC[spec], sample_rate
         self.one_by_one = False
         self.acoustic = AcousticFeatures(
             [self.name],
             sample_rate,
-            self.geometry.hop_length,
+            self.hop_length,
             self.geometry.receptive_field,
             normalization="none",
         )
@@ -76,19 +79,24 @@ class AcousticBaseline(nn.Module):
         """
         device = self.acoustic.window.device
         rows = [F.layer_norm(row, row.shape) for row in as_rows(waveforms, device)]
-        frames = [self.geometry.num_frames(len(row)) for row in rows]
-        if min(frames) == 0:
-            number = frames.index(0)
-            raise ValueError(
-                f"waveform {number} has {len(rows[number])} samples, fewer than the "
-                f"{self.geometry.receptive_field} that one frame needs; leave it out"
-            )
+        frames = _frames_of(rows, self.geometry)
         source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
         mask = padding_mask_of([len(row) for row in rows], source.shape[1], device)
         valid = ~padding_mask_of(frames, max(frames), device)
         features = self.acoustic(source, mask, max(frames), valid)[self.name]
-        frame_rate = self.sample_rate / self.geometry.hop_length
-        return Features([features], valid.sum(dim=1), frame_rate)
+        return Features([features], valid.sum(dim=1), self.sample_rate / self.hop_length)
+
+
+def _frames_of(rows: Sequence[Tensor], geometry: ConvGeometry) -> list[int]:
+    """Frames of each waveform; raises ValueError by its number where one has none."""
+    frames = [geometry.num_frames(len(row)) for row in rows]
+    if min(frames) == 0:
+        number = frames.index(0)
+        raise ValueError(
+            f"waveform {number} has {len(rows[number])} samples, fewer than the "
+            f"{geometry.receptive_field} that one frame needs; leave it out"
+        )
+    return frames
 
 
 class SegmentMeans(nn.Module):
@@ -100,31 +108,47 @@ class SegmentMeans(nn.Module):
 
     def __init__(self, model: LoadedEncoder | AcousticBaseline, num_samples: int) -> None:
         super().__init__()
-        self.model, self.num_samples = model, num_samples
+        self.model, self.hop_length = model, num_samples
         self.geometry, self.width = model.geometry, model.width  # of the frames
         self.sample_rate, self.one_by_one = model.sample_rate, model.one_by_one
 
     @torch.no_grad()
     def forward(self, waveforms: Sequence[Waveform]) -> Features:
-        """(S,) each -> `Features` with one vector per segment in the place of a frame."""
-        segments: list[Waveform] = []
-        counts = []
-        for waveform in waveforms:
-            count = max(len(waveform) // self.num_samples, 1)
-            starts = range(0, count * self.num_samples, self.num_samples)
-            segments += [waveform[start : start + self.num_samples] for start in starts]
-            counts.append(count)
+        """(S,) each -> `Features` with one vector per segment in the place of a frame.
+
+        Raises:
+            ValueError: a waveform is not one-dimensional, or shorter than the receptive field.
+        """
+        device = next(itertools.chain(self.model.parameters(), self.model.buffers())).device
+        rows = as_rows(waveforms, device)
+        _frames_of(rows, self.geometry)
+        counts = [max(len(row) // self.hop_length, 1) for row in rows]
+        segments = [
+            row[start : start + self.hop_length]
+            for row, count in zip(rows, counts, strict=True)
+            for start in range(0, count * self.hop_length, self.hop_length)
+        ]
+        at_once = max(_SECONDS_AT_ONCE * self.sample_rate // self.hop_length, 1)
+        groups = [
+            self._means(segments[first : first + at_once])
+            for first in range(0, len(segments), at_once)
+        ]
+        states = [
+            nn.utils.rnn.pad_sequence(list(torch.split(torch.cat(means), counts)), batch_first=True)
+            for means in zip(*groups, strict=True)
+        ]
+        lengths = torch.tensor(counts, device=device)
+        return Features(states, lengths, self.sample_rate / self.hop_length)
+
+    def _means(self, segments: list[Tensor]) -> list[Tensor]:
+        """N of (S,) -> for each layer (N, D)."""
         features: Features = self.model(segments)
-        lengths = features.lengths
-        states = []
-        for state in features.hidden_states:  # (N, T, D) of all segments
-            padding = padding_mask_of(lengths.tolist(), state.shape[1], state.device)
-            means = state.masked_fill(padding[..., None], 0).sum(dim=1) / lengths[:, None]
-            states.append(
-                nn.utils.rnn.pad_sequence(list(torch.split(means, counts)), batch_first=True)
-            )
-        per_second = self.sample_rate / self.num_samples
-        return Features(states, torch.tensor(counts, device=lengths.device), per_second)
+        states, lengths = features.hidden_states, features.lengths
+        padding = padding_mask_of(lengths.tolist(), states[0].shape[1], lengths.device)
+        return [
+            state.masked_fill(padding[..., None], 0).sum(dim=1) / lengths[:, None]  # (N, T, D)
+            for state in states
+        ]
 
 
 @dataclass(frozen=True)
@@ -153,9 +177,14 @@ class Upstream:
         return self.model.geometry
 
     @property
+    def hop_length(self) -> int:
+        """Samples between two of its vectors."""
+        return self.model.hop_length
+
+    @property
     def frame_rate(self) -> float:
-        """Frames per second."""
-        return self.sample_rate / self.geometry.hop_length
+        """Vectors per second."""
+        return self.sample_rate / self.hop_length
 
     @property
     def width(self) -> int:
@@ -182,7 +211,8 @@ class Upstream:
             )
         digest = hashlib.sha256(f"{self.fingerprint} means over {count} samples".encode())
         model = SegmentMeans(self.model, count)
-        return dataclasses.replace(self, model=model, fingerprint=digest.hexdigest())
+        info = {**self.info, "segment_samples": count}
+        return dataclasses.replace(self, model=model, fingerprint=digest.hexdigest(), info=info)
 
     def to(self, device: str | torch.device) -> Upstream:
         """Move it to a device and return it."""

@@ -50,7 +50,7 @@ def counted(upstream: Upstream) -> tuple[Upstream, list[int]]:
     class Counting(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            for name in ("sample_rate", "geometry", "width", "one_by_one"):
+            for name in ("sample_rate", "geometry", "hop_length", "width", "one_by_one"):
                 setattr(self, name, getattr(upstream.model, name))
 
         def forward(self, waveforms: list[np.ndarray]) -> Any:
@@ -86,6 +86,22 @@ def test_the_store_holds_what_the_upstream_says_of_each_utterance_alone(
     assert store.rows.tolist() == list(range(12))
     assert store.left_out == {} and store.frame_rate == 50.0
     assert_features(store, upstream, data, atol=1e-5)  # fp32 rounding of other batch shapes
+
+
+@pytest.mark.parametrize("spec", ["checkpoint", "fbank"])
+def test_the_store_of_segments_holds_one_vector_for_each(
+    tmp_path: Path, data: Path, upstream: Upstream, spec: str
+) -> None:
+    whole = upstream if spec == "checkpoint" else load_upstream(spec)
+    pieces = whole.of_segments(0.1)
+    store = cache_features(pieces, data, tmp_path / "cache", dtype="float32", batch_seconds=4)
+    counts = read_manifest(data).num_samples
+    assert store.lengths.tolist() == np.maximum(counts // 1600, 1).tolist()
+    assert store.lengths.max() > store.lengths.min() >= 1
+    assert store.frame_rate == pieces.frame_rate == 10.0
+    assert store.summary["hop_length"] == store.summary["upstream"]["segment_samples"] == 1600
+    assert_features(store, pieces, data, atol=1e-4)
+    assert store.folder != cache_features(whole, data, tmp_path / "cache", dtype="float32").folder
 
 
 def test_group_norm_and_half_precision_are_stored_right_too(tmp_path: Path, data: Path) -> None:

@@ -86,6 +86,7 @@ def test_a_segment_is_heard_alone_and_is_the_mean_over_its_frames(
     assert pieces.fingerprint not in (whole.fingerprint, whole.of_segments(0.2).fingerprint)
     waveform, short = waveforms(5000, 900)
     found = pieces([waveform, short])
+    assert found.frame_rate == pieces.frame_rate == 10.0
     assert found.lengths.tolist() == [3, 1]  # 200 samples are left out; all of the short one counts
     for number, segment in enumerate([*waveform[:4800].reshape(3, 1600), short]):
         alone = whole([segment])
@@ -94,6 +95,21 @@ def test_a_segment_is_heard_alone_and_is_the_mean_over_its_frames(
             torch.testing.assert_close(vectors[row, place], states[0].mean(0), rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"segments of 0.01 s are 160 samples, fewer than"):
         whole.of_segments(0.01)
+    with pytest.raises(ValueError, match=r"waveform 1 has 100 samples, fewer than the 400"):
+        pieces([waveform, short[:100]])
+    with pytest.raises(ValueError, match=r"waveform 0 has shape \(5000, 2\)"):
+        pieces([np.stack([waveform, waveform], 1)])
+
+
+def test_no_more_than_a_minute_of_segments_is_encoded_at_once() -> None:
+    pieces = load_upstream("fbank").of_segments(7.0)
+    heard: list[int] = []
+    pieces.model.model.register_forward_pre_hook(
+        lambda _, given: heard.append(sum(len(segment) for segment in given[0]))
+    )
+    recording = np.random.default_rng(0).normal(size=150 * 16000).astype(np.float32)
+    assert pieces([recording]).lengths.tolist() == [21]
+    assert heard == [56 * 16000, 56 * 16000, 35 * 16000]
 
 
 def test_random_weights_follow_the_seed_alone(tmp_path: Path) -> None:

@@ -58,7 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float16", "float32"), default="float16", help="of the cached features"
     )
-    parser.add_argument("--segment-seconds", type=float, default=1.0, help="speaker (default 1)")
+    parser.add_argument(
+        "--segment-seconds",
+        type=float,
+        default=1.0,
+        help="of what task speaker tells, each encoded alone (1)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -254,11 +254,11 @@ POOLINGS: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 
 def pool(store: FeatureStore, pooling: str) -> tuple[npt.NDArray[np.float32], Index]:
-    """Pool whatever the store holds of each utterance: (L, N, D), manifest rows (N,)."""
+    """Pool the frames of each utterance: (L, N, D), manifest rows (N,)."""
     function = POOLINGS[pooling]
     stretches = [
-        slice(first, first + length)
-        for first, length in zip(store.offsets.tolist(), store.lengths.tolist(), strict=False)
+        slice(start, start + length)
+        for start, length in zip(store.offsets[:-1].tolist(), store.lengths.tolist(), strict=True)
         if length
     ]
     if not stretches:
@@ -270,7 +270,15 @@ def pool(store: FeatureStore, pooling: str) -> tuple[npt.NDArray[np.float32], In
     return np.stack(pooled), store.rows[store.lengths > 0]
 
 
-def segments(store: FeatureStore) -> tuple[npt.NDArray[np.float32], Index]:
+def segment_vectors(store: FeatureStore) -> tuple[npt.NDArray[np.float32], Index]:
     """All vectors of a store that holds one per segment: (L, N, D), manifest rows (N,)."""
     vectors = np.stack([np.asarray(layer, np.float32) for layer in layers_of(store)])
     return vectors, np.repeat(store.rows, store.lengths)
+
+
+def utterance_means(items: PooledItems) -> tuple[npt.NDArray[np.float32], Index]:
+    """Average the items of each utterance, which stand together: (L, U, D), manifest rows (U,)."""
+    rows, starts, counts = np.unique(items.utterance, return_index=True, return_counts=True)
+    sums = np.add.reduceat(items.vectors, starts, axis=1)
+    means: npt.NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
+    return means, rows

@@ -5,6 +5,7 @@ Between the protocols (split_tasks.py, emotion.py) and their front door, tasks.p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,8 +67,8 @@ class ProbeOptions:
             raise ProbeError(f"hidden={self.hidden}: must be 0 (one Linear) or a width")
         if self.disjoint not in _CLAIMS:
             raise ProbeError(f"disjoint={self.disjoint!r}: choose from {', '.join(_CLAIMS)}")
-        if self.segment_seconds <= 0:
-            raise ProbeError(f"segment_seconds={self.segment_seconds}: must be above 0")
+        if not 0 < self.segment_seconds < math.inf:
+            raise ProbeError(f"segment_seconds={self.segment_seconds}: must be seconds above 0")
         if self.max_epochs is not None and self.max_epochs < 1:
             raise ProbeError(f"max_epochs={self.max_epochs}: must be at least 1")
         if self.dtype not in DTYPES:

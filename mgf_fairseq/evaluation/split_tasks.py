@@ -23,9 +23,9 @@ from .items import (
     check_disjoint,
     check_known,
     frame_items,
-    pool,
     read_labelled,
-    segments,
+    segment_vectors,
+    utterance_means,
 )
 from .outcome import (
     Candidate,
@@ -160,10 +160,10 @@ def run_speaker(setup: Setup) -> Outcome:
     metrics = {"accuracy": scores.accuracy}
     outcome, trained = _train(setup, parts, classes, metrics, majority, config)
     split = setup.plan.splits[-1]
-    vectors, rows = pool(setup.stores[split.name], "mean")
-    kept = np.isin(rows, parts.test.utterance)
-    speakers = [split.labels["spk"][row] for row in rows[kept].tolist()]
-    chosen = _embed(trained, vectors[:, kept], outcome.chosen, outcome.layer_weights)
+    assert isinstance(parts.test, PooledItems)
+    vectors, rows = utterance_means(parts.test)
+    speakers = [split.labels["spk"][row] for row in rows.tolist()]
+    chosen = _embed(trained, vectors, outcome.chosen, outcome.layer_weights)
     return replace(outcome, embeddings=Embeddings(chosen, speakers, speakers))
 
 
@@ -172,16 +172,16 @@ def _speaker_parts(setup: Setup) -> tuple[_Parts, list[str]]:
     classes = sorted(set(train.labels["spk"]))
     position = {name: number for number, name in enumerate(classes)}
 
-    def pooled(split: LabelledManifest) -> PooledItems:
-        vectors, rows = segments(setup.stores[split.name])
+    def labelled(split: LabelledManifest) -> PooledItems:
+        vectors, rows = segment_vectors(setup.stores[split.name])
         labels = [position[split.labels["spk"][row]] for row in rows.tolist()]
         return PooledItems(vectors, np.asarray(labels, np.int64), rows)
 
-    everything = pooled(train)
+    everything = labelled(train)
     part_of = hold_out(train, separate_test=len(setup.plan.splits) > 1)
     parts = {name: _take(everything, part_of, name) for name in ("train", "valid", "test")}
     if len(setup.plan.splits) > 1:
-        parts["test"] = pooled(setup.plan.splits[1])
+        parts["test"] = labelled(setup.plan.splits[1])
     missing = [classes[k] for k in set(range(len(classes))) - set(parts["train"].labels.tolist())]
     if missing or not len(parts["valid"].labels) or not len(parts["test"].labels):
         who = f"{missing[0]} has" if missing else "all speakers together have"

@@ -23,6 +23,7 @@ from mgf_fairseq.feature_store import FeatureStore, cache_features, choose_layer
 from mgf_fairseq.upstream import Upstream
 
 from .emotion import plan_emotion, run_emotion
+from .items import ProbeError
 from .outcome import Outcome, ProbeOptions, Setup, TaskPlan, assemble
 from .provenance import provenance
 from .results import (
@@ -63,7 +64,7 @@ class ProbePlan:
     options: ProbeOptions
     layers: list[str]
     task: TaskPlan
-    source: Upstream  # of its features: the upstream, or means over segments of it
+    features_of: Upstream  # the upstream, or means over segments that it hears alone
     key: str  # equal keys, equal result
 
 
@@ -94,22 +95,30 @@ def plan_probe(
         progress: called as audio files are read for the first time.
 
     Raises:
-        ProbeError: the folder lacks a split or labels, or they do not fit the task's claims.
-        ValueError: segments are too short for one frame.
+        ProbeError: the folder lacks a split or labels, they do not fit the task's claims, or
+            segments are too short for one frame.
     """
     if task not in TASKS:
         raise ValueError(f"no probe task {task!r}: choose from {', '.join(TASKS)}")
     layers = choose_layers(upstream, options.layers)
     plan = TASKS[task].plan(data, options)
-    seconds = plan.segment_seconds
-    source = upstream if seconds is None else upstream.of_segments(seconds)
-    decided = [source.fingerprint, layers, task, plan.protocol, options.seeds]
+    features_of = _in_segments(upstream, plan.segment_seconds)
+    decided = [features_of.fingerprint, layers, task, plan.protocol, options.seeds]
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
     for split in plan.splits:
         digest.update(split.audio_key(cache, progress).encode())
         digest.update(json.dumps(split.labels, sort_keys=True).encode())
     key = digest.hexdigest()[:20]
-    return ProbePlan(upstream, data, cache, options, layers, plan, source, key)
+    return ProbePlan(upstream, data, cache, options, layers, plan, features_of, key)
+
+
+def _in_segments(upstream: Upstream, seconds: float | None) -> Upstream:
+    if seconds is None:
+        return upstream
+    try:
+        return upstream.of_segments(seconds)
+    except ValueError as error:
+        raise ProbeError(f"segment_seconds={seconds:g}: {error}") from None
 
 
 def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
@@ -119,7 +128,7 @@ def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
     for split in plan.task.splits:
         path = plan.data / f"{split.name}.tsv"
         stores[split.name] = cache_features(
-            plan.source, path, plan.cache, plan.layers, plan.options.dtype, progress=progress
+            plan.features_of, path, plan.cache, plan.layers, plan.options.dtype, progress=progress
         )
     device = torch.device(plan.options.device)
     setup = Setup(plan.task, plan.options, plan.layers, stores, device, progress)

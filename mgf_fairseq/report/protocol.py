@@ -20,8 +20,9 @@ WORDS = {
         "when to stop and which of these to report is decided on valid; the score is of test."
     ),
     "speaker": (
-        "The encoder is frozen. Features are averaged over a segment, and one linear layer tells "
-        "the speaker. The speakers of test are those of train; the utterances are others."
+        "The encoder is frozen and hears segments one by one. Features are averaged over a "
+        "segment, and one linear layer tells the speaker. The speakers of test are those of train; "
+        "the utterances are others."
     ),
     "emotion": (
         "The encoder is frozen. Features are averaged over the utterance (mean, and mean with "

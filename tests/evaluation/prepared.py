@@ -58,8 +58,8 @@ class PlantedStores:
         lines = path.with_suffix(f".{self.ending}").read_text().splitlines()
         samples = [int(row.split("\t")[1]) for row in path.read_text().splitlines()[1:]]
         seconds = getattr(upstream, "seconds", None)
-        step = int(16000 * seconds) if seconds else 320
-        counts = [count // step for count in samples]
+        step = round(16000 * seconds) if seconds else 320
+        counts = [max(count // step, 1) for count in samples]
         kept = self.rows.get(path.stem, list(range(len(counts))))
         names = sorted({w for p in data.glob(f"*.{self.ending}") for w in p.read_text().split()})
         lengths = [counts[row] + self.shift for row in kept]
@@ -80,5 +80,5 @@ class PlantedStores:
             np.save(folder / layer_file(name), values.astype(dtype))
         left_out = {row: "gone" for row in range(len(counts)) if row not in kept}
         return FeatureStore(
-            folder, list(layers), 50.0, np.array(kept), np.array(lengths), left_out, {}
+            folder, list(layers), 16000 / step, np.array(kept), np.array(lengths), left_out, {}
         )

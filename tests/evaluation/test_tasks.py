@@ -1,6 +1,7 @@
 """The three probed tasks from a prepared folder to their result files, and what they refuse."""
 
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -28,6 +29,7 @@ from mgf_fairseq.evaluation.tasks import (
     write_probe,
 )
 from mgf_fairseq.evaluation.versions import VERSIONS
+from mgf_fairseq.upstream import load_upstream
 
 PHONES = ["AA", "B", "SIL"]
 OPTIONS = ProbeOptions(seeds=(1, 2), max_epochs=2)
@@ -151,6 +153,14 @@ def test_speaker_is_scored_on_speaker_test_from_one_second_segments(speakers, pr
     assert "report on speaker_test" in plan.task.protocol["splits"]
     assert run.embeddings.vectors.shape[0] == 8
     assert list(run.embeddings.speakers) == ["a", "b"] * 4
+
+
+def test_segments_too_short_for_a_frame_are_refused_before_anything_runs(speakers, tmp_path):
+    options = ProbeOptions(segment_seconds=0.02)
+    with pytest.raises(
+        ProbeError, match=r"segment_seconds=0.02: .*320 samples, fewer than the 400"
+    ):
+        plan_probe("speaker", load_upstream("fbank"), speakers, tmp_path / "cache", options)
 
 
 def test_without_speaker_test_a_part_of_each_speakers_recordings_is_held_out(speakers, probe):
@@ -337,7 +347,8 @@ def test_a_recording_in_two_splits_is_refused_whatever_the_claim(phones, probe):
     "bad",
     [
         *({"seeds": ()}, {"seeds": (1, 1)}, {"hidden": -2}, {"disjoint": "x"}),
-        *({"segment_seconds": 0}, {"dtype": "float64"}),
+        *({"segment_seconds": seconds} for seconds in (0, math.inf, math.nan)),
+        {"dtype": "float64"},
     ],
 )
 def test_a_bad_option_is_named(bad):

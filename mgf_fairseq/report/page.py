@@ -109,9 +109,10 @@ def _training(shown: Table) -> list[str]:
 def _embeddings(shown: Table) -> list[str]:
     intro = element(
         "p",
-        "Each dot is one held-out utterance, as the mean of its frames. Clouds of one color mean "
-        "that the representation tells these apart; only neighborhood has a meaning, not the axes "
-        "of t-SNE. Of a row with several pre-training seeds, the first is shown.",
+        "Each dot is one held-out utterance, as the mean over its frames (speakers: over its "
+        "segments). Clouds of one color mean that the representation tells these apart; only "
+        "neighborhood has a meaning, not the axes of t-SNE. Of a row with several pre-training "
+        "seeds, the first is shown.",
     )
     return [intro, *_per_row(shown, _first(shown, "emotion"), _row_embeddings, "embeddings")]
 

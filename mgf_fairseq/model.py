@@ -15,6 +15,7 @@ from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
 from .encoder import EncoderConfig, SpeechEncoder
+from .features import unit_variance
 from .objectives import build_objectives
 from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 
@@ -48,6 +49,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         super().__init__(cfg)
         self.cfg = cfg
         self.mask_seed = cfg.seed
+        self.normalized = True  # rows come at unit variance (task.normalize); the task says so
         self.shape = EncoderShape(
             latent_dim=self.latent_dim,
             embed_dim=cfg.encoder_embed_dim,
@@ -89,16 +91,15 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         """
         # Validation draws the same masks every time, so that its curves can be compared.
         update = self.mask_update if self.training else 0
+        heard = source.float()
         batch = Batch(
-            waveform=source.float(),
+            waveform=heard if self.normalized else unit_variance(heard, padding_mask),
             padding_mask=padding_mask,
             utterance=utterance,
             row_id=row_id,
             draw=(self.mask_seed << 32) + update,
         )
-        encoded, _ = self.encode(
-            batch.waveform, padding_mask, mask=True, row_id=row_id, update=update
-        )
+        encoded, _ = self.encode(heard, padding_mask, mask=True, row_id=row_id, update=update)
         objectives: Any = self.objectives or {}
         outputs = {name: part(encoded, batch) for name, part in objectives.items()}
         return PretrainingOutput(outputs, encoded)

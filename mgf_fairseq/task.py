@@ -189,6 +189,7 @@ class MgfPretrainingTask(FairseqTask):
         """Build the model and remember which objectives it has, for the criterion's weights."""
         model = super().build_model(cfg, from_checkpoint)
         self.objective_names = tuple(model.objectives)
+        model.normalized = self.cfg.normalize
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
         self.model_print = (
             sum(p.numel() for p in model.parameters()),

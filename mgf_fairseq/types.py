@@ -16,9 +16,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """What the data side hands to the encoder and the objectives."""
+    """What the objectives get of the data."""
 
-    waveform: Tensor  # (B, S) fp32, zeros where padded
+    waveform: Tensor  # (B, S) fp32 at unit variance, zeros where padded: what targets are made of
     padding_mask: Tensor  # (B, S) bool, True = padding
     utterance: Tensor  # (B,) int64, the manifest line: equal numbers are views of one utterance
     row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices hang on

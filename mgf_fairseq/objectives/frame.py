@@ -47,8 +47,7 @@ class FrameConfig(ObjectiveConfig):
     normalization: str = field(
         default="global",
         metadata={
-            "help": "of the targets: global (measured for 16 kHz and task.normalize=true), "
-            "utterance or none"
+            "help": "of the targets: global (constants measured at 16 kHz), utterance or none"
         },
     )
 

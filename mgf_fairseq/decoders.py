@@ -26,9 +26,11 @@ def _require_positive(**values: int) -> None:
 class WaveformDecoder(nn.Module):
     """Frames back to samples: convolutions over frames, one Linear to windows, overlap-add.
 
-    Windows of 2 * hop_length samples with a Hann shape overlap by half. The output is the K cells
-    of hop_length samples that are centred on the K frames: with receptive field 400 and hop 320
-    its first sample is `400 // 2 - 320 // 2 = 40` samples after frame 0 begins.
+    Windows of 2 * hop_length samples with a Hann shape overlap by half, and their sum is divided by
+    that of the shapes, which falls to a half at either end: windows cut from a signal give the
+    signal. The output is the K cells of hop_length samples that are centred on the K frames: with
+    receptive field 400 and hop 320 its first sample is `400 // 2 - 320 // 2 = 40` samples after
+    frame 0 begins.
     """
 
     def __init__(
@@ -64,10 +66,14 @@ class WaveformDecoder(nn.Module):
         for convolution in self.convolutions:
             hidden = F.gelu(convolution(hidden))
         hidden = self.norm(hidden.transpose(1, 2))  # (B, H, K) -> (B, K, H)
-        windows = self.to_samples(hidden) * self.window  # -> (B, K, 2 * hop)
-        return self._overlap_add(windows)
+        return self._overlap_add(self.to_samples(hidden))  # (B, K, 2 * hop) -> (B, K * hop)
 
     def _overlap_add(self, windows: Tensor) -> Tensor:
+        """(B, K, 2 * hop) -> (B, K * hop): Hann-weighted mean of the windows over a sample."""
+        shapes = self.window.expand(1, windows.shape[1], -1)
+        return self._cells(windows * self.window) / self._cells(shapes)
+
+    def _cells(self, windows: Tensor) -> Tensor:
         """(B, K, 2 * hop) -> (B, K * hop), half a hop cut from either end of the sum."""
         first, second = torch.split(windows, self.hop_length, dim=2)
         cells = F.pad(first, (0, 0, 0, 1)) + F.pad(second, (0, 0, 1, 0))  # (B, K + 1, hop)

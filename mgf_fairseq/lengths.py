@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # label files need frame arithmetic without the seconds that torch takes to load
+    import torch
+    from torch import Tensor
 
 ConvLayer = tuple[int, int, int]  # (channels, kernel size, stride)
 
@@ -94,6 +95,10 @@ class ConvGeometry:
         return length
 
 
+# wav2vec 2.0's stack. All presets share its frame grid, which label files are made for.
+STANDARD_GRID = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
+
+
 def num_samples_of(padding_mask: Tensor) -> list[int]:
     """Count the valid samples of each row: (B, S) bool, True = padding -> B integers."""
     return [int(n) for n in (~padding_mask).sum(dim=1).tolist()]
@@ -101,5 +106,7 @@ def num_samples_of(padding_mask: Tensor) -> list[int]:
 
 def padding_mask_of(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
     """Make a (B, width) bool mask, True = padding, of rows that are ``lengths`` long."""
+    import torch
+
     valid = torch.as_tensor(lengths, dtype=torch.int64, device=device)
     return torch.arange(width, device=device)[None, :] >= valid[:, None]

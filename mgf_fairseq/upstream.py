@@ -31,7 +31,7 @@ from .extract import (
     read_encoder,
 )
 from .features import AcousticFeatures
-from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
+from .lengths import STANDARD_GRID, ConvGeometry, padding_mask_of
 
 # Raise it when a change of the code changes what an upstream says beyond rounding.
 CODE_VERSION = 1
@@ -56,8 +56,7 @@ class AcousticBaseline(nn.Module):
 
     def __init__(self, spec: str, sample_rate: int = 16000) -> None:
         super().__init__()
-        layers = parse_conv_layers(EncoderConfig().conv_feature_layers)
-        self.geometry = ConvGeometry.of(layers)
+        self.geometry = STANDARD_GRID
         self.hop_length = self.geometry.hop_length
         self.name, self.sample_rate = ACOUSTIC[spec], sample_rate
         self.one_by_one = False

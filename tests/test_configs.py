@@ -13,7 +13,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue
 import mgf_fairseq
 from mgf_fairseq.criterion import MgfCriterionConfig
 from mgf_fairseq.encoder import ConvFeatureExtractor
-from mgf_fairseq.lengths import parse_conv_layers
+from mgf_fairseq.lengths import STANDARD_GRID, ConvGeometry, parse_conv_layers
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.task import MgfPretrainingConfig
@@ -66,6 +66,15 @@ def test_mgf_base_has_the_published_shape_of_wav2vec_2_base():
     assert (model.encoder_layers, model.encoder_embed_dim) == (12, 768)
     assert (model.encoder_ffn_embed_dim, model.encoder_attention_heads) == (3072, 12)
     assert model.conv_feature_layers == "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_has_the_frame_grid_of_label_files(name):
+    geometry = ConvGeometry.of(parse_conv_layers(composed(name).model.conv_feature_layers))
+    for grid in (geometry, STANDARD_GRID):
+        assert (grid.hop_length, grid.receptive_field) == (320, 400)
+    lengths = [399, 400, 719, 720, 16000]
+    assert [geometry.num_frames(n) for n in lengths] == [0, 1, 1, 2, 49]
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from mgf_fairseq.lengths import ConvGeometry
+from mgf_fairseq.lengths import STANDARD_GRID
 
 from .corpora import PrepareError, read_lines
 from .entries import is_count
 from .labels import UNLABELLED
 
-# wav2vec 2.0's stack, and the shape of every MGF preset: stride 320, receptive field 400.
-GEOMETRY = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
 CTC_ENDINGS = ("ltr", "spm", "bpe", "phones")  # label sequences trained with CTC
 FRAME_ENDING = "phn"  # one label per encoder frame
 _EXAMPLES = 3
@@ -157,7 +155,7 @@ def _ctc_infeasible(labels: LabelFile) -> Iterator[LabelProblem]:
         return
     hits = []
     for i, (row, num_samples) in enumerate(zip(labels.rows, labels.num_samples, strict=True)):
-        needed, frames = ctc_frames_needed(row.split()), GEOMETRY.num_frames(num_samples)
+        needed, frames = ctc_frames_needed(row.split()), STANDARD_GRID.num_frames(num_samples)
         if needed > frames:
             hits.append(f"line {i + 1}: needs {needed} frames, has {frames}")
     if hits:
@@ -177,7 +175,7 @@ def _frame_labels(labels: LabelFile) -> Iterator[LabelProblem]:
         return
     hits = []
     for i, (row, num_samples) in enumerate(zip(labels.rows, labels.num_samples, strict=True)):
-        given, frames = len(row.split()), GEOMETRY.num_frames(num_samples)
+        given, frames = len(row.split()), STANDARD_GRID.num_frames(num_samples)
         if given != frames:
             hits.append(f"line {i + 1}: {given} labels for {frames} frames")
     if hits:

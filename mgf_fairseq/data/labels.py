@@ -12,13 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mgf_fairseq.lengths import STANDARD_GRID
+
 from .corpora import Segment
 from .replacing import replace_file, replacing
 
-# The encoder's frame grid (wav2vec 2.0's conv stack): one frame per 320 samples, each of which
-# sees 400. A test holds these to `lengths.ConvGeometry`, the source of truth.
-HOP_LENGTH = 320
-RECEPTIVE_FIELD = 400
 UNLABELLED = "-"  # a frame whose center no segment covers; it is in no dictionary
 
 
@@ -51,7 +49,7 @@ def class_label(name: str) -> str:
 
 def num_frames(num_samples: int) -> int:
     """Encoder frames of `num_samples`; 0 below one receptive field."""
-    return max(0, (num_samples - RECEPTIVE_FIELD) // HOP_LENGTH + 1)
+    return STANDARD_GRID.num_frames(num_samples)
 
 
 def frame_labels(
@@ -59,13 +57,15 @@ def frame_labels(
 ) -> list[str]:
     """One label per encoder frame: that of the segment which holds the frame's center.
 
-    Frame t is centered on sample 320 t + 200. `segments` are sorted, in seconds of the recording;
-    `offset` is where this row begins in it. Centers that no segment covers get `UNLABELLED`.
+    Frame t is centered on sample 320 t + 200 (`STANDARD_GRID`). `segments` are sorted, in seconds
+    of the recording; `offset` is where this row begins in it. Centers that no segment covers get
+    `UNLABELLED`.
     """
+    hop, half_field = STANDARD_GRID.hop_length, STANDARD_GRID.receptive_field / 2
     labels = []
     position = 0
     for frame in range(num_frames(num_samples)):
-        center = offset + (frame * HOP_LENGTH + RECEPTIVE_FIELD / 2) / sample_rate
+        center = offset + (frame * hop + half_field) / sample_rate
         while position < len(segments) and segments[position].end <= center:
             position += 1
         inside = position < len(segments) and segments[position].start <= center

@@ -4,8 +4,6 @@ import pytest
 
 from mgf_fairseq.data.corpora import Segment
 from mgf_fairseq.data.labels import (
-    HOP_LENGTH,
-    RECEPTIVE_FIELD,
     UNLABELLED,
     LabelError,
     SubwordModel,
@@ -13,7 +11,6 @@ from mgf_fairseq.data.labels import (
     count_symbols,
     frame_labels,
     normalize_text,
-    num_frames,
     to_letters,
     write_dictionary,
 )
@@ -36,13 +33,6 @@ def test_text_gets_single_spaces_and_one_case(case, expected):
 def test_text_with_the_word_mark_is_refused():
     with pytest.raises(LabelError, match="word mark"):
         normalize_text("A|B", "upper")
-
-
-def test_frames_are_counted_as_the_encoder_counts_them():
-    lengths = pytest.importorskip("mgf_fairseq.lengths")
-    geometry = lengths.ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))
-    assert (geometry.hop_length, geometry.receptive_field) == (HOP_LENGTH, RECEPTIVE_FIELD)
-    assert [num_frames(n) for n in (0, 399, 400, 719, 720, 16000)] == [0, 0, 1, 1, 2, 49]
 
 
 def test_a_frame_takes_the_label_at_its_center():

@@ -16,6 +16,7 @@ from mgf_fairseq.encoder import ConvFeatureExtractor
 from mgf_fairseq.lengths import STANDARD_GRID, ConvGeometry, parse_conv_layers
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
+from mgf_fairseq.objectives.base import parse_config
 from mgf_fairseq.task import MgfPretrainingConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "examples" / "pretrain" / "config"
@@ -61,11 +62,33 @@ def test_the_folder_of_the_manifests_is_asked_for(name):
         tiny.compose_recipe(CONFIGS, name).task.data  # noqa: B018
 
 
-def test_mgf_base_has_the_published_shape_of_wav2vec_2_base():
+def test_mgf_base_has_the_published_shape_and_regularization_of_wav2vec_2_base():
     model = composed("mgf_base").model
     assert (model.encoder_layers, model.encoder_embed_dim) == (12, 768)
     assert (model.encoder_ffn_embed_dim, model.encoder_attention_heads) == (3072, 12)
     assert model.conv_feature_layers == "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2"
+    assert (model.conv_pos, model.conv_pos_groups, model.layer_norm_first) == (128, 16, False)
+    # fairseq examples/wav2vec/config/pretraining/wav2vec2_base_librispeech.yaml
+    assert (model.mask_prob, model.mask_length, model.mask_channel_prob) == (0.65, 10, 0.0)
+    assert (model.dropout, model.attention_dropout, model.dropout_input) == (0.1, 0.1, 0.1)
+    assert (model.encoder_layerdrop, model.feature_grad_mult) == (0.05, 0.1)
+    phoneme = parse_config(OBJECTIVES["phoneme"].config_type, model.objectives.phoneme, "phoneme")
+    assert (phoneme.num_negatives, phoneme.logit_temp, phoneme.final_dim) == (100, 0.1, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sample", {"si_sdr_weight": 0.1, "stft_weight": 1.0, "segment_frames": 32}),
+        ("frame", {"features": ("mel", "mfcc", "prosody"), "normalization": "global"}),
+        ("phoneme", {"target_gradient": True}),
+        ("utterance", {"kind": "info_nce", "pooling": "statistics", "logit_temp": 0.1}),
+    ],
+)
+def test_what_the_results_were_measured_with_is_what_a_recipe_gives(name, settings):
+    given = composed("mgf_small").model.objectives[name]
+    config = parse_config(OBJECTIVES[name].config_type, given, name)
+    assert {key: getattr(config, key) for key in settings} == settings
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -89,14 +89,19 @@ def test_masked_frames_hold_mask_emb_and_padding_is_never_masked() -> None:
     assert not torch.allclose(output.context, unmasked.context)
 
 
-def test_channel_masks_zero_whole_channels() -> None:
-    encoder = tiny(mask_channel_prob=0.5, mask_channel_length=2, mask_prob=0.0)
+@pytest.mark.parametrize("before", [False, True])
+def test_channel_masks_zero_whole_channels_under_or_over_the_masked_frames(before: bool) -> None:
+    encoder = tiny(
+        mask_channel_prob=0.5, mask_channel_length=2, mask_length=4, mask_channel_before=before
+    )
     frame, channel = encoder._draw_masks([20, 20], 20, torch.tensor([1, 2]), 0)
-    assert not frame.any()
-    assert channel.any(dim=1).all()
-    x = encoder._apply_masks(torch.ones(2, 20, 16), frame, channel)
-    assert torch.equal(x[0, 0] == 0, channel[0])
-    assert torch.equal(x, x[:, :1].expand_as(x))
+    assert frame.any(dim=1).all() and channel.any(dim=1).all()
+    x = encoder._apply_masks(torch.full((2, 20, 16), 5.0), frame, channel)
+    for row in range(2):
+        kept = (~channel[row]).float()
+        assert torch.equal(x[row][~frame[row]], (5 * kept).expand(int((~frame[row]).sum()), 16))
+        masked = encoder.mask_emb.detach() * (torch.ones(16) if before else kept)
+        assert torch.equal(x[row][frame[row]], masked.expand(int(frame[row].sum()), 16))
 
 
 def test_too_short_audio_is_refused_with_row_and_mend() -> None:
@@ -127,6 +132,27 @@ def test_layerdrop_of_one_skips_every_layer_and_still_gives_every_parameter_a_gr
     encoder.eval()
     output, _ = encoder.encode(*padded(4000, 3000))
     assert not torch.equal(output.context, output.hidden_states[0])
+
+
+def skipped_layers(encoder: SpeechEncoder, update: int, rows: list[int]) -> tuple[bool, ...]:
+    """Which layers a training step leaves out."""
+    waveform, padding_mask = padded(*[2000] * len(rows))
+    encoder.mask_update = update
+    output, _ = encoder.encode(waveform, padding_mask, row_id=torch.tensor(rows))
+    states = output.hidden_states
+    return tuple(map(torch.equal, states, states[1:]))
+
+
+def test_the_layers_to_skip_are_drawn_anew_for_each_update_and_are_the_same_for_all_rows() -> None:
+    encoder = tiny(encoder_layerdrop=0.5).train()
+    drawn = [skipped_layers(encoder, update, [1]) for update in range(24)]
+    assert drawn == [skipped_layers(encoder, update, [7, 8]) for update in range(24)]
+    # Two layers: of 24 draws one of the four patterns is missed with probability 0.004.
+    assert len(set(drawn)) == 4
+    # Half of 48 layers: beyond 9 of these once in 170 seeds.
+    assert 15 <= sum(map(sum, drawn)) <= 33
+    encoder.mask_seed = 1
+    assert drawn != [skipped_layers(encoder, update, [1]) for update in range(24)]
 
 
 def test_checkpointed_activations_give_the_same_gradients() -> None:

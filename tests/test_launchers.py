@@ -19,9 +19,9 @@ import mgf_fairseq
 from mgf_fairseq import launching
 from mgf_fairseq.distributed import RankError
 from mgf_fairseq.launching import Place, free_port, place_among_ranks, slurm_task
-from mgf_fairseq.stopping import EXIT_CODE
 
 PACKAGE = Path(mgf_fairseq.__file__).parent
+EXIT_CODE = 143  # what a shell reports for a process that SIGTERM has ended
 TORCHRUN = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "7", "WORLD_SIZE": "4", "RANK": "3"}
 SLURM = {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NTASKS": "4"}
 

@@ -61,6 +61,15 @@ def test_spans_without_overlap_keep_their_distance() -> None:
         assert all(gap >= 2 for gap in gaps[1:-1])
 
 
+@pytest.mark.parametrize("no_overlap", [False, True])
+def test_every_position_can_begin_a_span_up_to_the_last_with_room(no_overlap: bool) -> None:
+    drawn = masks(SpanMask(0.4, 4, no_overlap=no_overlap), [12] * 400)
+    starts = {int(row.argmax()) for row in drawn if row.sum() == 4}
+    # Nine places, more than 200 rows of one span: one is missed with probability 9 * (8/9)^200.
+    assert sum(row.sum() == 4 for row in drawn) > 200
+    assert starts == set(range(9))
+
+
 @pytest.mark.parametrize(("selection", "other"), [("uniform", 2), ("normal", 3), ("poisson", 0)])
 @pytest.mark.parametrize("no_overlap", [False, True])
 def test_span_lengths_of_every_distribution_have_its_mean(

@@ -1,11 +1,13 @@
 """Each objective: what it reads, that it learns, that it never cheats."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 
+from mgf_fairseq import losses
 from mgf_fairseq.objectives import OBJECTIVES, build_objectives
 from mgf_fairseq.objectives.base import resolve_level
 from mgf_fairseq.objectives.phoneme import diversity
@@ -170,6 +172,13 @@ def test_cross_sample_negatives_come_from_other_rows_only() -> None:
     assert len(set(index[0].tolist())) == 18
 
 
+def test_among_two_candidates_a_guess_is_right_every_second_time() -> None:
+    encoded, batch = encoded_batch()
+    total, count = build("phoneme", num_negatives=1)(encoded, batch).metrics["chance"]
+    assert float(count) == float(encoded.mask_indices.sum())
+    assert float(total) == pytest.approx(float(count) / 2)
+
+
 def test_negatives_change_with_the_update_and_stay_for_the_same_row_in_another_batch() -> None:
     encoded, batch = encoded_batch()
     objective = build("phoneme")
@@ -192,6 +201,33 @@ def test_the_sample_objective_cuts_prediction_and_target_at_the_same_place() -> 
     assert float(output.metrics["stft"][0]) < 1e-3
 
 
+@pytest.mark.parametrize(("decibels", "nats"), [(0.3, 0.0), (0.0, 0.7), (0.1, 2.0)])
+def test_the_sample_loss_falls_with_si_sdr_and_with_the_distance_of_spectra_by_their_weights(
+    decibels: float, nats: float
+) -> None:
+    encoded, batch = encoded_batch((30, 30))
+    objective = build("sample", si_sdr_weight=decibels, stft_weight=nats)
+    prediction, target = objective.predict(encoded, batch), objective.target(encoded, batch)
+    valid = torch.ones_like(target, dtype=torch.bool)
+    ratio = losses.si_sdr(prediction, target, valid).sum()
+    distance, _ = losses.multi_resolution_stft_loss(prediction, target, valid)
+    output = objective(encoded, batch)
+    torch.testing.assert_close(output.loss_sum, nats * distance - decibels * ratio)
+    torch.testing.assert_close(output.metrics["si_sdr"][0], ratio.detach())
+    torch.testing.assert_close(output.metrics["stft"][0], distance.detach())
+
+
+def test_stretches_of_the_sample_objective_start_at_every_frame_that_leaves_room() -> None:
+    encoded, batch = encoded_batch((10, 10))
+    objective = build("sample")  # stretches of 8 frames
+    starts = set()
+    for draw in range(60):
+        moved = Batch(**{**vars(batch), "draw": draw})
+        starts |= set(objective.segment_starts(encoded, moved)[0].tolist())
+    # Three places, 120 draws: one is missed with probability 3 * (2/3)^120 < 1e-20.
+    assert starts == {0, 1, 2}
+
+
 def test_rows_shorter_than_a_segment_are_left_out_of_the_sample_objective() -> None:
     encoded, batch = encoded_batch((30, 30, 7, 7))
     assert float(build("sample")(encoded, batch).count) == 2
@@ -207,6 +243,38 @@ def test_rows_of_a_dummy_batch_do_not_count_for_the_utterance_objective() -> Non
     output = build("utterance")(encoded, ignored)
     assert float(output.count) == 0
     output.loss_sum.backward()
+
+
+@pytest.mark.parametrize("kind", ["info_nce", "binary"])
+def test_the_utterance_loss_is_of_its_kind_on_embeddings_without_what_all_rows_share(
+    kind: str,
+) -> None:
+    encoded, batch = encoded_batch((20, 20, 25, 25, 30, 30))
+    objective = build("utterance", kind=kind)
+    own = objective.predict(encoded, batch)
+    expected = losses.pairwise_discrimination(
+        own - own.mean(0), batch.utterance, kind, logit_scale=10.0
+    )
+    output = objective(encoded, batch)
+    # fp32: a mean of six rows, summed in another order.
+    torch.testing.assert_close(output.loss_sum, expected[0], rtol=1e-5, atol=1e-5)
+    for name, value in {"accuracy": expected[2], "chance": expected[3]}.items():
+        torch.testing.assert_close(output.metrics[name][0], value)
+    # Another offset of all rows changes nothing, so that it has no gradient.
+    output.loss_sum.backward()
+    bias, weight = (objective.head.layers[-1].get_parameter(n).grad for n in ("bias", "weight"))
+    assert bias.abs().max() < 1e-4 * weight.abs().max()
+
+
+def test_a_row_whose_chosen_frames_are_none_is_pooled_over_its_valid_frames_alone() -> None:
+    encoded, batch = encoded_batch(masked=False)
+    noise = torch.where(encoded.padding_mask[..., None], 100.0, encoded.context)
+    noisy = EncoderOutput(**{**vars(encoded), "context": noise})
+    for pooling in ("mean", "statistics"):
+        objective = build("utterance", frames="masked", pooling=pooling)
+        found = objective.predict(noisy, batch)
+        assert torch.equal(found, objective.predict(encoded, batch))
+        assert torch.equal(found, build("utterance", pooling=pooling).predict(encoded, batch))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -263,6 +331,13 @@ def test_diversity_is_zero_for_equal_and_near_one_for_random_directions() -> Non
 )
 def test_levels_are_names_layers_or_shares_of_the_depth(level: str, expected: str) -> None:
     assert resolve_level(level, SHAPE) == expected
+
+
+@pytest.mark.parametrize(("layers", "half"), [(2, "1"), (3, "2"), (5, "2"), (7, "4"), (12, "6")])
+def test_half_of_an_odd_depth_is_the_even_one_of_the_two_layers_beside_it(
+    layers: int, half: str
+) -> None:
+    assert resolve_level("50%", dataclasses.replace(SHAPE, num_layers=layers)) == half
 
 
 @pytest.mark.parametrize(

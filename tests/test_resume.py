@@ -14,11 +14,11 @@ import torch
 from trainings import Training, Trainings, weights
 
 from mgf_fairseq.launching import free_port
-from mgf_fairseq.stopping import EXIT_CODE
 
 pytestmark = pytest.mark.slow
 
 UPDATES, EPOCH = 10, 6
+EXIT_CODE = 143  # what a shell reports for a process that SIGTERM has ended
 START = Callable[..., Training]
 
 

@@ -16,6 +16,7 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
 from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import OmegaConf
+from scipy.stats import binom
 
 from mgf_fairseq.batching import plan_batches
 from mgf_fairseq.checkpoint import CheckpointError
@@ -25,7 +26,13 @@ from mgf_fairseq.scoring import (
     decode_batch,
     load_recognizer,
 )
-from mgf_fairseq.wer import count_edits, join_symbols, score_corpus, score_utterance
+from mgf_fairseq.wer import (
+    bootstrap_interval,
+    count_edits,
+    join_symbols,
+    score_corpus,
+    score_utterance,
+)
 
 CPU = torch.device("cpu")
 PAIRS = [("the cat sat", "the cat sat"), ("a b c d", "a x c"), ("one two", ""), ("a", "b a c")]
@@ -75,6 +82,13 @@ def test_error_rates_are_sums_of_editdistance_over_sums_of_units() -> None:
     assert corpus.wer == pytest.approx(100 * words / sum(len(r.split()) for r, _ in PAIRS))
     assert corpus.cer == pytest.approx(100 * letters / sum(len(r) for r, _ in PAIRS))
     assert corpus.wer_low <= corpus.wer <= corpus.wer_high
+
+
+def test_the_interval_of_an_error_rate_holds_95_percent_of_the_resamples() -> None:
+    found = bootstrap_interval([0, 5] * 200, [5] * 400, resamples=5000)
+    exact = [100 * binom.ppf(p, 400, 0.5) / 400 for p in (0.025, 0.975)]
+    # Steps of 0.25; an interval of 90 percent lies 0.75 within it.
+    assert found == pytest.approx(exact, abs=0.3)
 
 
 def test_edits_sum_to_the_distance_on_random_strings() -> None:

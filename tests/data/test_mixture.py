@@ -59,6 +59,19 @@ def test_without_weights_each_item_is_read_once_per_epoch():
         assert sorted(drawn.items.tolist()) == list(range(8)) and not drawn.repeats.any()
 
 
+def test_each_pass_of_each_corpus_has_an_order_of_its_own():
+    sizes = np.full(40, 1000, np.int64)  # two corpora of 20 items
+    orders = set()
+    for seed in (1, 2):
+        mixed = Mixture(sizes, [0, 20, 40], (None, None), seed)
+        for epoch in (1, 2):  # one pass each
+            items = mixed.draw(epoch).items
+            for corpus in (items[:20], items[20:] - 20):
+                assert sorted(corpus.tolist()) == list(range(20))
+                orders.add(tuple(corpus.tolist()))
+    assert len(orders) == 8 and tuple(range(20)) not in orders
+
+
 def test_the_draw_is_a_function_of_seed_and_epoch_alone():
     def draws(seed):
         return [mixture((1, 1), seed).draw(epoch).items.tolist() for epoch in (3, 1, 2)]

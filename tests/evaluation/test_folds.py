@@ -1,5 +1,7 @@
 """Cross-validated probes: what is left out is left out, and what is there is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +74,20 @@ def test_inner_groups_hold_whole_folds_and_never_the_outer_one(corpus):
         assert np.array_equal(group == 3, folds == outer)
         assert all(len(set(group[folds == fold])) == 1 for fold in range(5))
         assert set(group.tolist()) == {0, 1, 2, 3}
+
+
+def test_probes_are_taken_at_the_step_at_which_their_inner_folds_lose_least(corpus):
+    vectors, labels, folds = corpus
+    noisy = np.where(np.random.default_rng(2).random(120) < 0.5, labels, (labels + 1) % 3)
+    # Without a penalty they learn by heart, to the harm of what is held out.
+    config = FoldConfig(penalty=0.0, max_steps=60, check_every=1, patience=60, inner_folds=3)
+    long = cross_validate(vectors, noisy, folds, 3, [1], config, CPU)
+    assert 1 <= long.steps.max() < 60
+    for fold in range(5):
+        at_best = replace(config, max_steps=int(long.steps[0, fold]))
+        short = cross_validate(vectors, noisy, folds, 3, [1], at_best, CPU)
+        assert np.array_equal(short.test[:, folds == fold], long.test[:, folds == fold])
+        assert np.array_equal(short.valid[:, fold], long.valid[:, fold])
 
 
 def test_two_folds_leave_none_to_choose_on():

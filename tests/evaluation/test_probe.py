@@ -112,6 +112,25 @@ def test_seeds_begin_differently_and_repeat():
         assert not torch.equal(begun[0], first.single(1, representation).weight)
 
 
+def test_seeds_see_the_same_items_in_orders_of_their_own(monkeypatch):
+    seen = []
+    forward = ProbeBank.forward
+
+    def recorded(bank, x):
+        if torch.is_grad_enabled():
+            seen.append(x[:, 0, :, 0].clone())  # (S, L, B, D) -> (S, B)
+        return forward(bank, x)
+
+    monkeypatch.setattr(ProbeBank, "forward", recorded)
+    config = ProbeConfig(batch_size=50, epoch_items=300, max_epochs=1)
+    train_probes(planted(300, 1), planted(50, 2), 4, [1, 2], config, CPU)
+    first, second = torch.cat(seen, dim=1)
+    assert len(seen) == 6 and len(first) == 300
+    assert torch.equal(first.sort().values, second.sort().values)
+    # Two shuffles of 300 agree in one place on average, in more than 10 once in 1e8.
+    assert (first == second).sum() <= 10
+
+
 def test_each_probe_is_taken_at_its_best_epoch_on_valid_and_training_stops(monkeypatch):
     rng = np.random.default_rng(1)
     train, valid = planted(60, 1), planted(200, 2)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn import metrics
 
 from mgf_fairseq.evaluation import scores
@@ -65,6 +66,15 @@ def test_the_interval_resamples_whole_utterances(predictions):
     # Percentiles of 1000 and 2000 resamples: their standard errors are about 0.2 points.
     assert [low, high] == pytest.approx(np.percentile(rates, [2.5, 97.5]), abs=1.0)
     assert low < scores.score(scores.accuracy, scores.tally(truth, guess, utterance, 5)) < high
+
+
+def test_the_interval_holds_95_percent_of_the_resamples():
+    right = np.arange(400) % 2
+    counted = scores.tally(np.zeros(400, int), 1 - right, np.arange(400), 2)
+    found = scores.bootstrap_interval(scores.accuracy, [counted], resamples=20_000)
+    exact = [100 * binom.ppf(p, 400, 0.5) / 400 for p in (0.025, 0.975)]
+    # Steps of 0.25; an interval of 90 percent lies 0.75 within it.
+    assert found == pytest.approx(exact, abs=0.3)
 
 
 def test_dependent_items_widen_the_interval():

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from mgf_fairseq.cli import main
 from mgf_fairseq.evaluation import outcome as outcome_module
-from mgf_fairseq.evaluation.items import ProbeError
+from mgf_fairseq.evaluation.items import ProbeError, read_labelled
 from mgf_fairseq.evaluation.outcome import ProbeOptions
 from mgf_fairseq.evaluation.probe import ProbeConfig
 from mgf_fairseq.evaluation.results import (
@@ -21,6 +22,7 @@ from mgf_fairseq.evaluation.results import (
     read_embeddings,
     read_results,
 )
+from mgf_fairseq.evaluation.split_tasks import hold_out
 from mgf_fairseq.evaluation.tasks import (
     check_folder,
     plan_probe,
@@ -173,6 +175,19 @@ def test_without_speaker_test_a_part_of_each_speakers_recordings_is_held_out(spe
     assert len(run.embeddings.labels) == 10
 
 
+@pytest.mark.parametrize(
+    ("separate", "parts"),
+    [(True, {"train": 36, "valid": 4}), (False, {"train": 28, "valid": 4, "test": 8})],
+)
+def test_a_part_of_train_is_held_out_for_test_only_where_there_is_no_speaker_test(
+    speakers, separate, parts
+):
+    prepared.write_split(speakers, "train", [120] * 40, {"spk": ["a", "b"] * 20})
+    found = hold_out(read_labelled(speakers, "train", ["spk"]), separate_test=separate)
+    assert Counter(found) == parts
+    assert Counter(found[::2]) == Counter(found[1::2])  # as much of the one as of the other
+
+
 def test_stretches_of_one_recording_stay_on_one_side(speakers, probe):
     (speakers / "speaker_test.tsv").unlink()
     rows = [f"rec{k // 4}.wav:{k % 4 * 38400}:38400\t38480" for k in range(48)]
@@ -218,6 +233,8 @@ def test_labels_and_frames_that_differ_by_rounding_are_cut_and_said_so(phones, p
     _, run = probe("phone", phones, "phn", change=lambda stores: setattr(stores, "shift", 2))
     assert "4 row(s) of train cut to the shorter" in run.result.data.note
     assert run.result.representations[1].test["accuracy"] == [100.0, 100.0]
+    with pytest.raises(ProbeError, match="60 labels for 63 feature frames"):
+        probe("phone", phones, "phn", change=lambda stores: setattr(stores, "shift", 3))
 
 
 def test_labels_of_another_rate_are_refused_naming_both(phones, probe):

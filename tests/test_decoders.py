@@ -19,14 +19,6 @@ from mgf_fairseq.losses import si_sdr, si_sdr_loss
 B, T, D = 3, 7, 16
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    state = torch.get_rng_state()
-    torch.manual_seed(3)
-    yield
-    torch.set_rng_state(state)
-
-
 # ---- waveform
 
 

@@ -23,14 +23,6 @@ from mgf_fairseq.features import (
 RATE, HOP, FIELD = 16000, 320, 400
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    state = torch.get_rng_state()
-    torch.manual_seed(11)
-    yield
-    torch.set_rng_state(state)
-
-
 def num_frames(samples):
     return (samples - FIELD) // HOP + 1
 

@@ -15,14 +15,6 @@ EXACT = 1e-10
 TEMPERATURE = 0.1
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    state = torch.get_rng_state()
-    torch.manual_seed(7)
-    yield
-    torch.set_rng_state(state)
-
-
 def randn(*shape, dtype=torch.float64):
     return torch.randn(*shape, dtype=dtype)
 

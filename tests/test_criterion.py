@@ -1,5 +1,7 @@
 """The criterion: its sum, its gradients, its log, and what it refuses."""
 
+import dataclasses
+
 import pytest
 import tiny
 import torch
@@ -7,7 +9,7 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
-from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
+from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig, feature_deviation
 from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.task import MgfBatchIterator, without_weight
 
@@ -226,12 +228,31 @@ def test_summed_logs_reduce_as_a_list_of_logs_does():
 
 def test_the_logged_loss_of_an_objective_is_its_mean_over_all_that_counted():
     _, model, criterion = tiny.tiny_training()
-    logs = [step(model, criterion, tiny.tiny_sample(rows))[2] for rows in (ROWS, range(6, 10))]
+    logs = [step(model, criterion, tiny.tiny_sample(rows))[2] for rows in (ROWS, range(6, 8))]
     expected = sum(log["sum:loss_frame"] for log in logs) / sum(
         log["count:loss_frame"] for log in logs
     )
+    with metrics.aggregate(new_root=True) as aggregator:  # updates between two lines of the log
+        for log in logs:
+            MgfCriterion.reduce_metrics([log])
     # Logged values are rounded to 4 places.
-    assert reduced(logs)["loss_frame"] == pytest.approx(float(expected), abs=1e-4)
+    for values in (reduced(logs), aggregator.get_smoothed_values()):
+        assert values["loss_frame"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_padding_is_logged_as_its_share_and_has_no_part_in_the_logged_deviation():
+    _, model, criterion = tiny.tiny_training()
+    sample = tiny.tiny_sample(ROWS)
+    inputs = sample["net_input"]
+    share = float(inputs["padding_mask"].double().mean())
+    assert reduced([step(model, criterion, sample)[2]])["padding"] == pytest.approx(share, abs=1e-4)
+    encoded = model(**inputs).encoded
+    padding = encoded.padding_mask
+    assert padding.any()
+    noisy = torch.where(padding[..., None], 100.0, encoded.context)
+    found = feature_deviation(dataclasses.replace(encoded, context=noisy))["context"]
+    expected = encoded.context[~padding].std(dim=0, correction=0).mean()
+    torch.testing.assert_close(found, expected.detach())
 
 
 def test_a_step_without_any_sample_leaves_the_means_alone():

@@ -78,6 +78,26 @@ def test_valid_frames_do_not_change_when_noise_is_appended_as_padding() -> None:
                 torch.testing.assert_close(many[row, :frames], one[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "name", ["dropout", "attention_dropout", "activation_dropout", "dropout_input"]
+)
+def test_each_dropout_acts_in_training_alone(name: str) -> None:
+    encoder = tiny(**{name: 0.5})
+    encoder.train()
+    waveform, padding_mask = padded(4000, 3000)
+    first, second = (encoder.encode(waveform, padding_mask)[0].context for _ in range(2))
+    assert not torch.allclose(first, second, atol=1e-3)
+    encoder.eval()
+    first, second = (encoder.encode(waveform, padding_mask)[0].context for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_a_row_that_is_longer_than_a_span_has_one_whatever_the_share() -> None:
+    encoder = tiny(mask_prob=0.01, mask_length=4).train()
+    output, _ = encoder.encode(*padded(*[2000] * 30), mask=True, row_id=torch.arange(30))
+    assert output.mask_indices.sum(dim=1).tolist() == [4] * 30
+
+
 def test_masked_frames_hold_mask_emb_and_padding_is_never_masked() -> None:
     encoder = tiny(mask_prob=0.9, mask_length=2).train()
     waveform, padding_mask = padded(8000, 4000)

@@ -130,7 +130,7 @@ def slow_stft_loss(prediction, target, resolutions):
 
 
 def test_stft_loss_equals_its_oracle_on_padded_rows():
-    lengths, resolutions = [1000, 700, 512, 0], ((512, 128), (256, 64))
+    lengths, resolutions = [1000, 700, 512, 0], ((512, 128), (1024, 256), (256, 64))
     valid = prefix_mask(lengths, 1000)
     target, prediction = randn(4, 1000), 0.5 * randn(4, 1000)
     target[2] = 0  # a silent segment keeps its log-magnitude term only
@@ -138,9 +138,20 @@ def test_stft_loss_equals_its_oracle_on_padded_rows():
         slow_stft_loss(prediction[b, :n].numpy(), target[b, :n].numpy(), resolutions)
         for b, n in enumerate(lengths[:3])
     )
-    loss, count = losses.multi_resolution_stft_loss(prediction, target, valid, resolutions)
+    loss, count = losses.multi_resolution_stft_loss(prediction, target, valid)
     assert loss.item() == pytest.approx(expected, rel=1e-9)  # two FFT implementations
     assert count.item() == 3
+
+
+@pytest.mark.parametrize("level", [1.0, 0.05])
+def test_silence_in_the_place_of_white_noise_costs_what_the_noise_is_above_the_floor(level):
+    target = level * randn(1, 40_000)
+    valid = torch.ones_like(target, dtype=torch.bool)
+    loss, _ = losses.multi_resolution_stft_loss(torch.zeros_like(target), target, valid)
+    # A complex Gaussian of variance 1: the mean of its log magnitude is half of Euler's constant
+    # below 0. The floor is an rms of 1e-3. Spectral convergence to nothing is 1, less the floor.
+    expected = math.log(level / 1e-3) - 0.2886 + 1
+    assert loss.item() == pytest.approx(expected, abs=0.05)
 
 
 def test_stft_loss_of_a_perfect_copy_is_zero():

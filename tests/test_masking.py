@@ -83,8 +83,19 @@ def test_span_lengths_of_every_distribution_have_its_mean(
     assert spans.draw(200, generator(1, 1, 1)).any()
 
 
-def test_a_row_as_short_as_a_span_stays_unmasked() -> None:
-    assert not masks(SpanMask(0.65, 10), [10, 1]).any()
+def test_a_row_as_short_as_a_span_stays_unmasked_and_of_a_longer_one_something_stays() -> None:
+    assert not masks(SpanMask(0.65, 10), [10, 1] * 30).any()
+    # One span of a random length, which is cut to the row's but one.
+    drawn = masks(SpanMask(0.65, 10, "poisson", min_spans=1), [11] * 300)
+    assert drawn.any(axis=1).all() and not drawn.all(axis=1).any()
+    assert (drawn.sum(axis=1) == 10).any()
+
+
+def test_the_expected_number_of_spans_is_exact_where_it_is_no_whole_number() -> None:
+    # 0.65 * 20 / 10 = 1.3 spans: two in 30 percent of the rows, which then mask more than 10.
+    more = masks(SpanMask(0.65, 10), [20] * 2000).sum(axis=1) > 10
+    # Standard error 0.0102; five of them.
+    assert abs(more.mean() - 0.3) < 0.051
 
 
 def test_probability_zero_masks_nothing() -> None:

@@ -1,7 +1,7 @@
 """Each objective: what it reads, that it learns, that it never cheats."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
 from typing import Any
 
 import pytest
@@ -104,17 +104,23 @@ def test_no_gradient_reaches_the_waveform_that_targets_come_from(name: str) -> N
     assert waveform.grad is None
 
 
-READS: Mapping[str, tuple[dict[str, Any], set[str]]] = {
-    "sample": ({}, {"latents"}),
-    "frame": ({}, {"1", "context"}),
-    "phoneme": ({}, {"latents", "context"}),
-    "utterance": ({"level": "1"}, {"1"}),
-}
+READS: tuple[tuple[str, dict[str, Any], set[str]], ...] = (
+    ("sample", {}, {"latents"}),
+    ("sample", {"level": "50%"}, {"1"}),
+    ("frame", {}, {"1", "context"}),
+    ("frame", {"level": "0", "masked_level": "none"}, {"0"}),
+    ("frame", {"level": "latents", "masked_level": "1"}, {"latents", "1"}),
+    ("phoneme", {}, {"latents", "context"}),
+    ("phoneme", {"level": "1"}, {"latents", "1"}),
+    ("utterance", {"level": "context"}, {"context"}),
+    ("utterance", {"level": "1"}, {"1"}),
+)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_gradients_reach_just_the_levels_it_reads_and_all_its_own_parameters(name: str) -> None:
-    changes, levels = READS[name]
+@pytest.mark.parametrize(("name", "changes", "levels"), READS)
+def test_gradients_reach_just_the_levels_it_reads_and_all_its_own_parameters(
+    name: str, changes: dict[str, Any], levels: set[str]
+) -> None:
     objective = build(name, **changes)
     encoded, batch = encoded_batch()
     objective(encoded, batch).loss_sum.backward()
@@ -148,6 +154,10 @@ def test_visible_and_masked_places_of_the_frame_objective_split_the_frames() -> 
     visible, masked = output.metrics["mel"][1], output.metrics["mel_masked"][1]
     assert float(masked) == float(encoded.mask_indices.sum())
     assert float(visible + masked) == float(encoded.num_frames.sum()) == float(output.count)
+    # Three features at two places: the loss is the mean over the features.
+    sums = [total for total, _ in output.metrics.values()]
+    assert len(sums) == 6
+    torch.testing.assert_close(output.loss_sum.detach(), sum(sums) / 3)
 
 
 def test_negatives_come_from_the_own_row_are_never_the_positive_and_reach_every_place() -> None:
@@ -172,11 +182,13 @@ def test_cross_sample_negatives_come_from_other_rows_only() -> None:
     assert len(set(index[0].tolist())) == 18
 
 
-def test_among_two_candidates_a_guess_is_right_every_second_time() -> None:
+def test_among_two_candidates_a_guess_is_right_every_second_time_and_costs_log_2() -> None:
     encoded, batch = encoded_batch()
-    total, count = build("phoneme", num_negatives=1)(encoded, batch).metrics["chance"]
-    assert float(count) == float(encoded.mask_indices.sum())
+    hot = build("phoneme", num_negatives=1, logit_temp=1e6)(encoded, batch)
+    total, count = hot.metrics["chance"]
+    assert float(count) == float(hot.count) == float(encoded.mask_indices.sum())
     assert float(total) == pytest.approx(float(count) / 2)
+    assert float(hot.loss_sum.detach()) == pytest.approx(float(count) * math.log(2), rel=1e-4)
 
 
 def test_negatives_change_with_the_update_and_stay_for_the_same_row_in_another_batch() -> None:
@@ -250,10 +262,10 @@ def test_the_utterance_loss_is_of_its_kind_on_embeddings_without_what_all_rows_s
     kind: str,
 ) -> None:
     encoded, batch = encoded_batch((20, 20, 25, 25, 30, 30))
-    objective = build("utterance", kind=kind)
+    objective = build("utterance", kind=kind, logit_temp=0.2)
     own = objective.predict(encoded, batch)
     expected = losses.pairwise_discrimination(
-        own - own.mean(0), batch.utterance, kind, logit_scale=10.0
+        own - own.mean(0), batch.utterance, kind, logit_scale=5.0
     )
     output = objective(encoded, batch)
     # fp32: a mean of six rows, summed in another order.

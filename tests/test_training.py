@@ -48,10 +48,6 @@ def train(corpus, user_dir, pretrain_configs, caplog):
     return run
 
 
-def weights(save_dir: Path) -> dict[str, torch.Tensor]:
-    return torch.load(save_dir / "checkpoint_last.pt", weights_only=True)["model"]
-
-
 # ---- learning
 
 
@@ -111,28 +107,6 @@ def test_the_debug_recipe_runs_as_printed_without_a_warning_of_ours(
         and "mgf_fairseq" in line
     ]
     assert ours == []
-
-
-# ---- resuming
-
-
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_a_resumed_run_equals_one_that_was_not_interrupted(tmp_path, train, num_workers):
-    workers = f"dataset.num_workers={num_workers}"
-    straight = train(tmp_path / "straight", workers, "optimization.max_update=6")
-    first = train(tmp_path / "resumed", workers, "optimization.max_update=3")
-    second = train(tmp_path / "resumed", workers, "optimization.max_update=6")
-    assert sorted(straight) == [1, 2, 3, 4, 5, 6]
-    assert (sorted(first), sorted(second)) == ([1, 2, 3], [4, 5, 6])
-    # An objective that counted nothing in an update (rows too short for a stretch) has no value.
-    assert any(f"loss_{name}" in straight[6] for name in NAMES) and "loss" in straight[6]
-    for update in range(1, 7):
-        resumed = first[update] if update <= 3 else second[update]
-        for key in ("loss", "gnorm", "lr", *(f"loss_{name}" for name in NAMES)):
-            assert resumed.get(key) == straight[update].get(key), (update, key)
-    uninterrupted, resumed = weights(tmp_path / "straight"), weights(tmp_path / "resumed")
-    assert uninterrupted.keys() == resumed.keys()
-    assert all(torch.equal(resumed[key], value) for key, value in uninterrupted.items())
 
 
 # ---- checkpoints

@@ -77,6 +77,15 @@ def test_a_kill_at_any_file_operation_of_a_save_leaves_whole_checkpoints(tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
+def test_what_a_killed_save_had_begun_is_removed_and_nothing_else(tmp_path):
+    begun = ["checkpoint_last.pt.part", "checkpoint_last.pt.part.tmp", "checkpoint_1_2.pt.part.tmp"]
+    kept = ["checkpoint_last.pt", "checkpoint_last.pt.broken", "train.log.part"]
+    for name in (*begun, *kept):
+        (tmp_path / name).touch()
+    host_checkpoints.remove_parts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
 def die_at(moment: int, folder: Path) -> None:
     """End this process without a farewell at its moment-th operation on files of the folder."""
     left = moment

@@ -78,6 +78,34 @@ def test_views_do_not_overlap_where_the_utterance_has_room_for_both(num_samples)
             assert starts[1] - starts[0] >= length
 
 
+def test_views_begin_anywhere_that_leaves_room_and_either_may_be_the_first():
+    crops = Crops(views=2, max_samples=10, min_samples=5)
+    drawn = [crops.starts(13, 5, np.random.default_rng(seed)) for seed in range(200)]
+    # 3 samples to spare; each first and last place is missed with probability below 1e-8.
+    assert {min(starts) for starts in drawn} == {0, 1, 2, 3}
+    assert {max(starts) for starts in drawn} == {5, 6, 7, 8}
+    # Half of 200: beyond 65 to 135 once in 2e6.
+    assert 65 <= sum(first < second for first, second in drawn) <= 135
+
+
+def test_buckets_hold_equal_numbers_of_utterances_and_mix_their_lengths(tmp_path):
+    lengths = [8000 + 97 * number for number in range(64)]
+    rows = "".join(f"{number}.wav\t{length}\n" for number, length in enumerate(lengths))
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\n{rows}")
+    crops = Crops(views=1, max_samples=16000, min_samples=8000)
+    items = dataset(tmp_path, crops=crops, num_buckets=4)
+    edges, counts = np.unique(items.order_sizes, return_counts=True)
+    assert len(edges) == 4 and set(counts.tolist()) <= {15, 16, 17}
+    assert (items.order_sizes >= items.view_sizes).all()
+    orders = [items.ordered_indices() for _ in range(2)]
+    for order in orders:
+        assert (np.diff(items.order_sizes[order]) <= 0).all()
+        assert sorted(order.tolist()) == list(range(64)) != order.tolist()[::-1]
+    assert orders[0].tolist() != orders[1].tolist()
+    exact = dataset(tmp_path, crops=crops, num_buckets=0)
+    assert exact.ordered_indices().tolist() == list(range(63, -1, -1))
+
+
 def test_a_batch_is_padded_to_its_longest_row_and_no_row_is_cropped(corpus):
     items = dataset(corpus)
     samples = [items[index] for index in range(len(items))]
@@ -227,11 +255,16 @@ def shorter(path: Path) -> None:
     soundfile.write(path, np.zeros(5000), RATE)
 
 
+def another(path: Path) -> None:
+    """Longer by what no resampling rounds."""
+    soundfile.write(path, np.zeros(20100), RATE)
+
+
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("spoil", [nan, truncated, no_audio, missing, shorter, empty])
+@pytest.mark.parametrize("spoil", [nan, truncated, no_audio, missing, shorter, another, empty])
 def test_a_bad_file_is_left_out_named_and_counted(tmp_path, caplog, spoil):
     names = ("good.wav", "bad.wav", "fine.wav")
     files = {name: (tiny.speech_like(1.25, n), RATE) for n, name in enumerate(names)}

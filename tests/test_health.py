@@ -133,6 +133,22 @@ def test_guessing_during_a_long_warm_up_is_no_alarm():
     assert verdicts(entries) == {}
 
 
+def test_waiting_while_the_workers_start_is_no_alarm():
+    entries = [healthy_entry(update) for update in (25, 50, 75, 100)]
+    for entry, wait in zip(entries, (0.9, 0.9, 0.9, 0.01), strict=True):
+        entry["data_wait"] = wait
+    assert verdicts(entries) == {}
+    entries[3]["data_wait"] = 0.9
+    assert [kind for kind, _ in verdicts(entries)] == ["waiting for data"]
+
+
+def test_a_window_is_the_mean_over_updates_whatever_stretch_an_entry_is_of():
+    entries = [{"num_updates": 20, "gnorm": 1.0}, {"num_updates": 25, "gnorm": 6.0}]
+    (window,) = diagnose(entries).windows
+    assert (window.update, window.length) == (25, 25)
+    assert window.values["gnorm"] == pytest.approx(2.0)
+
+
 def test_an_entry_that_was_seen_or_has_no_update_changes_nothing():
     monitor = HealthMonitor()
     assert monitor.add(healthy_entry(25)) and monitor.verdicts() == []

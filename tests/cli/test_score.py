@@ -32,6 +32,7 @@ from mgf_fairseq.wer import (
     join_symbols,
     score_corpus,
     score_utterance,
+    worst,
 )
 
 CPU = torch.device("cpu")
@@ -76,12 +77,29 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 def test_error_rates_are_sums_of_editdistance_over_sums_of_units() -> None:
-    corpus = score_corpus([score_utterance(str(i), *pair) for i, pair in enumerate(PAIRS)])
+    corpus = score_corpus(
+        [score_utterance(str(i), *pair, frames=8, blank_frames=i) for i, pair in enumerate(PAIRS)]
+    )
     words = sum(editdistance.eval(r.split(), h.split()) for r, h in PAIRS)
     letters = sum(editdistance.eval(r, h) for r, h in PAIRS)
     assert corpus.wer == pytest.approx(100 * words / sum(len(r.split()) for r, _ in PAIRS))
     assert corpus.cer == pytest.approx(100 * letters / sum(len(r) for r, _ in PAIRS))
     assert corpus.wer_low <= corpus.wer <= corpus.wer_high
+    assert corpus.blank_ratio == pytest.approx(sum(range(len(PAIRS))) / (8 * len(PAIRS)))
+
+
+def test_the_worst_utterances_have_the_most_wrong_words_then_letters_and_none_is_right() -> None:
+    pairs = {
+        "right": ("A B C", "A B C"),
+        "letters": ("A B C", "A B XYZUVW"),  # one word, six letters
+        "letter": ("A B C", "A B X"),
+        "words": ("A B C", "X Y C"),  # two words, two letters
+        "also two": ("A B C", "X Y C"),
+    }
+    scores = [score_utterance(name, *pair) for name, pair in pairs.items()]
+    found = [score.entry for score in worst(scores, 10)]
+    assert found == ["also two", "words", "letters", "letter"]
+    assert [score.entry for score in worst(scores, 2)] == found[:2]
 
 
 def test_the_interval_of_an_error_rate_holds_95_percent_of_the_resamples() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from mgf_fairseq.evaluation.folds import FoldConfig, cross_validate, inner_groups
+from mgf_fairseq.evaluation.folds import FoldConfig, FoldProbes, cross_validate, inner_groups
 
 CPU = torch.device("cpu")
 SHORT = FoldConfig(max_steps=30, inner_folds=3)
@@ -65,6 +65,17 @@ def test_features_of_a_fold_do_not_enter_the_statistics_of_its_probes(corpus):
     loud[:, folds == 2] *= 50
     first, second = (cross_validate(x, labels, folds, 3, [1], SHORT, CPU) for x in (vectors, loud))
     assert np.array_equal(first.valid[:, 2], second.valid[:, 2])
+
+
+def test_each_probe_standardizes_by_the_items_that_it_learns_from(corpus):
+    vectors, _, folds = corpus
+    learns = torch.from_numpy(folds != np.arange(5)[:, None]).float()  # (J, N)
+    probes = FoldProbes(torch.from_numpy(vectors), learns, 3, seed=1)
+    for job in range(5):
+        seen = vectors[:, folds != job].astype(np.float64)
+        # fp32: means and mean squares of 96 numbers near 10.
+        assert np.allclose(probes.mean[:, job].numpy(), seen.mean(axis=1), rtol=1e-4, atol=1e-4)
+        assert np.allclose(1 / probes.scale[:, job].numpy(), seen.std(axis=1), rtol=1e-3)
 
 
 def test_inner_groups_hold_whole_folds_and_never_the_outer_one(corpus):

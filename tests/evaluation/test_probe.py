@@ -131,6 +131,20 @@ def test_seeds_see_the_same_items_in_orders_of_their_own(monkeypatch):
     assert (first == second).sum() <= 10
 
 
+def test_the_learning_rate_falls_linearly_to_a_twentieth_at_the_last_epoch(monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+
+    def recorded(optimizer, *arguments):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *arguments)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    config = ProbeConfig(batch_size=100, epoch_items=100, max_epochs=5, patience=5)
+    train_probes(planted(100, 1), planted(50, 2), 4, [1], config, CPU)
+    assert rates == pytest.approx(np.linspace(1e-2, 5e-4, 5).tolist())
+
+
 def test_each_probe_is_taken_at_its_best_epoch_on_valid_and_training_stops(monkeypatch):
     rng = np.random.default_rng(1)
     train, valid = planted(60, 1), planted(200, 2)

@@ -45,6 +45,8 @@ def test_confusion_and_class_scores_equal_those_of_scikit_learn(predictions):
         assert found[k].label == name and found[k].count == expected[3][k]
         values = [found[k].precision, found[k].recall, found[k].f1]
         assert values == pytest.approx([100 * column[k] for column in expected[:3]], abs=1e-9)
+    # Two seeds' predictions of the same items are summed up, and an item counts once.
+    assert scores.class_scores(2 * confusion, CLASSES, runs=2) == found
 
 
 def test_predictions_of_another_number_than_labels_are_refused():

@@ -99,7 +99,7 @@ def test_sigterm_saves_the_update_in_progress_and_the_same_command_goes_on(
     second = start(folder, moment=f"SIGTERM update {EPOCH}")
     assert second.exit_code() == EXIT_CODE, second.output()[-3000:]
     assert sorted(second.updates()) == [4, 5, 6]
-    # Neither who reads nor a validation between updates changes anything.
+    # Neither the number of workers nor a validation between updates changes anything.
     validates = ("dataset.disable_validation=false", "dataset.validate_interval_updates=2")
     third = start(folder, "dataset.num_workers=0", *validates)
     assert third.exit_code() == 0, third.output()[-3000:]

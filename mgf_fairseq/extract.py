@@ -13,14 +13,20 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, config_of, read_checkpoint, require_fit
+from .checkpoint import (
+    PRETRAINED,
+    CheckpointError,
+    config_of,
+    find_checkpoint,
+    read_checkpoint,
+    require_fit,
+)
 from .checkpoint_files import interpreting
 from .encoder import EncoderConfig, SpeechEncoder
 from .lengths import padding_mask_of
 from .waveform_model import Features as Features
 from .waveform_model import WaveformModel
 
-ENCODERS = ("mgf", "wav2vec2", "hubert")
 # What pre-training has beside the encoder: MGF's objectives, wav2vec 2.0's quantiser and heads,
 # HuBERT's label embeddings.
 _HEADS = (
@@ -34,7 +40,7 @@ _PREFIXES = ("w2v_encoder.w2v_model.", "encoder.w2v_model.")  # *_ctc, *_seq2seq
 class EncoderCheckpoint:
     """What a checkpoint says of its encoder."""
 
-    kind: str  # of ENCODERS
+    kind: str  # of PRETRAINED
     config: EncoderConfig
     weights: dict[str, Tensor] = field(repr=False)  # of the encoder alone
     sample_rate: int  # Hz
@@ -64,7 +70,8 @@ def load_encoder(path: str | Path) -> LoadedEncoder:
     """Load the encoder of a checkpoint, without running code from it.
 
     Takes MGF's and fairseq's wav2vec 2.0 and HuBERT checkpoints, pre-trained or fine-tuned with
-    fairseq's ``*_ctc``, ``*_seq2seq`` or ``wav2vec_classification``.
+    fairseq's ``*_ctc``, ``*_seq2seq`` or ``wav2vec_classification``. Of a run's folder it takes the
+    last checkpoint of a pre-training, the best of a fine-tuning.
 
     Raises:
         CheckpointError: the file is missing, unsafe to load, or of another kind.
@@ -95,7 +102,7 @@ def read_encoder(path: str | Path) -> EncoderCheckpoint:
     Raises:
         CheckpointError: the file is missing, unsafe to load, or of another kind.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     state = read_checkpoint(path)
     with interpreting(path):
         return _encoder_of(state, path)
@@ -114,8 +121,10 @@ def _encoder_of(state: dict[str, Any], path: Path) -> EncoderCheckpoint:
         config = OmegaConf.create(outer.model.w2v_args, flags={"allow_objects": True})
         weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     kind = OmegaConf.select(config, "model._name")
-    if kind not in ENCODERS:
-        raise CheckpointError(f"{path}: holds a model {kind!r}; give one of {', '.join(ENCODERS)}")
+    if kind not in PRETRAINED:
+        raise CheckpointError(
+            f"{path}: holds a model {kind!r}; give one of {', '.join(PRETRAINED)}"
+        )
     activation = str(OmegaConf.select(config, "model.activation_fn") or "gelu")
     if activation != "gelu":
         raise CheckpointError(f"{path}: activation_fn={activation}; only gelu is supported")

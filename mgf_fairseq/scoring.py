@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from . import plugin as plugin  # the model in the checkpoint may be ours
 from .batching import plan_batches
-from .checkpoint import CheckpointError, config_of, read_checkpoint
+from .checkpoint import CheckpointError, config_of, find_checkpoint, read_checkpoint
 from .checkpoint_files import interpreting
 from .data.audio import AudioReader
 from .data.corpora import read_lines
@@ -117,6 +117,7 @@ def load_recognizer(path: Path, data: Path, dictionary: Path | None = None) -> R
     Raises:
         CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
     """
+    path = find_checkpoint(path)
     state = read_checkpoint(path)
     with interpreting(path):
         return _recognizer(state, path, data, dictionary)

@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, require_fit
+from .checkpoint import CheckpointError, find_checkpoint, require_fit
 from .encoder import EncoderConfig, SpeechEncoder
 from .extract import LoadedEncoder, build_encoder, read_encoder
 from .features import AcousticFeatures
 from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
+from .suggestions import did_you_mean
 from .waveform_model import Features, WaveformModel
 from .waveforms import Waveform, Waveforms, as_rows
 
@@ -209,9 +210,10 @@ def load_upstream(spec: str | Path) -> Upstream:
     """Load what a spec names.
 
     Args:
-        spec: a checkpoint file (MGF, or fairseq's wav2vec 2.0 or HuBERT; pre-trained or
-            fine-tuned); ``fbank`` or ``mfcc``; ``random:CHECKPOINT`` for an encoder of that
-            checkpoint's shape with fresh weights of seed 1, ``random:CHECKPOINT@7`` of seed 7.
+        spec: a checkpoint file, or the folder of its run (MGF, or fairseq's wav2vec 2.0 or HuBERT;
+            pre-trained or fine-tuned); ``fbank`` or ``mfcc``; ``random:CHECKPOINT`` for an encoder
+            of that checkpoint's shape with fresh weights of seed 1, ``random:CHECKPOINT@7`` of
+            seed 7.
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe to load, or of another kind.
@@ -224,8 +226,10 @@ def load_upstream(spec: str | Path) -> Upstream:
     if not Path(text).exists():
         words = ", ".join(ACOUSTIC)
         raise CheckpointError(
-            f"{text}: no such checkpoint file; give one, or {words}, or {RANDOM}FILE"
+            f"{text}: no such checkpoint file{did_you_mean(text, ACOUSTIC)}; give one, or {words}, "
+            f"or {RANDOM}FILE"
         )
+    text = str(find_checkpoint(text))
     held = read_encoder(text)
     model = build_encoder(held, text)
     info = {"name": Path(text).name, "path": text, **_size(held.config), **held.history}
@@ -243,8 +247,9 @@ def _acoustic(spec: str) -> Upstream:
 
 def _random(rest: str) -> Upstream:
     """Build an encoder from ``CHECKPOINT`` or ``CHECKPOINT@SEED``."""
-    found = None if Path(rest).is_file() else re.fullmatch(r"(.+)@(\d+)", rest)
+    found = None if Path(rest).exists() else re.fullmatch(r"(.+)@(\d+)", rest)
     path, seed = (found[1], int(found[2])) if found else (rest, 1)
+    path = str(find_checkpoint(path))
     held = read_encoder(path)
     require_fit(held.config, held.weights, path)
     with torch.random.fork_rng(devices=[]):

@@ -32,7 +32,10 @@ class Renamed(NamedTuple):
 
 RENAMED = (
     Renamed("check", "--json", "--dest", before=".json"),
+    Renamed("evaluate", "--speaker-test", "--test-split"),
     Renamed("extract", "--layer", "--layers"),
+    Renamed("probe", "--task", "--tasks"),
+    Renamed("probe", "--upstream", "--checkpoint"),
     Renamed("score", "--output", "--dest"),
 )
 

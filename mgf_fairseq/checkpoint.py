@@ -136,7 +136,7 @@ def _grouped(arguments: Namespace) -> dict[str, Any]:
 
 
 def load_pretrained(
-    path: Path, objectives: Sequence[str] | None = None
+    path: Path | str, objectives: Sequence[str] | None = None
 ) -> tuple[MgfModel, DictConfig]:
     """Build a pre-trained MGF with its objectives, in evaluation mode, and its configuration.
 

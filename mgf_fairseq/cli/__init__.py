@@ -68,6 +68,7 @@ def _top_parser() -> argparse.ArgumentParser:
 def _verb_parser(verb: str, module: ModuleType) -> VerbParser:
     parser = VerbParser(verb, description=module.HELP, epilog=module.EXAMPLES)
     module.add_arguments(parser)
+    parser.add_common()
     return parser
 
 

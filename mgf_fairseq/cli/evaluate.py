@@ -115,7 +115,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     asr(
         "--asr-shape",
-        type=Path,
         metavar="CK",
         help="checkpoint whose Transformer fbank and mfcc train (default: the first of CK)",
     )
@@ -188,7 +187,7 @@ def request_of(args: argparse.Namespace) -> Request:
         speaker_test=args.test_split,
         recipe=recipe,
         asr_seeds=numbers("--asr-seeds", args.asr_seeds),
-        asr_shape=args.asr_shape,
+        asr_shape=Path(checkpoint_of(args.asr_shape)) if args.asr_shape else None,
     )
 
 

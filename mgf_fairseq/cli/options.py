@@ -62,6 +62,9 @@ class VerbParser(argparse.ArgumentParser):
         super().__init__(prog=f"mgf {verb}", formatter_class=_Formatter, **settings)
         self.verb = verb
         self.set_defaults(result=None)
+
+    def add_common(self) -> None:
+        """Add what every verb takes; last, so that help begins with the verb's own."""
         self.add_argument(
             "--json",
             action="store_true",

@@ -178,6 +178,20 @@ def test_a_run_is_taken_for_its_checkpoint_and_json_is_all_of_standard_output(
     assert Path(json.loads(capsys.readouterr().out)["user_dir"], "plugin.py").is_file()
 
 
+def test_the_verbs_of_data_give_json_too(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: object) -> Any:
+        assert main([*map(str, words), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    prepared = said("prepare", corpus / "audio", "--dest", tmp_path / "d", "--valid-percent", 0.3)
+    assert {split["split"] for split in prepared["splits"]} == {"train", "valid"}
+    checked = said("check", tmp_path / "d", "--fast")
+    assert sum(report["lines"] for report in checked) == 16
+    assert said("shard", tmp_path / "d", "--dest", tmp_path / "s")["files"] == 16
+
+
 def test_what_json_cannot_write_is_put_so_that_it_can() -> None:
     held = {"path": Path("a"), 2: (np.float32(0.5), np.int64(3)), "nan": float("nan")}
     held |= {"array": np.arange(2), "tensor": torch.ones(1), "inf": [np.float64("inf")]}

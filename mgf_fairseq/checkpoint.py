@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .checkpoint_files import CheckpointError as CheckpointError
-from .checkpoint_files import interpreting, read_state
+from .checkpoint_files import interpreting, peek_state, read_state
 from .compat import SAFE_CLASSES
 from .encoder import EncoderConfig
 from .lengths import parse_conv_layers
@@ -32,6 +32,46 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             other classes.
     """
     return read_state(path, SAFE_CLASSES)
+
+
+LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"
+PRETRAINED = (
+    "mgf",
+    "wav2vec2",
+    "hubert",
+)  # names of models whose last checkpoint is the one to use
+
+
+def find_checkpoint(path: Path | str) -> Path:
+    """The checkpoint that a path names: itself, or of a run's folder the one to use.
+
+    That is the best of a fine-tuning and the last of a pre-training, whose lowest loss says little
+    about its features; the other where there is but one.
+
+    Raises:
+        CheckpointError: there is none, or the one that says which run this is cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    found = [path / name for name in (LAST, BEST) if (path / name).is_file()]
+    if not found:
+        raise CheckpointError(f"{path}: a folder without {LAST} or {BEST}; {_where_else(path)}")
+    if len(found) == 1:
+        return found[0]
+    last, best = found
+    with interpreting(last):
+        name = OmegaConf.select(config_of(peek_state(last, SAFE_CLASSES), last), "model._name")
+    return last if name in PRETRAINED else best
+
+
+def _where_else(folder: Path) -> str:
+    """What to give in the place of a folder without checkpoints."""
+    below = [run for run in sorted(folder.iterdir()) if (run / LAST).is_file()]
+    files = sorted(folder.glob("*.pt"))
+    if below or files:
+        return f"did you mean {', '.join(map(str, [*below, *files][:5]))}?"
+    return "give the file, or checkpoint.save_dir of a training"
 
 
 def require_fit(config: EncoderConfig, weights: Mapping[str, Any], path: Path | str) -> None:
@@ -96,17 +136,18 @@ def _grouped(arguments: Namespace) -> dict[str, Any]:
 
 
 def load_pretrained(
-    path: Path, objectives: Sequence[str] | None = None
+    path: Path | str, objectives: Sequence[str] | None = None
 ) -> tuple[MgfModel, DictConfig]:
     """Build a pre-trained MGF with its objectives, in evaluation mode, and its configuration.
 
     Args:
-        path: the checkpoint.
+        path: the checkpoint, or the folder of its run.
         objectives: only these of its objectives, where it has them; all if None.
 
     Raises:
         CheckpointError: the file is not an MGF pre-training checkpoint, or of another version.
     """
+    path = find_checkpoint(path)
     state = read_checkpoint(path)
     with interpreting(path):
         return _pretrained(state, path, objectives)

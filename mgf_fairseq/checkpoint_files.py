@@ -117,10 +117,15 @@ def require_whole(path: Path) -> None:
 
 
 def _is_zip(path: Path) -> bool:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder, and no checkpoint file")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
-    with path.open("rb") as file:
-        return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def write_whole(path: Path, write: Callable[[str], object]) -> None:

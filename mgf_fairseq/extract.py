@@ -1,32 +1,32 @@
 """Hidden states of every layer from any checkpoint with an MGF, wav2vec 2.0 or HuBERT encoder.
 
-``load_encoder(path)(waveforms)`` is all there is; the waveforms come from wherever you have them.
+``load_encoder(path)(waveforms)`` is all there is: arrays, tensors or paths of audio files.
 upstream.py puts baselines beside it, feature_store.py writes what it says to disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-import torch.nn.functional as F
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, config_of, read_checkpoint, require_fit
+from .checkpoint import (
+    PRETRAINED,
+    CheckpointError,
+    config_of,
+    find_checkpoint,
+    read_checkpoint,
+    require_fit,
+)
 from .checkpoint_files import interpreting
 from .encoder import EncoderConfig, SpeechEncoder
 from .lengths import padding_mask_of
+from .waveform_model import Features as Features
+from .waveform_model import WaveformModel
 
-Waveform = Tensor | npt.NDArray[np.floating[Any]]
-
-ENCODERS = ("mgf", "wav2vec2", "hubert")
 # What pre-training has beside the encoder: MGF's objectives, wav2vec 2.0's quantiser and heads,
 # HuBERT's label embeddings.
 _HEADS = (
@@ -37,19 +37,10 @@ _PREFIXES = ("w2v_encoder.w2v_model.", "encoder.w2v_model.")  # *_ctc, *_seq2seq
 
 
 @dataclass(frozen=True)
-class Features:
-    """What an encoder says about a batch."""
-
-    hidden_states: list[Tensor]  # L + 1 of (B, T, D): the Transformer's input, then each layer
-    lengths: Tensor  # (B,) int64 valid frames per waveform
-    frame_rate: float  # frames per second
-
-
-@dataclass(frozen=True)
 class EncoderCheckpoint:
     """What a checkpoint says of its encoder."""
 
-    kind: str  # of ENCODERS
+    kind: str  # of PRETRAINED
     config: EncoderConfig
     weights: dict[str, Tensor] = field(repr=False)  # of the encoder alone
     sample_rate: int  # Hz
@@ -57,88 +48,30 @@ class EncoderCheckpoint:
     history: dict[str, Any]  # how it was trained, where the checkpoint says so
 
 
-class LoadedEncoder(nn.Module):
+class LoadedEncoder(WaveformModel):
     """An encoder with the sample rate and the normalisation that it was trained with."""
 
     def __init__(self, encoder: SpeechEncoder, sample_rate: int, normalize: bool) -> None:
-        super().__init__()
+        super().__init__(encoder.geometry, encoder.mask_emb.numel(), sample_rate, normalize)
         self.encoder = encoder
-        self.geometry, self.width = encoder.geometry, encoder.mask_emb.numel()
-        self.hop_length = self.geometry.hop_length
-        self.sample_rate, self.normalize = sample_rate, normalize
         norms = encoder.feature_extractor.modules()
         self.one_by_one = any(isinstance(module, nn.GroupNorm) for module in norms)
         self.eval()
 
-    @torch.no_grad()
-    def forward(self, waveforms: Sequence[Waveform]) -> Features:
-        """Encode waveforms of (S,) each, mono at ``sample_rate``; any lengths.
-
-        A batch gives what each waveform alone gives; with group norm in the conv stack (wav2vec
-        2.0 and HuBERT Base), where padding would change valid frames, waveforms are encoded one
-        by one.
-
-        Raises:
-            ValueError: a waveform is not one-dimensional, or shorter than the receptive field.
-        """
-        rows = as_rows(waveforms, self.encoder.mask_emb.device)
-        if self.normalize:
-            rows = [F.layer_norm(row, row.shape) for row in rows]
-        with _full_precision():
-            parts = [self._encode([row]) for row in rows] if self.one_by_one else []
-            states, lengths = _join(parts) if parts else self._encode(rows)
-        return Features(states, lengths, self.sample_rate / self.hop_length)
-
-    def _encode(self, rows: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    def encode_rows(self, rows: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """B of (S,), normalised -> L + 1 hidden states, (B, T, D) each, and (B,) valid frames."""
         source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
         mask = padding_mask_of([len(row) for row in rows], source.shape[1], source.device)
         encoded, _ = self.encoder.encode(source, mask)
         return encoded.hidden_states, encoded.num_frames
 
 
-def as_rows(waveforms: Sequence[Waveform], device: torch.device) -> list[Tensor]:
-    """Bring waveforms to the device as fp32.
-
-    Raises:
-        ValueError: there is none, or one is not one-dimensional.
-    """
-    rows = [torch.as_tensor(w, dtype=torch.float32, device=device) for w in waveforms]
-    if not rows:
-        raise ValueError("no waveform given; give a list of (S,) waveforms, one channel each")
-    for number, row in enumerate(rows):
-        if row.dim() != 1:
-            raise ValueError(
-                f"waveform {number} has shape {tuple(row.shape)}; give (S,), one channel"
-            )
-    return rows
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Keep a GPU's convolutions from TF32, whose 1e-3 would set batches apart from singles."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
-def _join(parts: list[tuple[list[Tensor], Tensor]]) -> tuple[list[Tensor], Tensor]:
-    """Pad what single rows gave, L + 1 of (1, T, D) and (1,) each, to one batch."""
-    layers = zip(*(states for states, _ in parts), strict=True)
-    states = [
-        nn.utils.rnn.pad_sequence([state[0] for state in layer], batch_first=True)
-        for layer in layers
-    ]
-    return states, torch.cat([lengths for _, lengths in parts])
-
-
 def load_encoder(path: str | Path) -> LoadedEncoder:
     """Load the encoder of a checkpoint, without running code from it.
 
     Takes MGF's and fairseq's wav2vec 2.0 and HuBERT checkpoints, pre-trained or fine-tuned with
-    fairseq's ``*_ctc``, ``*_seq2seq`` or ``wav2vec_classification``.
+    fairseq's ``*_ctc``, ``*_seq2seq`` or ``wav2vec_classification``. Of a run's folder it takes the
+    last checkpoint of a pre-training, the best of a fine-tuning.
 
     Raises:
         CheckpointError: the file is missing, unsafe to load, or of another kind.
@@ -169,7 +102,7 @@ def read_encoder(path: str | Path) -> EncoderCheckpoint:
     Raises:
         CheckpointError: the file is missing, unsafe to load, or of another kind.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     state = read_checkpoint(path)
     with interpreting(path):
         return _encoder_of(state, path)
@@ -188,8 +121,10 @@ def _encoder_of(state: dict[str, Any], path: Path) -> EncoderCheckpoint:
         config = OmegaConf.create(outer.model.w2v_args, flags={"allow_objects": True})
         weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     kind = OmegaConf.select(config, "model._name")
-    if kind not in ENCODERS:
-        raise CheckpointError(f"{path}: holds a model {kind!r}; give one of {', '.join(ENCODERS)}")
+    if kind not in PRETRAINED:
+        raise CheckpointError(
+            f"{path}: holds a model {kind!r}; give one of {', '.join(PRETRAINED)}"
+        )
     activation = str(OmegaConf.select(config, "model.activation_fn") or "gelu")
     if activation != "gelu":
         raise CheckpointError(f"{path}: activation_fn={activation}; only gelu is supported")

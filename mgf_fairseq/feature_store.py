@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .data.digests import Progress, audio_key
 from .data.manifest import read_manifest
@@ -142,12 +143,15 @@ def _job(
     manifest.require_root()
     rows = range(len(manifest)) if rows is None else rows
     name = hashlib.sha256(str(Path(manifest_path).resolve()).encode()).hexdigest()[:16]
-    identity = {
+    identity: dict[str, Any] = {
         "upstream": upstream.fingerprint,
         "audio": audio_key(manifest, rows, base / _DIGESTS / f"{name}.tsv", progress),
         "layers": layers,
         "dtype": dtype,
     }
+    longest = int(manifest.num_samples[rows.start : rows.stop].max(initial=0))
+    if pieces := upstream.pieces(longest):
+        identity["pieces"] = pieces
     path = str(manifest_path)
     return Job(upstream, manifest, path, rows, layers, dtype, batch_seconds, identity)
 
@@ -164,7 +168,8 @@ def _ensure(
             write_folder(job, folder, progress)
     store = open_features(folder)
     held = store.summary["identity"]
-    differing = [name for name, value in job.identity.items() if held.get(name) != value]
+    names = [*job.identity, *(name for name in held if name not in job.identity)]
+    differing = [name for name in names if held.get(name) != job.identity.get(name)]
     if differing:
         raise FeatureError(
             f"{folder}: holds features of another {' and '.join(differing)}; write elsewhere, "

@@ -215,19 +215,44 @@ def _extract_batch(
     if not readable:
         return results
     try:
-        features = job.upstream([waveform for _, waveform in readable])
+        results |= _long_ones(job, readable)
+        rest = [(row, waveform) for row, waveform in readable if row not in results]
+        if rest:
+            results |= _features(job, rest)
     except torch.OutOfMemoryError:
         raise FeatureError(
             f"out of memory with {len(readable)} utterances of up to "
             f"{max(len(w) for _, w in readable) / job.upstream.sample_rate:.0f} s; lower the "
             f"seconds per batch ({job.batch_seconds:g}), or cut long recordings"
         ) from None
+    return results
+
+
+def _features(job: Job, readable: list[tuple[int, _Array]]) -> dict[int, list[_Array]]:
+    features = job.upstream([waveform for _, waveform in readable])
     layers = [features.hidden_states[index].cpu() for index in job.layer_indices]
     lengths = features.lengths.tolist()
+    found = {}
     for number, (row, _) in enumerate(readable):
         frames = [layer[number, : lengths[number]].numpy() for layer in layers]
-        results[row] = [_narrow(values, job, k) for k, values in enumerate(frames)]
-    return results
+        found[row] = [_narrow(values, job, k) for k, values in enumerate(frames)]
+    return found
+
+
+def _long_ones(job: Job, readable: list[tuple[int, _Array]]) -> dict[int, list[_Array]]:
+    """Features of the waveforms that are encoded in pieces: of no piece more than is asked for."""
+    found = {}
+    for row, waveform in readable:
+        if job.upstream.pieces(len(waveform)):
+            pieces = [
+                [
+                    _narrow(piece.hidden_states[index][0].cpu().numpy(), job, k)
+                    for k, index in enumerate(job.layer_indices)
+                ]
+                for piece in job.upstream.stream(waveform)
+            ]
+            found[row] = [np.concatenate(parts) for parts in zip(*pieces, strict=True)]
+    return found
 
 
 def _narrow(values: _Array, job: Job, layer: int) -> _Array:

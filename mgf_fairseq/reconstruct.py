@@ -37,7 +37,9 @@ class Reconstruction:
 
 
 @torch.no_grad()
-def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Reconstruction | None:
+def reconstruct(
+    checkpoint: Path | str, manifest: Path | str, seconds: float = 2.5
+) -> Reconstruction | None:
     """Decode the beginning of a manifest's longest utterance that can be read.
 
     Returns:
@@ -45,6 +47,7 @@ def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Recon
 
     Raises:
         CheckpointError: it is not a pre-trained MGF.
+        ValueError: so few seconds hold no frame.
     """
     model, config = load_pretrained(checkpoint, ["sample"])
     if model.objectives is None or "sample" not in model.objectives:
@@ -52,7 +55,10 @@ def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Recon
     objective = model.objectives["sample"]
     assert isinstance(objective, SampleObjective)
     rate = int(config.task.sample_rate)
-    signal = _longest_readable(manifest, rate, int(seconds * rate), model.shape.receptive_field)
+    most, least = int(seconds * rate), model.shape.receptive_field
+    if most < least:
+        raise ValueError(f"seconds={seconds} are {most} samples, fewer than the {least} of a frame")
+    signal = _longest_readable(manifest, rate, most, least)
     if signal is None:
         return None
     waveform = torch.from_numpy(signal)[None]
@@ -67,7 +73,7 @@ def reconstruct(checkpoint: Path, manifest: Path, seconds: float = 2.5) -> Recon
     return Reconstruction(original.numpy(), (scale * decoded).numpy(), rate)
 
 
-def _longest_readable(manifest: Path, rate: int, most: int, least: int) -> Signal | None:
+def _longest_readable(manifest: Path | str, rate: int, most: int, least: int) -> Signal | None:
     """At most the first `most` samples of the longest utterance that holds `least` of them."""
     table = read_manifest(manifest)
     for row in np.argsort(-table.num_samples, kind="stable").tolist():
@@ -81,10 +87,10 @@ def _longest_readable(manifest: Path, rate: int, most: int, least: int) -> Signa
     return None
 
 
-def write_reconstruction(found: Reconstruction, folder: Path) -> None:
+def write_reconstruction(found: Reconstruction, folder: Path | str) -> None:
     """Write original.wav and reconstruction.wav, 16 bit, both louder or softer by one factor."""
     loudest = max(float(np.abs(found.original).max()), float(np.abs(found.decoded).max()), 1e-9)
     for name, signal in ((ORIGINAL, found.original), (DECODED, found.decoded)):
         scaled = signal * (_HEADROOM / loudest)
-        with replacing(folder / name) as path:
+        with replacing(Path(folder) / name) as path:
             soundfile.write(path, scaled, found.sample_rate, subtype="PCM_16", format="WAV")

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from . import plugin as plugin  # the model in the checkpoint may be ours
 from .batching import plan_batches
-from .checkpoint import CheckpointError, config_of, read_checkpoint
+from .checkpoint import CheckpointError, config_of, find_checkpoint, read_checkpoint
 from .checkpoint_files import interpreting
 from .data.audio import AudioReader
 from .data.corpora import read_lines
 from .data.manifest import Manifest, read_manifest
 from .lengths import ConvGeometry, padding_mask_of, parse_conv_layers
+from .waveforms import Waveforms, as_rows
 from .wer import CorpusScore, UtteranceScore, join_symbols, score_corpus, score_utterance
 
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
@@ -106,20 +107,24 @@ def _dictionary_of(
     return Dictionary.load(str(path)), str(path)
 
 
-def load_recognizer(path: Path, data: Path, dictionary: Path | None = None) -> Recognizer:
+def load_recognizer(
+    path: Path | str, data: Path | str, dictionary: Path | str | None = None
+) -> Recognizer:
     """Build the CTC model of a fine-tuned checkpoint; no path stored inside it is used.
 
     Args:
-        path: the checkpoint of a ``wav2vec_ctc`` fine-tuning run, from MGF or stock wav2vec 2.0.
+        path: the checkpoint of a ``wav2vec_ctc`` fine-tuning run, or the run's folder; from MGF or
+            stock wav2vec 2.0.
         data: the manifest's folder, where ``dict.<labels>.txt`` is looked for if need be.
         dictionary: a dictionary file (or its folder) to use instead of the checkpoint's own.
 
     Raises:
         CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
     """
+    path = find_checkpoint(path)
     state = read_checkpoint(path)
     with interpreting(path):
-        return _recognizer(state, path, data, dictionary)
+        return _recognizer(state, path, Path(data), Path(dictionary) if dictionary else None)
 
 
 def _recognizer(
@@ -185,14 +190,16 @@ def _spell(dictionary: Dictionary, index: int) -> str:
 
 
 def decode_batch(
-    recognizer: Recognizer, waveforms: Sequence[Tensor], device: torch.device
+    recognizer: Recognizer, waveforms: Waveforms, device: torch.device
 ) -> list[Decoded]:
-    """Transcribe waveforms (S,), fp32 at the model's rate, each at least one frame long."""
-    lengths = [len(waveform) for waveform in waveforms]
+    """Transcribe waveforms at the model's rate, each at least one frame long; see `as_rows`."""
+    rate, least = recognizer.sample_rate, recognizer.geometry.receptive_field
+    rows = as_rows(waveforms, rate, torch.device("cpu"), least=least)
+    lengths = [len(row) for row in rows]
     if recognizer.normalize:
         # As fairseq's RawAudioDataset.postprocess: each utterance by its own mean and variance.
-        waveforms = [F.layer_norm(waveform, waveform.shape) for waveform in waveforms]
-    source = nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True)  # B x (S,) -> (B, S)
+        rows = [F.layer_norm(row, row.shape) for row in rows]
+    source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
     mask = padding_mask_of(lengths, source.shape[1], device)
     with torch.inference_mode():
         output = recognizer.model(source=source.to(device), padding_mask=mask)
@@ -263,7 +270,7 @@ class ManifestScore:
 
 def score_manifest(
     recognizer: Recognizer,
-    path: Path,
+    path: Path | str,
     labels: str | None = None,
     batch_seconds: float = 120.0,
     device: torch.device | None = None,
@@ -282,6 +289,7 @@ def score_manifest(
         ManifestError: the manifest cannot be used.
         ValueError: its labels are missing or of another length, or no audio can be read.
     """
+    path = Path(path)
     manifest = read_manifest(path)
     manifest.require_root()
     references = _read_references(path, labels, recognizer, manifest)

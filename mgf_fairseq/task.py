@@ -5,6 +5,7 @@ Owns no tensors; fine-tuning builds it again from a checkpoint to build the mode
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import os
@@ -20,7 +21,7 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, OmegaConf, open_dict, read_write
 
 from .data.dataset import Crops, MgfDataset
 from .data.entries import ManifestError
@@ -28,6 +29,7 @@ from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
 from .distributed import require_alike
 from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
+from .objectives.base import OBJECTIVES, PACKAGE_OF_ITS_OWN
 from .ranges import POSITIVE, require_ranges
 from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
 
@@ -187,7 +189,7 @@ class MgfPretrainingTask(FairseqTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""
-        model = super().build_model(cfg, from_checkpoint)
+        model = super().build_model(_known(cfg) if from_checkpoint else cfg, from_checkpoint)
         self.objective_names = tuple(model.objectives)
         model.normalized = self.cfg.normalize
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
@@ -308,6 +310,27 @@ class MgfPretrainingTask(FairseqTask):
 
     def max_positions(self) -> None:
         """Accept any length: crops are cut to ``max_sample_size``."""
+
+
+def _known(cfg: Any) -> Any:
+    """The configuration of a checkpoint's model, less objectives that no imported package has.
+
+    Fine-tuning and decoding build a pre-trained model to keep its encoder alone.
+    """
+    held = OmegaConf.select(cfg, "objectives") or {}
+    unknown = [name for name in held if name not in OBJECTIVES]
+    if not unknown:
+        return cfg
+    logger.warning(
+        "skipped, as only pre-training needs it: the head of %s, which is no objective of "
+        "mgf_fairseq or of an imported package. %s",
+        " and of ".join(map(repr, unknown)),
+        PACKAGE_OF_ITS_OWN,
+    )
+    cfg = copy.deepcopy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        cfg.objectives = {name: held[name] for name in held if name in OBJECTIVES}
+    return cfg
 
 
 def without_weight(batch: dict[str, Any]) -> dict[str, Any]:

@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, require_fit
+from .checkpoint import CheckpointError, find_checkpoint, require_fit
 from .encoder import EncoderConfig, SpeechEncoder
-from .extract import (
-    Features,
-    LoadedEncoder,
-    Waveform,
-    as_rows,
-    build_encoder,
-    read_encoder,
-)
+from .extract import LoadedEncoder, build_encoder, read_encoder
 from .features import AcousticFeatures
 from .lengths import STANDARD_GRID, ConvGeometry, padding_mask_of
+from .suggestions import did_you_mean
+from .waveform_model import Features, WaveformModel
+from .waveforms import Waveform, Waveforms, as_rows
 
 # Raise it when a change of the code changes what an upstream says beyond rounding.
 CODE_VERSION = 1
@@ -46,7 +40,7 @@ _SHAPE = (
 )
 
 
-class AcousticBaseline(nn.Module):
+class AcousticBaseline(WaveformModel):
     """Log-mel or MFCC on the encoder's frame grid: frame t is centred on sample 320 t + 200.
 
     Each waveform is brought to zero mean and unit variance first, as the encoders get theirs. What
@@ -55,47 +49,27 @@ class AcousticBaseline(nn.Module):
     """
 
     def __init__(self, spec: str, sample_rate: int = 16000) -> None:
-        super().__init__()
-        self.geometry = STANDARD_GRID
-        self.hop_length = self.geometry.hop_length
-        self.name, self.sample_rate = ACOUSTIC[spec], sample_rate
-        self.one_by_one = False
-        self.acoustic = AcousticFeatures(
-            [self.name],
+        geometry = STANDARD_GRID
+        name = ACOUSTIC[spec]
+        acoustic = AcousticFeatures(
+            [name],
             sample_rate,
-            self.hop_length,
-            self.geometry.receptive_field,
+            geometry.hop_length,
+            geometry.receptive_field,
             normalization="none",
         )
-        self.width = self.acoustic.dims[self.name]
+        super().__init__(geometry, acoustic.dims[name], sample_rate, normalize=True)
+        self.name, self.acoustic = name, acoustic
 
-    @torch.no_grad()
-    def forward(self, waveforms: Sequence[Waveform]) -> Features:
-        """Analyse waveforms of (S,) each, mono at ``sample_rate``; any lengths.
-
-        Raises:
-            ValueError: a waveform is not one-dimensional, or shorter than the receptive field.
-        """
-        device = self.acoustic.window.device
-        rows = [F.layer_norm(row, row.shape) for row in as_rows(waveforms, device)]
-        frames = _frames_of(rows, self.geometry)
+    def encode_rows(self, rows: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """B of (S,), normalised -> one (B, T, F), and (B,) valid frames."""
+        device = self.device
+        frames = [self.geometry.num_frames(len(row)) for row in rows]
         source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
         mask = padding_mask_of([len(row) for row in rows], source.shape[1], device)
         valid = ~padding_mask_of(frames, max(frames), device)
         features = self.acoustic(source, mask, max(frames), valid)[self.name]
-        return Features([features], valid.sum(dim=1), self.sample_rate / self.hop_length)
-
-
-def _frames_of(rows: Sequence[Tensor], geometry: ConvGeometry) -> list[int]:
-    """Frames of each waveform; raises ValueError by its number where one has none."""
-    frames = [geometry.num_frames(len(row)) for row in rows]
-    if min(frames) == 0:
-        number = frames.index(0)
-        raise ValueError(
-            f"waveform {number} has {len(rows[number])} samples, fewer than the "
-            f"{geometry.receptive_field} that one frame needs; leave it out"
-        )
-    return frames
+        return [features], valid.sum(dim=1)
 
 
 class SegmentMeans(nn.Module):
@@ -112,15 +86,14 @@ class SegmentMeans(nn.Module):
         self.sample_rate, self.one_by_one = model.sample_rate, model.one_by_one
 
     @torch.no_grad()
-    def forward(self, waveforms: Sequence[Waveform]) -> Features:
+    def forward(self, waveforms: Waveforms, sample_rate: int | None = None) -> Features:
         """(S,) each -> `Features` with one vector per segment in the place of a frame.
 
         Raises:
-            ValueError: a waveform is not one-dimensional, or shorter than the receptive field.
+            ValueError: a waveform cannot be used; the message says which, and why.
         """
-        device = next(itertools.chain(self.model.parameters(), self.model.buffers())).device
-        rows = as_rows(waveforms, device)
-        _frames_of(rows, self.geometry)
+        device, least = self.model.device, self.geometry.receptive_field
+        rows = as_rows(waveforms, self.sample_rate, device, sample_rate=sample_rate, least=least)
         counts = [max(len(row) // self.hop_length, 1) for row in rows]
         segments = [
             row[start : start + self.hop_length]
@@ -160,10 +133,24 @@ class Upstream:
     fingerprint: str  # hex digest of all that decides the features
     info: dict[str, Any]  # for result files: name, path, size, how it was trained
 
-    def __call__(self, waveforms: Sequence[Waveform]) -> Features:
-        """Encode waveforms (S,), mono at ``sample_rate``; a batch gives what each alone gives."""
-        features: Features = self.model(waveforms)
+    def __call__(self, waveforms: Waveforms, sample_rate: int | None = None) -> Features:
+        """Encode one waveform or several, as `WaveformModel.forward` takes them."""
+        features: Features = self.model(waveforms, sample_rate)
         return features
+
+    def stream(self, waveform: Waveform, sample_rate: int | None = None) -> Iterator[Features]:
+        """Encode one waveform of any length, or a file, as `WaveformModel.stream` does."""
+        if isinstance(self.model, SegmentMeans):  # which holds one vector per segment
+            yield self(waveform, sample_rate)
+        else:
+            yield from self.model.stream(waveform, sample_rate)
+
+    def pieces(self, num_samples: int) -> list[float]:
+        """Seconds of a piece and of its context if so long a waveform is cut; nothing if not."""
+        if isinstance(self.model, SegmentMeans):
+            num_samples = min(num_samples, self.model.hop_length)
+            return self.model.model.pieces(num_samples)
+        return self.model.pieces(num_samples)
 
     @property
     def sample_rate(self) -> int:
@@ -223,9 +210,10 @@ def load_upstream(spec: str | Path) -> Upstream:
     """Load what a spec names.
 
     Args:
-        spec: a checkpoint file (MGF, or fairseq's wav2vec 2.0 or HuBERT; pre-trained or
-            fine-tuned); ``fbank`` or ``mfcc``; ``random:CHECKPOINT`` for an encoder of that
-            checkpoint's shape with fresh weights of seed 1, ``random:CHECKPOINT@7`` of seed 7.
+        spec: a checkpoint file, or the folder of its run (MGF, or fairseq's wav2vec 2.0 or HuBERT;
+            pre-trained or fine-tuned); ``fbank`` or ``mfcc``; ``random:CHECKPOINT`` for an encoder
+            of that checkpoint's shape with fresh weights of seed 1, ``random:CHECKPOINT@7`` of
+            seed 7.
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe to load, or of another kind.
@@ -238,8 +226,10 @@ def load_upstream(spec: str | Path) -> Upstream:
     if not Path(text).exists():
         words = ", ".join(ACOUSTIC)
         raise CheckpointError(
-            f"{text}: no such checkpoint file; give one, or {words}, or {RANDOM}FILE"
+            f"{text}: no such checkpoint file{did_you_mean(text, ACOUSTIC)}; give one, or {words}, "
+            f"or {RANDOM}FILE"
         )
+    text = str(find_checkpoint(text))
     held = read_encoder(text)
     model = build_encoder(held, text)
     info = {"name": Path(text).name, "path": text, **_size(held.config), **held.history}
@@ -257,8 +247,9 @@ def _acoustic(spec: str) -> Upstream:
 
 def _random(rest: str) -> Upstream:
     """Build an encoder from ``CHECKPOINT`` or ``CHECKPOINT@SEED``."""
-    found = None if Path(rest).is_file() else re.fullmatch(r"(.+)@(\d+)", rest)
+    found = None if Path(rest).exists() else re.fullmatch(r"(.+)@(\d+)", rest)
     path, seed = (found[1], int(found[2])) if found else (rest, 1)
+    path = str(find_checkpoint(path))
     held = read_encoder(path)
     require_fit(held.config, held.weights, path)
     with torch.random.fork_rng(devices=[]):

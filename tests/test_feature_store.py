@@ -50,12 +50,12 @@ def counted(upstream: Upstream) -> tuple[Upstream, list[int]]:
     class Counting(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            for name in ("sample_rate", "geometry", "hop_length", "width", "one_by_one"):
+            for name in ("sample_rate", "geometry", "hop_length", "width", "one_by_one", "pieces"):
                 setattr(self, name, getattr(upstream.model, name))
 
-        def forward(self, waveforms: list[np.ndarray]) -> Any:
+        def forward(self, waveforms: list[np.ndarray], sample_rate: int | None) -> Any:
             sizes.append(len(waveforms))
-            return upstream.model(waveforms)
+            return upstream.model(waveforms, sample_rate)
 
     return replace(upstream, model=Counting()), sizes  # type: ignore[arg-type]
 

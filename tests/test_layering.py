@@ -1,13 +1,16 @@
 """Who may import what, what library code may not do, and a fifth objective in one place."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from omegaconf import OmegaConf
 
 import mgf_fairseq
+from mgf_fairseq import objectives
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
 from mgf_fairseq.decoders import ProjectionHead
 from mgf_fairseq.model import MgfModel
@@ -29,6 +32,7 @@ MAY_IMPORT_FAIRSEQ = {
     "criterion.py",
     "checkpoint.py",
     "scoring.py",  # loads fine-tuned models through fairseq
+    "user_packages.py",  # imports a user's package as fairseq does
     "compat.py",  # mends fairseq
     "host_checkpoints.py",  # wraps its saving and resuming
     "stopping.py",  # wraps its step from update to update
@@ -158,6 +162,42 @@ def test_a_fifth_objective_trains_and_strips_with_no_edit_elsewhere(loudness):
     with torch.no_grad():
         features = [m.eval().extract_features(source, None)["x"] for m in (model, stripped)]
     assert torch.equal(*features)
+
+
+def test_a_head_of_no_imported_package_is_skipped_in_a_checkpoint_and_refused_in_training(
+    loudness, caplog
+):
+    task = tiny.tiny_task()
+    config = OmegaConf.create({**vars(tiny.tiny_model_config(["frame"])), "_name": "mgf"})
+    config.objectives["loudness"] = {"level": "50%"}
+    held = task.build_model(config).state_dict()
+    OmegaConf.set_readonly(config, True)  # as a checkpoint's is
+    del OBJECTIVES["loudness"]
+    try:
+        with pytest.raises(ValueError, match=r"'loudness'.*common.user_dir=PACKAGE.*--user-dir"):
+            task.build_model(config)
+        model = task.build_model(config, from_checkpoint=True)  # as fine-tuning does
+    finally:
+        OBJECTIVES["loudness"] = loudness
+    assert set(model.objectives) == {"frame"} and "loudness" in config.objectives
+    assert caplog.text.count("the head of 'loudness'") == 1
+    model.remove_pretraining_modules()
+    model.load_state_dict(held, strict=True)
+
+
+def test_a_file_in_the_folder_of_objectives_is_all_that_a_fifth_needs(tmp_path, monkeypatch):
+    (tmp_path / "flux.py").write_text(
+        "from mgf_fairseq.objectives.base import Objective, ObjectiveConfig, register_objective\n"
+        "@register_objective\nclass Flux(Objective):\n"
+        "    name, config_type = 'flux', ObjectiveConfig\n"
+    )
+    monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(tmp_path)])
+    try:
+        objectives.import_all()
+        assert OBJECTIVES["flux"].__module__ == "mgf_fairseq.objectives.flux"
+    finally:
+        OBJECTIVES.pop("flux", None)
+        sys.modules.pop("mgf_fairseq.objectives.flux", None)
 
 
 def test_a_name_that_is_taken_is_refused(loudness):

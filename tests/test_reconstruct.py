@@ -41,6 +41,14 @@ def test_a_checkpoint_without_the_sample_objective_gives_none(pretrained, corpus
     assert reconstruct(Path("ck.pt"), corpus / "train.tsv") is None
 
 
+def test_paths_are_taken_as_text_and_so_few_seconds_that_no_frame_is_in_them_are_refused(
+    pretrained, corpus
+):
+    assert reconstruct("ck.pt", str(corpus / "train.tsv"), seconds=0.025) is not None
+    with pytest.raises(ValueError, match=r"seconds=0.01 are 160 samples, fewer than the 400"):
+        reconstruct("ck.pt", str(corpus / "train.tsv"), seconds=0.01)
+
+
 def test_an_utterance_that_cannot_be_read_is_passed_over_for_the_next_longest(pretrained, tmp_path):
     rng = np.random.default_rng(1)
     rows = []

@@ -153,7 +153,7 @@ def plan(args: argparse.Namespace) -> list[Step]:
             "--caveat", "synthetic voices: emotions are settings of rate, pitch and volume",
         )),
         Step("Check them", data / "check.json", (
-            "mgf", "check", data, "--json", data / "check.json",
+            "mgf", "check", data, "--dest", data / "check.json",
         )),
         Step("Pre-train MGF", checkpoint, tuple(training), args.pretrain_updates, {
             "SI-SDR": "sample_si_sdr", "log-mel": "frame_mel", "contrastive": "phoneme_accuracy",

@@ -6,17 +6,21 @@ Last in the flow: verbs parse options and print; the work is done by the library
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import json
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
 
+from .options import VerbParser, no_verb, plain
+
 # verb -> (module, one line for `mgf --help`, which must not import the module to show it).
 VERBS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "turn a folder of recordings into manifests and labels"),
-    "check": ("check", "say what training would drop from a prepared folder, and how to mend it"),
+    "check": ("check", "say what training would drop from a prepared folder, and how to fix it"),
     "shard": ("shard", "pack the audio of a prepared folder into few large archives"),
     "health": ("health", "is a training healthy, and which key to turn if not"),
     "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
@@ -61,22 +65,15 @@ def _top_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb_parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=f"mgf {verb}",
-        description=module.HELP,
-        epilog=module.EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _verb_parser(verb: str, module: ModuleType) -> VerbParser:
+    parser = VerbParser(verb, description=module.HELP, epilog=module.EXAMPLES)
     module.add_arguments(parser)
-    parser.add_argument(
-        "--traceback", action="store_true", help="show where in the code an error arose"
-    )
+    parser.add_common()
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code; 2 for wrong usage and for errors a person can mend.
+    """Run one verb and return its exit code; 2 for wrong usage and for errors a person can fix.
 
     `ValueError` and `OSError` (our own errors derive from them) become one line on standard error;
     anything else is a defect and keeps its traceback.
@@ -91,18 +88,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     verb = arguments[0]
     if verb not in VERBS:
-        parser.error(f"no verb {verb!r}: choose from {', '.join(VERBS)}")
+        no_verb(parser, verb, list(VERBS))
     module = importlib.import_module(f"{__name__}.{VERBS[verb][0]}")
     args = _verb_parser(verb, module).parse_args(arguments[1:])
     try:
-        return int(module.run(args))
+        with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):
+            code = int(module.run(args))
     except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
         if args.traceback:
             traceback.print_exc()
         else:
-            message = " ".join(str(error).split())
             print(f"mgf {verb}: error: {message}", file=sys.stderr)
-        return 2
+        code, args.result = 2, {"error": message}
     except KeyboardInterrupt:
         print(f"mgf {verb}: stopped", file=sys.stderr)
         return 130
+    if args.json:
+        print(json.dumps(plain(args.result), ensure_ascii=False, indent=1))
+    return code

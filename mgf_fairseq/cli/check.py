@@ -30,7 +30,7 @@ EXAMPLES = """\
 examples:
   mgf check data/mine                 every manifest of the folder, labels and dictionaries too
   mgf check data/mine --fast          headers only: seconds instead of minutes
-  mgf check data/mine/train.tsv --min-seconds 1 --json check.json
+  mgf check data/mine/train.tsv --min-seconds 1 --dest check.json
 
 exit code: 0 fine (notes are no error), 1 errors found, 2 something could not be checked
 """
@@ -43,15 +43,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fast", action="store_true", help="read headers only")
     parser.add_argument("--sample-rate", type=int, default=16000, help="rate of training, in Hz")
     parser.add_argument(
-        "--min-seconds", type=float, default=0.025, help="shorter is dropped (default: one frame)"
+        "--min-seconds",
+        type=float,
+        default=0.025,
+        help="shorter is dropped, in seconds (default: one frame)",
     )
     parser.add_argument(
-        "--max-seconds", type=float, default=math.inf, help="longer is dropped (default: none)"
+        "--max-seconds",
+        type=float,
+        default=math.inf,
+        help="longer is dropped, in seconds (default: none)",
     )
     parser.add_argument(
         "--workers", type=int, default=min(8, os.cpu_count() or 1), help="threads that read audio"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings as JSON too")
+    parser.add_argument(
+        "--dest", type=Path, metavar="FILE", help="write the findings as JSON too (default: none)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,10 +72,11 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     if args.fast:
         print("fast: headers only; silence, clipping, damage and same content were not looked for")
-    if args.json:
+    args.result = reports
+    if args.dest:
         content = [dataclasses.asdict(report) for report in reports]
-        args.json.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
-        print(f"wrote {args.json}")
+        args.dest.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        print(f"wrote {args.dest}")
     return exit_code(reports)
 
 

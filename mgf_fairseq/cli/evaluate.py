@@ -11,6 +11,18 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
+from .options import (
+    add_checkpoint,
+    add_device,
+    add_seeds,
+    add_user_dir,
+    checkpoint_of,
+    device_of,
+    names,
+    numbers,
+    prepare_libraries,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,48 +56,65 @@ _COLUMNS = (  # task, metric, heading
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf evaluate`."""
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        nargs="+",
-        required=True,
-        metavar="CK",
-        help="checkpoint files (MGF, fairseq wav2vec 2.0 or HuBERT), fbank, mfcc, random:CK",
-    )
+    add_checkpoint(add, baselines=True, many=True)
     add("--data", type=Path, required=True, help="folder written by mgf prepare")
-    add("--emotion-data", type=Path, metavar="DATA", help="another one, for task emotion")
-    add("--tasks", default="phone,speaker,emotion,asr", metavar="T,T", help="(default: all four)")
+    add("--emotion-data", type=Path, metavar="DATA", help="another one, for task emotion "
+        "(default: --data)")  # fmt: skip
+    add(
+        "--tasks",
+        nargs="+",
+        default="phone,speaker,emotion,asr",
+        metavar="T,T",
+        help="what is evaluated",
+    )
     add("--dest", type=Path, required=True, help="results: a folder per representation")
     add("--name", nargs="+", default=[], help="names of the representations (default: of their "
         "folders)")  # fmt: skip
-    add("--group", help="what checkpoints are that differ by pre-training seed alone: one row")
+    add(
+        "--group",
+        help="what checkpoints are that differ by pre-training seed alone: one row (default: none)",
+    )
     add("--cache", type=Path, metavar="DIR", help="features, fine-tunings (default: DEST/cache)")
-    add("--device", help="cpu or cuda (default: cuda if there)")
+    add_device(add)
+    add_user_dir(add)
     probes = parser.add_argument_group("probes").add_argument
-    probes("--seeds", default="1,2,3", metavar="N,N", help="of the probes (1,2,3)")
-    probes("--hidden", type=int, default=0, help="width of a hidden layer (0: exactly one Linear)")
+    add_seeds(probes, "--seeds", "1,2,3", "seeds of the probes")
+    probes("--hidden", type=int, default=0, help="width of a hidden layer; 0: exactly one Linear")
     probes(
         "--disjoint",
         choices=["speakers", "utterances"],
         default="speakers",
         help="what the splits of task phone must not share (utterances: the CPC split)",
     )
-    probes(
-        "--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` leaves out (SIL)"
-    )
+    probes("--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` skips")
     probes(
         "--dtype", choices=["float16", "float32"], default="float16", help="of the cached features"
     )
-    probes("--speaker-test", metavar="SPLIT", help="split that task speaker is scored on")
+    probes(
+        "--test-split",
+        metavar="SPLIT",
+        help="split that task speaker is scored on (default: speaker_test where there is one)",
+    )
     asr = parser.add_argument_group("speech recognition").add_argument
     asr("--asr-labels", choices=["ltr", "spm"], default="ltr", help="letters or SentencePiece")
-    asr("--asr-updates", type=int, metavar="N", help="of fine-tuning (default: the recipe's)")
-    asr("--asr-seeds", default="1", metavar="N,N", help="of fine-tuning, a training each (1)")
+    asr(
+        "--asr-updates",
+        type=int,
+        metavar="N",
+        help="number of updates of fine-tuning (default: the recipe's)",
+    )
+    add_seeds(asr, "--asr-seeds", "1", "seeds of fine-tuning, a training each")
     asr("--asr-recipe", type=Path, metavar="YAML", help="(default: examples/finetune's "
         "ctc_evaluate)")  # fmt: skip
-    asr("--asr-override", action="append", default=[], metavar="KEY=VALUE", help="as hydra's")
+    asr(
+        "--asr-override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="as hydra's (default: none)",
+    )
     asr(
         "--asr-shape",
-        type=Path,
         metavar="CK",
         help="checkpoint whose Transformer fbank and mfcc train (default: the first of CK)",
     )
@@ -93,9 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, and return 0."""
-    import logging
     import os
-    import warnings
 
     # Before torch is loaded: threads that wait give their core to others on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -104,10 +131,8 @@ def run(args: argparse.Namespace) -> int:
     from mgf_fairseq.evaluation.run import evaluate
     from mgf_fairseq.training_run import TrainingError
 
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
-    # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
     request = request_of(args)
+    prepare_libraries(args)
     try:
         with Bars() as bars:
 
@@ -119,6 +144,10 @@ def run(args: argparse.Namespace) -> int:
     except TrainingError as error:
         print(error.tail, file=sys.stderr)
         raise
+    args.result = {
+        folder.path.name: {"path": folder.path, "tasks": folder.tasks, "asr": folder.recognition}
+        for folder in folders
+    }
     print()
     print(table(folders))
     print(f"\n{request.dest}: next: mgf report {request.dest} --dest report")
@@ -127,23 +156,19 @@ def run(args: argparse.Namespace) -> int:
 
 def request_of(args: argparse.Namespace) -> Request:
     """Turn options into a request; bad values raise ValueError."""
-    import torch
-
     from mgf_fairseq.evaluation.finetuning import load_recipe
     from mgf_fairseq.evaluation.outcome import ProbeOptions
     from mgf_fairseq.evaluation.run import Request
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: no CUDA device is visible here; use --device cpu")
-    tasks = tuple(dict.fromkeys(name for name in args.tasks.replace(" ", "").split(",") if name))
+    device = device_of(args.device)
+    tasks = tuple(dict.fromkeys(names(args.tasks)))
     recipe = None
     if "asr" in tasks:
         recipe = load_recipe(
             args.asr_recipe, args.asr_labels, args.asr_updates, tuple(args.asr_override)
         )
     return Request(
-        specs=tuple(args.checkpoint),
+        specs=tuple(map(checkpoint_of, args.checkpoint)),
         data=args.data,
         dest=args.dest,
         tasks=tasks,
@@ -152,25 +177,18 @@ def request_of(args: argparse.Namespace) -> Request:
         group=args.group,
         cache=args.cache,
         probe=ProbeOptions(
-            seeds=_numbers("--seeds", args.seeds),
+            seeds=numbers("--seeds", args.seeds),
             hidden=args.hidden,
             device=device,
             disjoint=args.disjoint,
-            silence=tuple(name for name in args.silence.split(",") if name),
+            silence=tuple(names(args.silence)),
             dtype=args.dtype,
         ),
-        speaker_test=args.speaker_test,
+        speaker_test=args.test_split,
         recipe=recipe,
-        asr_seeds=_numbers("--asr-seeds", args.asr_seeds),
-        asr_shape=args.asr_shape,
+        asr_seeds=numbers("--asr-seeds", args.asr_seeds),
+        asr_shape=Path(checkpoint_of(args.asr_shape)) if args.asr_shape else None,
     )
-
-
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    words = text.replace(" ", "").split(",")
-    if not all(word.isdigit() for word in words) or len(set(words)) < len(words):
-        raise ValueError(f"{option} {text}: expected different whole numbers, as in 1,2,3")
-    return tuple(int(word) for word in words)
 
 
 def table(folders: Sequence[ResultFolder]) -> str:

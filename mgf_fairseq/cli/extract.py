@@ -10,6 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import (
+    add_checkpoint,
+    add_device,
+    add_layers,
+    add_user_dir,
+    checkpoint_of,
+    device_of,
+    names,
+    prepare_libraries,
+)
+
 if TYPE_CHECKING:
     from mgf_fairseq.data.manifest import Manifest
     from mgf_fairseq.feature_store import FeatureStore
@@ -19,11 +30,11 @@ HELP = "features of a checkpoint (or of fbank, mfcc, random weights) for the row
 EXAMPLES = """\
 examples:
   mgf extract --checkpoint out/checkpoint_last.pt --manifest data/valid.tsv --dest features
-  mgf extract --checkpoint CK --manifest data/*.tsv --dest features --layer 3 last --dtype float16
+  mgf extract --checkpoint CK --manifest data/*.tsv --dest features --layers 3,last --dtype float16
   mgf extract --checkpoint fbank --manifest data/train.tsv --dest features/fbank
 
 DEST/valid/layer_3.npy holds the frames of all utterances, one after the other; lengths.npy how
-many each has; rows.npy which line of the manifest it is, counted from 0 (the root line left out);
+many each has; rows.npy which line of the manifest it is, counted from 0 without the root line;
 features.json all else. A folder has its name only when it is whole; a command that was stopped
 goes on where it was when it is given again.
 """
@@ -32,44 +43,45 @@ goes on where it was when it is given again.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf extract`."""
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        required=True,
-        metavar="CK",
-        help="checkpoint file (MGF, fairseq wav2vec 2.0 or HuBERT; pre-trained or fine-tuned), or "
-        "fbank, mfcc, random:CK, random:CK@SEED",
-    )
+    add_checkpoint(add, baselines=True)
     add("--manifest", type=Path, nargs="+", required=True, help="one or more .tsv")
     add("--dest", type=Path, required=True, help="folder to write to, one folder per manifest")
-    add(
-        "--layer",
-        nargs="+",
-        metavar="L",
-        help="layers to keep: 0 is the Transformer's input, last its top (default: all)",
-    )
+    add_layers(add)
     add("--dtype", choices=["float16", "float32"], default="float32", help="of what is stored")
-    add("--batch-seconds", type=float, default=60.0, help="padded audio per batch, in seconds")
-    add("--shard-hours", type=float, default=100.0, help="longest audio in one folder, in hours")
-    add("--device", default=None, help="cpu or cuda (default: cuda if there)")
+    add(
+        "--batch-seconds",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="padded audio per batch, in seconds",
+    )
+    add(
+        "--shard-hours",
+        type=float,
+        default=100.0,
+        metavar="H",
+        help="longest audio in one folder, in hours",
+    )
+    add_device(add)
+    add_user_dir(add)
     add("--overwrite", action="store_true", help="replace other features that stand in DEST")
 
 
 def run(args: argparse.Namespace) -> int:
     """Extract all manifests, print what stands, and return 0."""
-    import torch
-
     from mgf_fairseq.cli.progress import Bars
     from mgf_fairseq.data.manifest import read_manifest
     from mgf_fairseq.feature_store import choose_layers, write_features
     from mgf_fairseq.upstream import load_upstream
 
     _check_options(args)
+    device = device_of(args.device)
     manifests = {path: read_manifest(path) for path in args.manifest}
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: no CUDA device is visible here; use --device cpu")
-    upstream = load_upstream(args.checkpoint).to(device)
-    choose_layers(upstream, args.layer)  # an unknown layer is told before any audio is read
+    prepare_libraries(args)
+    upstream = load_upstream(checkpoint_of(args.checkpoint)).to(device)
+    layers = None if args.layers is None else names(args.layers)
+    choose_layers(upstream, layers)  # an unknown layer is said before any audio is read
+    args.result = []
     for path, manifest in manifests.items():
         for name, rows in shards(manifest, path.stem, args.shard_hours, upstream.sample_rate):
             with Bars(f"{name}: ") as bars:
@@ -77,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
                     upstream,
                     path,
                     args.dest / name,
-                    args.layer,
+                    layers,
                     args.dtype,
                     rows=rows,
                     batch_seconds=args.batch_seconds,
@@ -85,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
                     progress=bars,
                 )
             _print_store(store, upstream)
+            args.result.append(_described(store))
     return 0
 
 
@@ -120,11 +133,22 @@ def shards(
         yield stem if len(starts) == 1 else f"{stem}-{number:05d}", range(start, stop)
 
 
+def _described(store: FeatureStore) -> dict[str, object]:
+    return {
+        "folder": store.folder,
+        "utterances": len(store.rows),
+        "frames": int(store.lengths.sum()),
+        "frame_rate": store.frame_rate,
+        "layers": store.layer_names,
+        "skipped": {row + 2: reason for row, reason in store.left_out.items()},
+    }
+
+
 def _print_store(store: FeatureStore, upstream: Upstream) -> None:
     for row, reason in list(store.left_out.items())[:10]:
-        print(f"left out: line {row + 2}: {reason}")
+        print(f"skipped: line {row + 2}: {reason}")
     if len(store.left_out) > 10:
-        print(f"left out: {len(store.left_out) - 10} more; {store.folder}/features.json has all")
+        print(f"skipped: {len(store.left_out) - 10} more; {store.folder}/features.json has all")
     frames = int(store.lengths.sum())
     print(
         f"{store.folder}: {len(store.rows)} utterances, {frames / store.frame_rate / 3600:.2f} h, "

@@ -44,6 +44,14 @@ def run(args: argparse.Namespace) -> int:
             f"{path} holds no 25 updates of a training; its lines are written with "
             "common.log_format=json, every common.log_interval updates"
         )
+    args.result = {
+        "log": path,
+        "healthy": not diagnosis.now,
+        "update": diagnosis.windows[-1].update,
+        "now": diagnosis.now,
+        "episodes": diagnosis.episodes,
+        "numbers": dict(diagnosis.windows[-1].values),
+    }
     print("\n".join([*_table(diagnosis.windows), "", *_words(diagnosis)]))
     return 1 if diagnosis.now else 0
 

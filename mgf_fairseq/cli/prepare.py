@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", metavar="SOURCE", type=Path, help="folder of recordings, or a table (.tsv)")
     add("--dest", metavar="DIR", type=Path, required=True, help="folder to write into")
     add("--ext", metavar="EXT", help="extension(s) to look for, as in flac or wav,mp3 (all)")
-    add("--path-must-contain", metavar="FRAG", help="keep only files whose path contains this")
+    add("--path-must-contain", metavar="FRAG", help="keep only files whose path contains this "
+        "(default: all)")  # fmt: skip
     add(
         "--corpus",
         choices=["auto", *READERS],
@@ -76,18 +77,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whole speakers, or single recordings (default: the table's split column if it has "
         "one, else fraction)",
     )
-    add("--split-list", metavar="FILE", type=Path, help="lines `utterance-or-path split`")
+    add("--split-list", metavar="FILE", type=Path, help="file of lines `utterance-or-path split` "
+        "(default: none)")  # fmt: skip
     add(
         "--speaker-level",
         metavar="N",
         type=int,
         help="part of the path that names the speaker: 1 is the first folder under SOURCE, "
-        "-2 the folder that holds the file",
+        "-2 the folder that holds the file (default: none)",
     )
-    add("--segment-seconds", metavar="X", type=float, help="cut longer recordings (never)")
+    add(
+        "--segment-seconds",
+        metavar="X",
+        type=float,
+        help="cut longer recordings, in seconds (never)",
+    )
     labels = parser.add_argument_group("audio and labels")
     add = labels.add_argument
-    add("--sample-rate", metavar="HZ", type=int, default=16000, help="rate of training (16000)")
+    add(
+        "--sample-rate",
+        metavar="HZ",
+        type=int,
+        default=16000,
+        help="rate of training, in Hz (16000)",
+    )
     add(
         "--labels",
         metavar="KINDS",
@@ -154,7 +167,8 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         caveats=tuple(args.caveat),
     )
-    _print_summary(prepare(options, _Bar()), options)
+    args.result = prepare(options, _Bar())
+    _print_summary(args.result, options)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`mgf probe`: one task on one representation by linear probes on frozen features.
+"""`mgf probe`: tasks on one representation by linear probes on frozen features.
 
 evaluation/tasks.py does the work; this file reads options and prints the table.
 """
@@ -10,6 +10,20 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import (
+    add_checkpoint,
+    add_device,
+    add_layers,
+    add_seeds,
+    add_user_dir,
+    checkpoint_of,
+    device_of,
+    names,
+    numbers,
+    one_of,
+    prepare_libraries,
+)
+
 if TYPE_CHECKING:
     from mgf_fairseq.evaluation.outcome import ProbeOptions
     from mgf_fairseq.evaluation.results import Representation, TaskResult
@@ -17,60 +31,65 @@ if TYPE_CHECKING:
 HELP = "what the layers of a representation know of phones, speakers or emotions (linear probes)"
 EXAMPLES = """\
 examples:
-  mgf probe --task phone --upstream runs/mgf_small/all/checkpoint_last.pt --data data --dest results
-  mgf probe --task speaker --upstream fbank --data data --dest results
-  mgf probe --task emotion --upstream mfcc --data data/emodb --dest results --seeds 1,2,3,4,5
+  mgf probe --tasks phone,speaker --checkpoint runs/mgf_small/all --data data --dest results
+  mgf probe --tasks speaker --checkpoint fbank --data data --dest results
+  mgf probe --tasks emotion --checkpoint mfcc --data data/emodb --dest results --seeds 1,2,3,4,5
 
 The data is a folder written by mgf prepare. phone needs .phn in train, valid and test, which share
 no speaker; speaker needs .spk in train, and takes speaker_test where there is one; emotion needs
 .emo and .spk and leaves one speaker out (one fold where there is .fold). Layers are chosen on
 valid, never on test. Features are extracted once and kept in --cache.
 """
+PROBED = ("phone", "speaker", "emotion")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf probe`."""
-    tasks = ("phone", "speaker", "emotion")
-    parser.add_argument("--task", required=True, choices=tasks, help="what is classified")
-    parser.add_argument(
-        "--upstream", required=True, help="a checkpoint, fbank, mfcc, or random:CHECKPOINT[@SEED]"
+    add = parser.add_argument
+    add(
+        "--tasks",
+        nargs="+",
+        required=True,
+        metavar="T,T",
+        help=f"what is classified, of {', '.join(PROBED)}",
     )
-    parser.add_argument("--data", type=Path, required=True, help="a folder of mgf prepare")
-    parser.add_argument("--dest", type=Path, required=True, help="results go to DEST/NAME")
-    parser.add_argument("--name", help="default: the folder of the checkpoint, or fbank, mfcc")
-    parser.add_argument("--group", help="results that differ by pre-training seed only share it")
-    parser.add_argument("--cache", type=Path, help="features (default: DEST/cache/features)")
-    parser.add_argument("--layers", help="such as 0,2,last (default: all, and their weighted sum)")
-    parser.add_argument("--seeds", default="1,2,3", help="of the probes (default 1,2,3)")
-    parser.add_argument(
-        "--hidden", type=int, default=0, help="width of a hidden layer (default: one Linear alone)"
+    add_checkpoint(add, baselines=True)
+    add("--data", type=Path, required=True, help="folder written by mgf prepare")
+    add("--dest", type=Path, required=True, help="results go to DEST/NAME")
+    add("--name", help="of the results (default: the folder of the checkpoint, or fbank, mfcc)")
+    add("--group", help="shared by results that differ by pre-training seed only (default: none)")
+    add("--cache", type=Path, help="folder of features (default: DEST/cache/features)")
+    add_layers(add, unless="all, and their weighted sum")
+    add_seeds(add, "--seeds", "1,2,3", "seeds of the probes")
+    add("--hidden", type=int, default=0, help="width of a hidden layer; 0: one Linear alone")
+    add_device(add)
+    add_user_dir(add)
+    add(
+        "--test-split",
+        metavar="SPLIT",
+        help="split that phone and speaker are scored on (default: test; of speaker speaker_test, "
+        "where there is one)",
     )
-    parser.add_argument("--device", help="cpu or cuda (default: cuda if there)")
-    parser.add_argument("--test-split", help="split to report on (phone, speaker)")
-    parser.add_argument(
+    add(
         "--disjoint",
         choices=("speakers", "utterances"),
         default="speakers",
         help="what phone's splits must not share (the CPC split of LibriSpeech: utterances)",
     )
-    parser.add_argument("--silence", default="SIL", help="phones left out of the second accuracy")
-    parser.add_argument("--ignore", default="SPN", help="phones left out of everything")
-    parser.add_argument(
-        "--dtype", choices=("float16", "float32"), default="float16", help="of the cached features"
-    )
-    parser.add_argument(
+    add("--silence", default="SIL", metavar="P,P", help="phones skipped in the second accuracy")
+    add("--ignore", default="SPN", metavar="P,P", help="phones skipped in everything")
+    add("--dtype", choices=("float16", "float32"), default="float16", help="of the cached features")
+    add(
         "--segment-seconds",
         type=float,
         default=1.0,
-        help="of what task speaker tells, each encoded alone (1)",
+        metavar="S",
+        help="length of what task speaker classifies, each encoded alone, in seconds",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Probe, print the table, write the result, and return 0."""
-    import logging
-    import warnings
-
     from mgf_fairseq.cli.progress import Bars
     from mgf_fairseq.evaluation.tasks import (
         check_folder,
@@ -81,50 +100,40 @@ def run(args: argparse.Namespace) -> int:
     )
     from mgf_fairseq.upstream import load_upstream
 
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
-    # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
-    options = _options(args)
-    upstream = load_upstream(args.upstream).to(options.device)
+    options, tasks = _options(args), one_of("--tasks", args.tasks, PROBED)
+    prepare_libraries(args)
+    upstream = load_upstream(checkpoint_of(args.checkpoint)).to(options.device)
     folder = args.dest / (args.name or result_name(upstream))
     check_folder(folder, upstream)
     cache = args.cache or args.dest / "cache" / "features"
-    plan = plan_probe(args.task, upstream, args.data, cache, options)
-    with Bars() as bars:
-        found = run_probe(plan, bars)
-    path = write_probe(folder, plan, found, args.group)
-    print(table(found.result, folder.name))
-    print(f"wrote {path}")
+    plans = [plan_probe(task, upstream, args.data, cache, options) for task in tasks]
+    args.result = []
+    for plan in plans:
+        with Bars() as bars:
+            found = run_probe(plan, bars)
+        path = write_probe(folder, plan, found, args.group)
+        print(table(found.result, folder.name))
+        print(f"wrote {path}")
+        args.result.append({"path": path, "result": found.result})
     return 0
 
 
 def _options(args: argparse.Namespace) -> ProbeOptions:
     """Turn options into a dataclass; bad values raise ValueError."""
-    import torch
-
     from mgf_fairseq.evaluation.outcome import ProbeOptions
 
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: no CUDA device is visible here; use --device cpu")
-    if not all(seed.strip().isdigit() for seed in args.seeds.split(",")):
-        raise ValueError(f"--seeds {args.seeds}: give whole numbers such as 1,2,3")
     return ProbeOptions(
-        seeds=tuple(int(seed) for seed in args.seeds.split(",")),
-        layers=None if args.layers is None else tuple(_names(args.layers)),
+        seeds=numbers("--seeds", args.seeds),
+        layers=None if args.layers is None else tuple(names(args.layers)),
         hidden=args.hidden,
-        device=device,
+        device=device_of(args.device),
         test_split=args.test_split,
         disjoint=args.disjoint,
-        silence=tuple(_names(args.silence)),
-        ignore=tuple(_names(args.ignore)),
+        silence=tuple(names(args.silence)),
+        ignore=tuple(names(args.ignore)),
         segment_seconds=args.segment_seconds,
         dtype=args.dtype,
     )
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def table(result: TaskResult, name: str) -> str:

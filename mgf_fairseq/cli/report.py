@@ -16,7 +16,7 @@ examples:
   mgf report results ../earlier/results --dest report --baseline wav2vec2
 
 Writes index.html (pictures and sound inside: copy it anywhere), results.md and results.json.
-Needs matplotlib, and scikit-learn for t-SNE: pip install 'mgf-fairseq[report]'
+Needs matplotlib, and scikit-learn for t-SNE: pip install '.[report]'
 """
 
 
@@ -26,16 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "results", type=Path, nargs="+", metavar="RESULTS", help="the --dest of `mgf evaluate`"
     )
     parser.add_argument("--dest", type=Path, required=True, help="folder to write the report to")
-    parser.add_argument("--baseline", metavar="ROW", help="show the differences to this row too")
-    parser.add_argument("--title", help="heading of the page")
+    parser.add_argument("--baseline", metavar="ROW", help="show the differences to this row too "
+        "(default: none)")  # fmt: skip
+    parser.add_argument("--title", help="heading of the page (default: of its own)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Build the report, print where it is and what is missing, and return 0."""
     if util.find_spec("matplotlib") is None:
         raise ValueError(
-            "the report draws with matplotlib, which is not installed: "
-            "pip install 'mgf-fairseq[report]'"
+            "the report draws with matplotlib, which is not installed: pip install '.[report]'"
         )
     from mgf_fairseq.bars import bar
     from mgf_fairseq.report.build import TITLE, build_report
@@ -56,5 +56,11 @@ def run(args: argparse.Namespace) -> int:
     for text in findings(table):
         print(text)
     page = args.dest / "index.html"
+    args.result = {
+        "page": page,
+        "missing": table.missing,
+        "notes": table.notes,
+        "findings": findings(table),
+    }
     print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB), results.md, results.json")
     return 0

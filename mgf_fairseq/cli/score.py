@@ -8,10 +8,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .options import (
+    add_checkpoint,
+    add_device,
+    add_user_dir,
+    checkpoint_of,
+    device_of,
+    prepare_libraries,
+)
 
 if TYPE_CHECKING:
     from mgf_fairseq.scoring import Recognizer
@@ -21,7 +28,7 @@ HELP = "word and character error rate of a fine-tuned wav2vec_ctc checkpoint (gr
 EXAMPLES = """\
 examples:
   mgf score --checkpoint out/ctc/checkpoint_best.pt --manifest data/test.tsv
-  mgf score --checkpoint CK --manifest data/test.tsv --worst 20 --output test.json
+  mgf score --checkpoint CK --manifest data/test.tsv --worst 20 --dest test.json
 
 The labels lie beside the manifest (test.ltr for test.tsv). Letters and SentencePiece pieces are
 joined to words first; the character error rate counts the space between words.
@@ -30,16 +37,27 @@ joined to words first; the character error rate counts the space between words.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf score`."""
-    parser.add_argument("--checkpoint", type=Path, required=True, help="fine-tuned checkpoint")
-    parser.add_argument("--manifest", type=Path, required=True, help="what to score: a .tsv")
-    parser.add_argument("--labels", help="ending of the label file (default: as in fine-tuning)")
-    parser.add_argument("--dict", type=Path, help="dictionary (default: the checkpoint's own)")
-    parser.add_argument("--worst", type=int, default=10, help="worst utterances to list")
-    parser.add_argument(
-        "--batch-seconds", type=float, default=120.0, help="padded audio per batch, in seconds"
+    add = parser.add_argument
+    add_checkpoint(add)
+    add("--manifest", type=Path, required=True, help="what to score: a .tsv")
+    add("--labels", help="ending of the label file (default: as in fine-tuning)")
+    add("--dict", type=Path, help="dictionary file (default: the checkpoint's own)")
+    add("--worst", type=int, default=10, metavar="N", help="number of worst utterances to list")
+    add(
+        "--batch-seconds",
+        type=float,
+        default=120.0,
+        metavar="S",
+        help="padded audio per batch, in seconds",
     )
-    parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda if there)")
-    parser.add_argument("--output", type=Path, help="write all transcripts: FILE.json or FILE.tsv")
+    add_device(add)
+    add_user_dir(add)
+    add(
+        "--dest",
+        type=Path,
+        metavar="FILE",
+        help="write all transcripts: FILE.json or FILE.tsv (default: none)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,21 +69,27 @@ def run(args: argparse.Namespace) -> int:
     from mgf_fairseq.scoring import load_recognizer, score_manifest
 
     _check_options(args)
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
-    # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
+    device = torch.device(device_of(args.device))
+    prepare_libraries(args)
     total = len(read_manifest(args.manifest))
-    recognizer = load_recognizer(args.checkpoint, args.manifest.resolve().parent, args.dict)
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    checkpoint = Path(checkpoint_of(args.checkpoint))
+    recognizer = load_recognizer(checkpoint, args.manifest.resolve().parent, args.dict)
     with bar(total=total, unit="utt", desc="transcribe", leave=False) as shown:
         found = score_manifest(
             recognizer, args.manifest, args.labels, args.batch_seconds, device, shown.update
         )
     for index, reason in sorted(found.failed.items()):
-        print(f"left out: line {index + 2}: {reason}")
+        print(f"skipped: line {index + 2}: {reason}")
     _print_report(found.corpus, found.utterances, recognizer, len(found.failed), args.worst)
-    if args.output:
-        _write(args.output, found.corpus, found.utterances)
+    if args.dest:
+        _write(args.dest, found.corpus, found.utterances)
+    args.result = {
+        "checkpoint": checkpoint,
+        "manifest": args.manifest,
+        "corpus": found.corpus,
+        "skipped": {index + 2: reason for index, reason in found.failed.items()},
+        "dest": args.dest,
+    }
     return 0
 
 
@@ -74,8 +98,8 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--batch-seconds {args.batch_seconds} must be above 0")
     if args.worst < 0:
         raise ValueError(f"--worst {args.worst} must not be negative")
-    if args.output and args.output.suffix not in (".json", ".tsv"):
-        raise ValueError(f"--output {args.output} must end in .json or .tsv")
+    if args.dest and args.dest.suffix not in (".json", ".tsv"):
+        raise ValueError(f"--dest {args.dest} must end in .json or .tsv")
 
 
 def _print_report(
@@ -94,8 +118,8 @@ def _print_report(
         print(f"  {score.entry}  {score.word_errors} errors in {score.words} words")
         print(f"    ref  {score.reference}")
         print(f"    hyp  {score.hypothesis or '(nothing)'}")
-    left_out = f", {failed} left out" if failed else ""
-    print(f"utterances   {corpus.utterances}{left_out}, {corpus.words} words")
+    skipped = f", {failed} skipped" if failed else ""
+    print(f"utterances   {corpus.utterances}{skipped}, {corpus.words} words")
     print(f"WER          {corpus.wer:.2f} %  (95 %: {corpus.wer_low:.2f} to {corpus.wer_high:.2f})")
     print(f"CER          {corpus.cer:.2f} %  (95 %: {corpus.cer_low:.2f} to {corpus.cer_high:.2f})")
     print(

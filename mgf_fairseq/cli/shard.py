@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size",
         metavar="BYTES",
         default="1G",
-        help="audio per archive, as in 500M or 4G (1G)",
+        help="audio per archive in bytes, as in 500M or 4G (1G)",
     )
     add("--cut", action="store_true", help="store segments as FLAC files of their own (mono)")
 
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     options = ShardOptions(args.data, args.dest, _parse_size(args.shard_size), args.cut)
     with Bars() as bars:
         summary = shard(options, bars)
+    args.result = summary
     _print_summary(summary, options)
     return 0
 

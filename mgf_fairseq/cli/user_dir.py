@@ -21,5 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the package's folder and return 0."""
-    print(Path(__file__).resolve().parent.parent)
+    folder = Path(__file__).resolve().parent.parent
+    print(folder)
+    args.result = {"user_dir": folder}
     return 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mgf_fairseq.data.digests import Progress
+from mgf_fairseq.suggestions import did_you_mean
 from mgf_fairseq.upstream import ACOUSTIC
 
 from .finetuning import Recipe
@@ -60,7 +61,8 @@ class Request:
         unknown = [task for task in self.tasks if task not in ALL_TASKS]
         if unknown or not self.tasks:
             raise EvaluationError(
-                f"--tasks {','.join(unknown) or 'is empty'}: choose from {', '.join(ALL_TASKS)}"
+                f"--tasks {','.join(unknown) or 'is empty'}"
+                f"{did_you_mean(','.join(unknown), ALL_TASKS)}: choose from {', '.join(ALL_TASKS)}"
             )
         if RECOGNITION in self.tasks and self.recipe is None:
             raise EvaluationError("task asr needs a fine-tuning recipe")

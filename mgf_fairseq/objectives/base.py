@@ -6,7 +6,6 @@ model, nor another objective, nor its own weight, nor a rank.
 
 from __future__ import annotations
 
-import difflib
 import math
 import typing
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..suggestions import did_you_mean
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 
 FRAMES = ("visible", "masked", "all")
@@ -93,6 +93,10 @@ class Objective(nn.Module):
 
 
 OBJECTIVES: dict[str, type[Objective]] = {}
+PACKAGE_OF_ITS_OWN = (
+    "One in a package of its own needs that package: common.user_dir=PACKAGE in a training, "
+    "--user-dir PACKAGE for mgf"
+)
 
 
 def register_objective(cls: type[Objective]) -> type[Objective]:
@@ -124,7 +128,8 @@ def build_objectives(
         if not isinstance(values, Mapping | None):
             raise ValueError(f"model.objectives.{name}={values!r} must map keys to values")
         if name not in OBJECTIVES:
-            raise ValueError(_unknown("objective", name, OBJECTIVES, "model.objectives"))
+            reason = _unknown("objective", name, OBJECTIVES, "model.objectives")
+            raise ValueError(f"{reason}. {PACKAGE_OF_ITS_OWN}")
         cls = OBJECTIVES[name]
         config = parse_config(cls.config_type, values or {}, f"model.objectives.{name}")
         try:
@@ -170,8 +175,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 def _unknown(kind: str, name: str, known: typing.Iterable[str], where: str) -> str:
     """Say that a name is unknown, which is nearest and which there are."""
-    nearest = difflib.get_close_matches(str(name), list(known), n=1)
-    hint = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+    hint = did_you_mean(name, known)
     return f"{where} has an unknown {kind} {name!r}{hint}; there are: {', '.join(sorted(known))}"
 
 

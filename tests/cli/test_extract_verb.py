@@ -26,7 +26,7 @@ def test_numpy_alone_reads_what_it_writes(
     tmp_path: Path, corpus: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifests = [corpus / "train.tsv", corpus / "valid.tsv"]
-    options = ["--layer", "1", "last", "--dtype", "float16"]
+    options = ["--layers", "1", "last", "--dtype", "float16"]
     assert extract(checkpoint, tmp_path / "out", "--manifest", *manifests, *options) == 0
     printed = capsys.readouterr().out
     assert "train: 12 utterances" in printed and "valid: 4 utterances" in printed
@@ -74,7 +74,7 @@ def test_a_second_run_does_nothing_and_left_out_files_are_listed(
     manifest.write_text("\n".join([*lines, "gone.wav\t16000"]) + "\n")
     assert extract("fbank", tmp_path / "out", "--manifest", manifest) == 0
     first = capsys.readouterr().out
-    assert "left out: line 6: " in first and "gone.wav: no such file" in first
+    assert "skipped: line 6: " in first and "gone.wav: no such file" in first
     written = (tmp_path / "out" / "mine" / "fbank.npy").stat().st_mtime_ns
     assert extract("fbank", tmp_path / "out", "--manifest", manifest) == 0
     assert capsys.readouterr().out == first
@@ -84,7 +84,7 @@ def test_a_second_run_does_nothing_and_left_out_files_are_listed(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--layer", "7"], "no layer '7'; there are layer 0, layer 1, layer 2"),
+        (["--layers", "7"], "no layer '7'; there are layer 0, layer 1, layer 2"),
         (["--batch-seconds", "0"], "--batch-seconds 0 must be above 0"),
         (["--shard-hours", "-1"], "--shard-hours -1 must be above 0"),
         (["--checkpoint", "absent.pt"], "absent.pt: no such checkpoint file"),

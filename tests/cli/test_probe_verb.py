@@ -37,7 +37,7 @@ def small(tmp_path):
 
 def test_probe_prints_layers_by_metrics_and_writes_the_result(spoken, small, tmp_path, capsys):
     dest = tmp_path / "results"
-    arguments = ["probe", "--task", "emotion", "--upstream", str(small), "--data", str(spoken)]
+    arguments = ["probe", "--tasks", "emotion", "--checkpoint", str(small), "--data", str(spoken)]
     arguments += ["--dest", str(dest), "--seeds", "1", "--device", "cpu"]
     held = small.read_bytes()
     assert main(arguments) == 0
@@ -53,7 +53,7 @@ def test_probe_prints_layers_by_metrics_and_writes_the_result(spoken, small, tmp
 
 
 def test_a_hidden_layer_is_named_as_such(spoken, tmp_path, capsys):
-    arguments = ["probe", "--task", "emotion", "--upstream", "mfcc", "--data", str(spoken)]
+    arguments = ["probe", "--tasks", "emotion", "--checkpoint", "mfcc", "--data", str(spoken)]
     arguments += ["--dest", str(tmp_path), "--seeds", "1", "--hidden", "4", "--device", "cpu"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
@@ -83,15 +83,15 @@ def test_the_same_command_gives_the_same_numbers(spoken, tmp_path):
     ("change", "named"),
     [
         (["--seeds", "1,x"], "--seeds 1,x"),
-        (["--seeds", "2,2"], "seeds="),
+        (["--seeds", "2,2"], "--seeds 2,2"),
         (["--hidden", "-1"], "hidden=-1"),
         (["--layers", "7"], "no layer"),
-        (["--task", "phone"], "no split 'valid'|train.phn does not exist"),
+        (["--tasks", "phone"], "no split 'valid'|train.phn does not exist"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(spoken, tmp_path, capsys, change, named):
     dest = tmp_path / "results"
-    arguments = ["probe", "--task", "emotion", "--upstream", "mfcc", "--data", str(spoken)]
+    arguments = ["probe", "--tasks", "emotion", "--checkpoint", "mfcc", "--data", str(spoken)]
     assert main([*arguments, "--dest", str(dest), "--device", "cpu", *change]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith("mgf probe: error: ") and shown.count("\n") == 1
@@ -105,7 +105,7 @@ def test_a_failure_half_way_leaves_no_result(spoken, tmp_path, monkeypatch, caps
 
     monkeypatch.setattr("mgf_fairseq.evaluation.emotion.cross_validate", broken)
     dest = tmp_path / "results"
-    arguments = ["probe", "--task", "emotion", "--upstream", "mfcc", "--data", str(spoken)]
+    arguments = ["probe", "--tasks", "emotion", "--checkpoint", "mfcc", "--data", str(spoken)]
     assert main([*arguments, "--dest", str(dest), "--device", "cpu"]) == 2
     assert "the disk is full" in capsys.readouterr().err
     assert [path.name for path in dest.iterdir()] == ["cache"]

@@ -144,6 +144,15 @@ def test_a_batch_decodes_as_its_utterances_alone(tmp_path: Path) -> None:
     assert decode_batch(recognizer, waveforms, CPU) == alone
 
 
+def test_a_recognizer_takes_paths_as_text_and_waveforms_as_people_have_them(tmp_path: Path) -> None:
+    recognizer = load_recognizer(str(_checkpoint(tmp_path / "ck.pt")), str(tmp_path))
+    waveform = np.random.default_rng(0).normal(size=8000)
+    expected = decode_batch(recognizer, [torch.from_numpy(waveform).float()], CPU)
+    assert decode_batch(recognizer, waveform.astype(">f8")[::-1][::-1], CPU) == expected
+    with pytest.raises(ValueError, match="waveform 1 has 399 samples, fewer than the 400"):
+        decode_batch(recognizer, [waveform, waveform[:399]], CPU)
+
+
 def test_normalization_is_taken_from_the_checkpoint(tmp_path: Path) -> None:
     recognizer = load_recognizer(_checkpoint(tmp_path / "ck.pt"), tmp_path)
     waveform = torch.randn(16000)

@@ -287,7 +287,7 @@ def test_bad_data_is_refused_with_a_mend_and_leaves_nothing(
     stores = prepared.PlantedStores(tmp_path / "features", ending)
     monkeypatch.setattr("mgf_fairseq.evaluation.tasks.cache_features", stores)
     dest = tmp_path / "results"
-    words = ["probe", "--task", task, "--upstream", "fbank", "--data", str(phones)]
+    words = ["probe", "--tasks", task, "--checkpoint", "fbank", "--data", str(phones)]
     assert main([*words, "--dest", str(dest), "--device", "cpu"]) == 2
     assert re.search(named, capsys.readouterr().err)
     assert {path: path.read_bytes() for path in phones.iterdir()} == before

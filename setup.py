@@ -60,6 +60,7 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
+            "pytest-cov>=6",
             "librosa>=0.10.1",
             "hypothesis>=6.100",
             "mypy>=1.10",

@@ -36,7 +36,7 @@ POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}
 
 _FIT = {
     "wav2vec_seq2seq": "an attention decoder: fairseq-validate with task.eval_wer gives its WER",
-    "wav2vec_classification": "a classifier: its accuracy comes from fairseq-validate",
+    "wav2vec_classification": "a classifier: mgf classify gives its labels",
     "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
     "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",
 }

@@ -24,6 +24,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "shard": ("shard", "pack the audio of a prepared folder into few large archives"),
     "health": ("health", "is a training healthy, and which key to turn if not"),
     "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
+    "transcribe": ("transcribe", "what is said in recordings, by a fine-tuned checkpoint"),
+    "classify": ("classify", "the labels of recordings, by a fine-tuned checkpoint"),
     "extract": ("extract", "features of chosen layers of a checkpoint, as .npy files"),
     "probe": ("probe", "what frozen features know of phones, speakers, emotions"),
     "evaluate": ("evaluate", "the four evaluations of one or many representations"),

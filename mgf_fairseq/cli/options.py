@@ -241,6 +241,7 @@ def prepare_libraries(args: argparse.Namespace) -> None:
     import logging
     import warnings
 
+    logging.basicConfig(level=logging.WARNING)  # one of fairseq's files sets the root to DEBUG
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")

@@ -5,11 +5,15 @@ Verbs hand a `Bars` to functions of the library, which know nothing of bars.
 
 from __future__ import annotations
 
+import sys
+from typing import TextIO
+
 from tqdm import tqdm
 
 from mgf_fairseq.bars import bar
 
-_UNITS = {"read audio": " files", "extract": " s of audio", "look": " files", "pack": " MB"}
+_UNITS = {"read audio": " files", "look": " files", "pack": " MB"}
+_UNITS |= dict.fromkeys(("extract", "transcribe", "classify"), " s of audio")
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 
@@ -34,6 +38,11 @@ class Bars:
                 leave=False,
             )
         self._bar.update(done - self._bar.n)
+
+    def say(self, text: str, stream: TextIO | None = None) -> None:
+        """Write a line above the bar, by default on standard error."""
+        with tqdm.external_write_mode(file=stream or sys.stderr):
+            print(text, file=stream or sys.stderr, flush=True)
 
     def close(self) -> None:
         """Remove the bar."""

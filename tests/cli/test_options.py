@@ -142,7 +142,9 @@ def test_a_device_that_is_not_there_is_one_line(
     line = [verb, "--device", given]
     for name, value in needed.items():
         line += [name, value] if name in options and options[name].required else []
-    line += ["--dest", str(tmp_path / "out")] if options["--dest"].required else []
+    dest = options.get("--dest")
+    line += ["--dest", str(tmp_path / "out")] if dest and dest.required else []
+    line += ["ck.pt", "a.wav"] if verb in ("transcribe", "classify") else []
     assert main(line) == 2
     shown = capsys.readouterr().err
     assert words in shown and shown.count("\n") == 1

@@ -33,6 +33,7 @@ MAY_IMPORT_FAIRSEQ = {
     "checkpoint.py",
     "scoring.py",  # loads fine-tuned models through fairseq
     "inference/classifier.py",
+    "train/recipes.py",
     "user_packages.py",  # imports a user's package as fairseq does
     "compat.py",  # mends fairseq
     "host_checkpoints.py",  # wraps its saving and resuming

@@ -22,6 +22,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "turn a folder of recordings into manifests and labels"),
     "check": ("check", "say what training would drop from a prepared folder, and how to fix it"),
     "shard": ("shard", "pack the audio of a prepared folder into few large archives"),
+    "pretrain": ("pretrain", "pre-train on a prepared folder"),
+    "finetune": ("finetune", "fine-tune a checkpoint to recognize or classify"),
     "health": ("health", "is a training healthy, and which key to turn if not"),
     "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
     "transcribe": ("transcribe", "what is said in recordings, by a fine-tuned checkpoint"),

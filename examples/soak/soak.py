@@ -219,7 +219,7 @@ class Soak:
     def _end_life(self) -> None:
         self.life.destroy()
         self._poll()
-        self.outcome.left_out += self.life.count("left out of training")
+        self.outcome.left_out += self.life.count("skipped in training")
 
     def _note_end_of_its_own(self) -> None:
         record = Record("none: it ended by itself", "", self.now, ends=True)

@@ -19,6 +19,7 @@ import soxr
 
 from .archives import open_member, open_regular
 from .entries import Entry, ManifestError, parse_entry
+from .header_ogg import ogg_defect
 from .headers import with_true_length
 from .splicing import HeaderError
 
@@ -67,10 +68,12 @@ def resampled_length(num_samples: int, native_rate: int, sample_rate: int) -> in
 def audio_info(entry: str) -> AudioInfo:
     """Read the header of an entry, and its last sample where the header may promise too much.
 
-    Raises AudioError like `AudioReader`.
+    Raises AudioError like `AudioReader`, and for several recordings in one Ogg file.
     """
     with AudioReader(entry, 0) as reader:
         reader.require_end()
+        if "several" in (defect := reader.defect()):
+            raise AudioError(f"{entry}: {defect}; cut it into files")
         return AudioInfo(reader.native_num_samples, reader.native_sample_rate, reader.channels)
 
 
@@ -143,7 +146,7 @@ class AudioReader:
         if total == 0:
             return "the file holds no samples"
         if total > _MOST_SAMPLES:
-            return "its header does not say how long it is; convert it to FLAC"
+            return self.defect() or "its header does not say how long it is; convert it to FLAC"
         if self._first + self.native_num_samples > total:
             return f"the entry ends after the file's {total} samples"
         return ""
@@ -163,6 +166,20 @@ class AudioReader:
         """Raise AudioError unless the last sample can be read, where only that shows the length."""
         if not (self.seekable and _COUNTED.fullmatch(self._file.format)):
             self._read_native(self.native_num_samples - 1, 1)
+
+    @property
+    def is_mp3(self) -> bool:
+        """Whether libsndfile has to walk through the frames to seek."""
+        return self.subtype.startswith("MPEG")
+
+    @property
+    def file_seconds(self) -> float:
+        """Length of the whole file, also of a segment's."""
+        return int(self._file.frames) / self.native_sample_rate
+
+    def defect(self) -> str:
+        """What makes the recording less than it was, although it can be read; or nothing."""
+        return ogg_defect(self._stream)
 
     def read(self, start: int = 0, num_samples: int | None = None) -> npt.NDArray[np.float32]:
         """Read exactly `num_samples` (default: to the end) from `start`, both at `sample_rate`.

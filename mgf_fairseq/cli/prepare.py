@@ -89,6 +89,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = labels.add_argument
     add("--sample-rate", metavar="HZ", type=int, default=16000, help="rate of training (16000)")
     add(
+        "--convert",
+        action="store_true",
+        help="write all audio as mono FLAC at --sample-rate into DIR/converted; the same command "
+        "again resumes",
+    )
+    add(
         "--labels",
         metavar="KINDS",
         help=f"of {','.join(LABEL_KINDS)}; `none` for none (default: all that SOURCE has, "
@@ -100,8 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Bar(Progress):
-    def start(self, total: int) -> None:
-        self._bar = bar(total=total, desc="reading headers", unit="file")
+    def start(self, total: int, what: str = "reading headers") -> None:
+        self._bar = bar(total=total, desc=what, unit="file")
 
     def advance(self) -> None:
         self._bar.update()
@@ -153,6 +159,7 @@ def run(args: argparse.Namespace) -> int:
         case=args.case,
         workers=args.workers,
         caveats=tuple(args.caveat),
+        convert=args.convert,
     )
     _print_summary(prepare(options, _Bar()), options)
     return 0
@@ -169,7 +176,7 @@ def _print_summary(summary: Summary, options: PrepareOptions) -> None:
     if summary.resampled:
         print(
             f"{summary.resampled} file(s) are not at {options.sample_rate} Hz: the task "
-            "mgf_pretraining resamples them on reading, stock fairseq refuses them"
+            "mgf_pretraining resamples them on reading, stock fairseq refuses them (--convert)"
         )
     if summary.down_mixed:
         print(f"{summary.down_mixed} file(s) have several channels: averaged on reading")

@@ -148,13 +148,12 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
     options.dest.mkdir(parents=True, exist_ok=True)
     notes = _stale_files(options.dest, rows)
     rows = {split: rows[split] for split in _in_order(rows)}
-    root = corpus.root
     if options.convert:
-        rows, root = _convert(options, root, rows, skipped, notes, progress or Progress())
+        corpus, rows = _convert(options, corpus, rows, skipped, notes, progress or Progress())
     written = write_labels(options, corpus, rows, notes)
     for split, members in rows.items():
         lines = ((row.entry, row.num_samples) for row in members)
-        write_manifest(options.dest / f"{split}.tsv", root, lines)
+        write_manifest(options.dest / f"{split}.tsv", corpus.root, lines)
     skipped.sort()
     _write_skipped(options.dest / "skipped.txt", skipped)
     used = {item.path: info for item, info in readable}
@@ -173,14 +172,14 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
 
 def _convert(
     options: PrepareOptions,
-    root: Path,
+    corpus: Corpus,
     rows: dict[str, list[Row]],
     skipped: list[tuple[str, str]],
     notes: list[str],
     progress: Progress,
-) -> tuple[dict[str, list[Row]], Path]:
-    """Rows over converted files, without those of recordings that cannot be; and their root."""
-    conversion = Conversion(options.source, root, options.dest, options.sample_rate)
+) -> tuple[Corpus, dict[str, list[Row]]]:
+    """The corpus and its rows over converted files, without recordings that cannot be."""
+    conversion = Conversion(options.source, corpus.root, options.dest, options.sample_rate)
     entries = list(dict.fromkeys(row.entry for members in rows.values() for row in members))
     progress.start(len(entries), "converting")
     done, failed = conversion.convert_all(entries, options.workers, progress.advance)
@@ -195,7 +194,8 @@ def _convert(
         ]
         for split, members in rows.items()
     }
-    return {split: members for split, members in found.items() if members}, conversion.folder
+    kept = {split: members for split, members in found.items() if members}
+    return replace(corpus, root=conversion.folder), kept
 
 
 def _drop_unwanted(

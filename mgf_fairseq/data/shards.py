@@ -60,7 +60,7 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
 
     Each file is stored once, whatever manifests and segments name it. A shard appears when it is
     complete and the manifests after all shards, so a run that was cut off leaves nothing half done
-    behind, and the same call resumes.
+    behind, and the same call goes on where it was.
 
     Raises:
         ShardError: files are missing or packed already, change while they are read, or the disk
@@ -78,7 +78,6 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
         options.dest / f"shard-{number:05d}.zip": part
         for number, part in enumerate(_deal(list(items.values()), options.shard_bytes))
     }
-    _require_ours(options)
     options.dest.mkdir(parents=True, exist_ok=True)
     todo = {path: part for path, part in shards.items() if not is_whole(path, part)}
     _require_space(options.dest, todo)
@@ -96,22 +95,6 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
         _copy_others(options),
         _stale(options.dest, {*manifests, *(path.name for path in shards)}),
     )
-
-
-def _require_ours(options: ShardOptions) -> None:
-    """Refuse to replace manifests, and labels beside them, that `mgf shard` has not written.
-
-    Its own have their folder as root.
-    """
-    root = options.dest.resolve()
-    for path in sorted(options.dest.glob("*.tsv")):
-        with open(path, "rb") as stream:
-            line = stream.readline().rstrip(b"\r\n")
-        if line != os.fsencode(root):
-            raise ShardError(
-                f"{path} is not over archives in {options.dest}, so `mgf shard` did not write "
-                "it: give another --dest"
-            )
 
 
 def _key(entry: Entry, cut: bool) -> _Key:

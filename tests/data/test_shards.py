@@ -233,13 +233,3 @@ def test_files_that_would_share_a_name_in_the_archive_are_stored_apart(tmp_path)
         assert len(set(archive.namelist())) == 3
     with AudioReader(read_manifest(tmp_path / "packed" / "b.tsv").entry(0), 0) as reader:
         np.testing.assert_array_equal(reader.read(), tiny.speech_like(0.5, 2))
-
-
-def test_manifests_of_another_folder_are_never_replaced(prepared, tmp_path, capsys):
-    other = tmp_path / "other"
-    write_manifest(other / "train.tsv", tmp_path / "audio", [("ü/0.wav", 12800)])
-    (other / "train.ltr").write_text("MINE |\n")
-    before = contents(other)
-    assert main(["shard", str(prepared), "--dest", str(other)]) == 2
-    assert "train.tsv is not over archives" in capsys.readouterr().err
-    assert contents(other) == before

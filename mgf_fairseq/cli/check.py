@@ -126,10 +126,10 @@ def _limits(options: Options) -> str:
     """The lengths that were measured against, with their keys."""
     rate = options.sample_rate
     return (
-        f"limits at {rate} Hz: pre-training task.min_sample_size={options.min_sample_size} "
-        f"({options.min_sample_size / rate:.2f} s); fine-tuning dataset.max_tokens="
-        f"{options.max_tokens} ({options.max_tokens / rate:.0f} s); other settings: "
-        "--min-sample-size, --max-tokens"
+        f"limits at {rate} Hz, as in the recipes or from --min-sample-size and --max-tokens:\n"
+        f"  pre-training: task.min_sample_size={options.min_sample_size} "
+        f"({options.min_sample_size / rate:.2f} s); fine-tuning: dataset.max_tokens="
+        f"{options.max_tokens} ({options.max_tokens / rate:.0f} s)"
     )
 
 

@@ -24,9 +24,10 @@ import numpy.typing as npt
 import torch
 
 from .batching import plan_batches
-from .data.audio import AudioReader, audio_info, resampled_length
+from .data.audio import AudioReader
 from .data.digests import Progress
 from .data.manifest import Manifest
+from .data.rates import counted_rate
 from .data.replacing import replace_file
 from .feature_files import FORMAT, LENGTHS, PROGRESS, ROWS, SUMMARY, FeatureError, layer_file
 from .npy_append import GrowingArray
@@ -35,7 +36,6 @@ from .upstream import Upstream
 _CHUNK_BATCHES = 10  # between two notes of how far the work is; lengths are sorted within
 _CHUNK_BYTES = 1 << 28  # of features held in memory between two appends
 _READERS = 4  # threads that decode the next batch while this one is computed
-_COMMON_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)  # Hz
 _Array = npt.NDArray[Any]
 
 
@@ -95,19 +95,8 @@ def check_rate(job: Job) -> None:
         FeatureError: the counts of its first readable files say so.
     """
     rate = job.upstream.sample_rate
-    implied = []
-    for row in job.rows[:20]:
-        try:
-            info = audio_info(job.manifest.entry(row))
-        except ValueError:
-            continue
-        there = resampled_length(info.num_samples, info.sample_rate, rate)
-        implied.append(int(job.manifest.num_samples[row]) * rate / max(there, 1))
-    if not implied:
-        return
-    middle = float(np.median(implied))
-    prepared = min(_COMMON_RATES, key=lambda common: abs(common - middle))
-    if prepared != rate and abs(prepared - middle) < 0.01 * prepared:
+    prepared = counted_rate(job.manifest, job.rows, rate)
+    if prepared != rate:
         raise FeatureError(
             f"{job.manifest_path}: prepared for {prepared} Hz, but {job.upstream.info['name']} "
             f"takes {rate} Hz; prepare the audio for it: `mgf prepare ... --sample-rate {rate}`"

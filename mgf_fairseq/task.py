@@ -25,6 +25,7 @@ from omegaconf import II, MISSING, OmegaConf, open_dict, read_write
 
 from .data.dataset import Crops, MgfDataset
 from .data.entries import ManifestError
+from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
 from .distributed import require_alike
@@ -63,7 +64,8 @@ class MgfPretrainingConfig(FairseqDataclass):
     )
     max_sample_size: int = field(default=80_000, metadata={"help": "longest crop, in samples"})
     min_sample_size: int = field(
-        default=8_000, metadata={"help": "utterances shorter than this many samples are dropped"}
+        default=PRETRAINING_MIN_SAMPLES,
+        metadata={"help": "utterances shorter than this many samples are skipped"},
     )
     num_buckets: int = field(
         default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}

@@ -13,7 +13,7 @@ from fairseq.data.iterators import EpochBatchIterator
 
 from mgf_fairseq.data.dataset import Crops, MgfDataset
 from mgf_fairseq.data.entries import ManifestError
-from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.data.manifest import Manifest, read_manifest
 from mgf_fairseq.task import MgfBatchIterator
 
 RATE = tiny.SAMPLE_RATE
@@ -276,7 +276,7 @@ def test_a_bad_file_is_left_out_named_and_counted(tmp_path, caplog, spoil):
     assert batch["net_input"]["utterance"].tolist() == [0, 0, 2, 2]
     assert batch["net_input"]["row_id"].tolist() == [0, 1, 4, 5]
     (message,) = (r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
-    assert str(tmp_path / "bad.wav") in message and "left out" in message
+    assert str(tmp_path / "bad.wav") in message and "skipped" in message
     assert items.collater([items[1]]) == {}
     # It is counted with the next batch that trains, not in the dummy that takes its place.
     iterator = EpochBatchIterator(items, items.collater, [[1], [0]])
@@ -306,18 +306,36 @@ def test_a_missing_manifest_is_refused_by_name(tmp_path):
         tiny.tiny_task(tmp_path).load_dataset("train")
 
 
-def test_short_utterances_are_dropped_and_the_log_says_how_many_hours(tmp_path, caplog):
+def test_short_utterances_are_skipped_with_a_warning_where_they_are_many(tmp_path, caplog):
     files = {"long.wav": (np.zeros(36000), RATE), "short.wav": (np.zeros(7999), RATE)}
     with caplog.at_level(logging.INFO):
         items = dataset(write(tmp_path, files))
     assert len(items) == 1 and items.lines.tolist() == [0]
-    message = next(m for m in caplog.messages if "min_sample_size" in m)
-    assert "1 of 2 utterances" in message and " h)" in message and "8000" in message
+    (record,) = (r for r in caplog.records if "min_sample_size" in r.getMessage())
+    message = record.getMessage()
+    assert "1 of 2 utterances" in message and " h)" in message
+    assert "task.min_sample_size=8000 samples (0.50 s)" in message and "lower" in message
+    assert record.levelno == logging.WARNING
+    caplog.clear()
+    many = Manifest(tmp_path, ["long.wav"] * 39 + ["short.wav"], np.array([36000] * 39 + [7999]))
+    settings = {"sample_rate": RATE, "normalize": True, "shuffle": True, "seed": 1}
+    with caplog.at_level(logging.INFO):
+        MgfDataset(many, Crops(2, 16000, 8000), num_buckets=0, **settings)
+    (record,) = (r for r in caplog.records if "min_sample_size" in r.getMessage())
+    assert record.levelno == logging.INFO and "1 are shorter" in record.getMessage()
+
+
+def test_a_word_of_a_quarter_of_a_second_is_trained_by_default(tmp_path):
+    write(tmp_path, {"digit.wav": (tiny.speech_like(0.25, 1), RATE)})
+    task = tiny.tiny_task(tmp_path)
+    task.load_dataset("train")
+    views = task.dataset("train")[0]["views"]
+    assert [len(view) for view in views] == [4000, 4000]
 
 
 def test_a_manifest_of_short_utterances_only_is_refused(tmp_path):
-    write(tmp_path, {"short.wav": (np.zeros(7999), RATE)})
-    with pytest.raises(ManifestError, match=r"min_sample_size=8000"):
+    write(tmp_path, {"short.wav": (np.zeros(3999), RATE)})
+    with pytest.raises(ManifestError, match=r"min_sample_size=4000"):
         tiny.tiny_task(tmp_path).load_dataset("train")
 
 

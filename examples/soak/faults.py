@@ -123,7 +123,7 @@ def _damage_audio(scene: Scene) -> Expected:
         scene.corpus.damage(scene.rng)
     what = ", ".join(f"{name} {how}" for name, how in scene.corpus.damaged.items())
     return Expected(
-        what, "left out of training", hold_s=10, heal=scene.corpus.restore, spoils_data=True
+        what, "skipped in training", hold_s=10, heal=scene.corpus.restore, spoils_data=True
     )
 
 
@@ -138,7 +138,7 @@ def _hide_audio(scene: Scene) -> Expected:
     seconds = scene.rng.uniform(2, 8)
     return Expected(
         f"no audio file there for {seconds:.0f} s",
-        "left out of training",
+        "skipped in training",
         hold_s=seconds,
         heal=lambda: (hidden.rename(audio), None)[1],
         spoils_data=True,

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from disk import Disk
@@ -219,7 +219,7 @@ class Soak:
     def _end_life(self) -> None:
         self.life.destroy()
         self._poll()
-        self.outcome.left_out += self.life.count("left out of training")
+        self.outcome.left_out += self.life.count("skipped in training")
 
     def _note_end_of_its_own(self) -> None:
         record = Record("none: it ended by itself", "", self.now, ends=True)
@@ -282,7 +282,7 @@ def _about(arguments: argparse.Namespace) -> dict[str, str]:
         "training": f"mgf_debug, {arguments.ranks} process(es), {WORKERS} loader workers each, a "
         f"checkpoint every {SAVE_EVERY} updates",
         "commit": commit or "unknown",
-        "begun": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "begun": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
     }
 

@@ -102,6 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rate of training, in Hz (16000)",
     )
     add(
+        "--convert",
+        action="store_true",
+        help="write all audio as mono FLAC at --sample-rate into DIR/converted; the same command "
+        "again resumes",
+    )
+    add(
         "--labels",
         metavar="KINDS",
         help=f"of {','.join(LABEL_KINDS)}; `none` for none (default: all that SOURCE has, "
@@ -113,8 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Bar(Progress):
-    def start(self, total: int) -> None:
-        self._bar = bar(total=total, desc="reading headers", unit="file")
+    def start(self, total: int, what: str = "reading headers") -> None:
+        self._bar = bar(total=total, desc=what, unit="file")
 
     def advance(self) -> None:
         self._bar.update()
@@ -166,6 +172,7 @@ def run(args: argparse.Namespace) -> int:
         case=args.case,
         workers=args.workers,
         caveats=tuple(args.caveat),
+        convert=args.convert,
     )
     args.result = prepare(options, _Bar())
     _print_summary(args.result, options)
@@ -183,7 +190,7 @@ def _print_summary(summary: Summary, options: PrepareOptions) -> None:
     if summary.resampled:
         print(
             f"{summary.resampled} file(s) are not at {options.sample_rate} Hz: the task "
-            "mgf_pretraining resamples them on reading, stock fairseq refuses them"
+            "mgf_pretraining resamples them on reading, stock fairseq refuses them (--convert)"
         )
     if summary.down_mixed:
         print(f"{summary.down_mixed} file(s) have several channels: averaged on reading")

@@ -28,5 +28,5 @@ def read_caveats(folder: Path) -> list[str]:
     path = folder / CAVEATS_FILE
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")
     return [line.strip() for line in lines if line.strip()]

@@ -1,4 +1,4 @@
-"""Find what training would drop or be spoilt by in manifests, and how to mend it.
+"""Find what training would drop or be spoilt by in manifests, and how to fix it.
 
 Between `mgf prepare` and training: rules come from check_audio.py and check_labels.py, `mgf check`
 prints the report.
@@ -27,7 +27,7 @@ class Finding:
     rule: str
     severity: Severity
     count: int  # lines, or symbols for label rules that say so
-    mend: str
+    fix: str
     dropped_hours: float = 0.0
     examples: tuple[str, ...] = ()
 
@@ -72,7 +72,7 @@ def find_manifests(target: Path) -> list[Path]:
 def check_manifests(
     paths: Sequence[Path], options: Options, advance: Callable[[int], object] = lambda n: None
 ) -> list[ManifestReport]:
-    """Check each manifest with its labels, then look for audio that stands in two places.
+    """Check each manifest with its labels, then look for audio that is in two places.
 
     Args:
         paths: manifests, as `find_manifests` gives them.
@@ -153,9 +153,11 @@ def _apply_rules(
             dropped_by.update((i, each.name) for i, _ in hits)
         if hits:
             examples = [f"line {i + 2} {manifest.paths[i]}: {d}" for i, d in hits[:_EXAMPLES]]
+            severity = "note" if len(hits) <= each.much * len(facts) else each.severity
+            fix = each.fix.format(**vars(options))
             lost = sum(hours[i] for i, _ in hits) if each.drops else 0.0
             report.findings.append(
-                Finding(each.name, each.severity, len(hits), each.mend, lost, tuple(examples))
+                Finding(each.name, severity, len(hits), fix, lost, tuple(examples))
             )
     report.lines = len(facts)
     report.hours = sum(hours)
@@ -191,8 +193,8 @@ def _find_duplicates(
                     across[number].append(f"{names[0]} = {twin}")
                     break
     _add_duplicates(reports, within, "duplicate", "note", "remove all but one line of each")
-    mend = "the splits leak into each other: remove these lines from one of the two manifests"
-    _add_duplicates(reports, across, "duplicate across splits", "error", mend)
+    fix = "the splits leak into each other: remove these lines from one of the two manifests"
+    _add_duplicates(reports, across, "duplicate across splits", "error", fix)
 
 
 def _is_part(one: str, other: str) -> bool:
@@ -206,12 +208,12 @@ def _add_duplicates(
     found: dict[int, list[str]],
     name: str,
     severity: Severity,
-    mend: str,
+    fix: str,
 ) -> None:
     for number, examples in found.items():
         if examples:
             reports[number].findings.append(
-                Finding(name, severity, len(examples), mend, examples=tuple(examples[:_EXAMPLES]))
+                Finding(name, severity, len(examples), fix, examples=tuple(examples[:_EXAMPLES]))
             )
 
 

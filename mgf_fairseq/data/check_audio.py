@@ -14,12 +14,15 @@ from typing import Literal
 import numpy as np
 
 from .audio import AudioError, AudioReader, entry_exists
+from .limits import FINETUNING_MAX_TOKENS, MUCH, PRETRAINING_MIN_SAMPLES
 
 Severity = Literal["error", "note"]
 _BLOCK_SECONDS = 60  # long recordings are looked through in pieces of this length
 _SILENT_RMS = 10 ** (-70 / 20)  # -70 dB of full scale
 _CLIPPED_LEVEL = 0.999
 _CLIPPED_SHARE = 0.001
+_LONG_MP3 = 60  # s, from which on a crop of an mp3 costs more than its own decoding
+_CONVERT = "mgf prepare --convert writes 16 kHz mono FLAC and manifests over it"
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Options:
     sample_rate: int = 16000  # Hz
     min_seconds: float = 0.025  # the receptive field: 400 samples at 16 kHz
     max_seconds: float = math.inf
+    min_sample_size: int = PRETRAINING_MIN_SAMPLES  # as task.min_sample_size of pre-training
+    max_tokens: int = FINETUNING_MAX_TOKENS  # as dataset.max_tokens of fine-tuning
     fast: bool = False  # headers only: no silent, clipped, truncated, NaN or same-content rule
     workers: int = 2
 
@@ -40,6 +45,9 @@ class Options:
                 f"min_seconds={self.min_seconds} must lie between 0 and "
                 f"max_seconds={self.max_seconds}"
             )
+        for name in ("min_sample_size", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
         if self.workers < 1:
             raise ValueError(f"workers={self.workers} must be at least 1")
 
@@ -57,6 +65,9 @@ class Facts:
     rms: float | None = None  # of full scale 1; None: not measured
     clipped_share: float = 0.0
     segment: bool = False
+    slow: str = ""  # why a crop costs more than its own samples
+    counted: bool = False  # the header does not say the length, or a wrong one
+    defect: str = ""  # why it is less than it was
     digest: str = ""  # equal for equal audio (in fast mode: for the same file)
 
 
@@ -70,18 +81,21 @@ class Rule:
     name: str
     severity: Severity
     drops: bool
-    mend: str
+    fix: str  # {name} is the option of that name
     test: Test
+    much: float = 0.0  # an error from this share of the lines on, else a note
 
 
 RULES: list[Rule] = []
 
 
-def rule(name: str, severity: Severity, drops: bool, mend: str) -> Callable[[Test], Test]:
+def rule(
+    name: str, severity: Severity, drops: bool, fix: str, much: float = 0.0
+) -> Callable[[Test], Test]:
     """Register a test of one line; rules run in the order of this file, the first drop counts."""
 
     def register(test: Test) -> Test:
-        RULES.append(Rule(name, severity, drops, mend, test))
+        RULES.append(Rule(name, severity, drops, fix, test, much))
         return test
 
     return register
@@ -120,6 +134,31 @@ def _too_long(facts: Facts, options: Options) -> str:
     return f"{seconds:.1f} s > {options.max_seconds:g} s" if seconds > options.max_seconds else ""
 
 
+@rule(
+    "below task.min_sample_size",
+    "error",
+    True,
+    "pre-training skips these: set task.min_sample_size lower (here {min_sample_size}) to train on "
+    "them, with two views of each that overlap, or join them",
+    MUCH,
+)
+def _below_minimum(facts: Facts, options: Options) -> str:
+    short = 0 < facts.num_samples < options.min_sample_size
+    return f"{facts.num_samples} samples < {options.min_sample_size}" if short else ""
+
+
+@rule(
+    "above dataset.max_tokens",
+    "note",
+    False,
+    "fairseq's fine-tuning stops at these: set dataset.max_tokens higher (here {max_tokens}), or "
+    "cut them: mgf prepare --segment-seconds",
+)
+def _above_maximum(facts: Facts, options: Options) -> str:
+    long = facts.num_samples > options.max_tokens
+    return f"{facts.num_samples} samples > {options.max_tokens}" if long else ""
+
+
 @rule("count differs", "error", False, "the file changed since: run mgf prepare again")
 def _count_differs(facts: Facts, options: Options) -> str:
     # One sample of rounding is allowed where the rate is converted.
@@ -144,10 +183,35 @@ def _clipped(facts: Facts, options: Options) -> str:
     return f"{100 * share:.1f} % at full scale" if share > _CLIPPED_SHARE else ""
 
 
-@rule("rate", "note", False, "resampled on reading by MGF; stock fairseq refuses it: convert it")
+@rule("cut short", "error", False, "fetch it again, or keep what is there of it")
+def _cut_short(facts: Facts, options: Options) -> str:
+    return facts.defect
+
+
+@rule(
+    "rate",
+    "note",
+    False,
+    f"resampled on reading by pre-training; fairseq's fine-tuning stops at it: {_CONVERT}",
+)
 def _rate(facts: Facts, options: Options) -> str:
     other = facts.native_rate not in (0, options.sample_rate)
     return f"{facts.native_rate} Hz" if other else ""
+
+
+@rule("slow format", "note", False, f"each crop of it costs more than its samples: {_CONVERT}")
+def _slow(facts: Facts, options: Options) -> str:
+    return facts.slow
+
+
+@rule(
+    "length not in the header",
+    "note",
+    False,
+    f"counted each time it is opened; fairseq's fine-tuning may stop at it: {_CONVERT}",
+)
+def _counted(facts: Facts, options: Options) -> str:
+    return f"{facts.num_samples} samples were counted" if facts.counted else ""
 
 
 @rule("channels", "note", False, "averaged to mono on reading; nothing to do if that is right")
@@ -171,12 +235,22 @@ def measure(entry: str, expected: int, options: Options) -> Facts:
                 native_rate=reader.native_sample_rate,
                 channels=reader.channels,
                 segment=reader.is_segment,
+                slow=_why_slow(reader),
+                counted=reader.length_is_counted,
+                defect=reader.defect(),
                 digest=entry,
             )
         return facts if options.fast else _measure_content(facts, entry)
     except (AudioError, OSError) as error:
         reason = str(error).removeprefix(f"{entry}: ")
         return Facts(expected, facts.exists, failure=reason)
+
+
+def _why_slow(reader: AudioReader) -> str:
+    if not reader.seekable:
+        return f"{reader.subtype} cannot be sought in, so it is decoded from its beginning"
+    long = reader.file_seconds > _LONG_MP3
+    return "a long mp3 is walked through from its beginning" if long and reader.is_mp3 else ""
 
 
 def _measure_content(facts: Facts, entry: str) -> Facts:

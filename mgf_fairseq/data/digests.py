@@ -110,8 +110,8 @@ def _read_table(table: Path) -> dict[str, tuple[_Times, str]]:
     """Known digests; empty where there is no table or it is not readable."""
     known: dict[str, tuple[_Times, str]] = {}
     try:
-        lines = table.read_text(encoding="utf-8").splitlines()
-        for line in lines:
+        text = table.read_bytes().decode("utf-8").removesuffix("\n")
+        for line in text.split("\n") if text else ():  # a path may hold what else breaks lines
             size, mtime, ctime, digest, path = line.split("\t", 4)
             known[path] = (int(size), int(mtime), int(ctime)), digest
     except (OSError, ValueError):

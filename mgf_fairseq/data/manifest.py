@@ -122,8 +122,9 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     tabs = np.flatnonzero(raw == ord("\t")).astype(np.int64)
     tabs = tabs[tabs > newlines[0]]
     _check_columns(path, blob, starts, line_ends, tabs)
-    root = blob[: newlines[0]].decode("utf-8").strip()
-    if not root or "\t" in root:
+    # A name may end in any kind of space; a byte order mark is the work of an editor.
+    root = blob[: newlines[0]].decode("utf-8").removeprefix("\ufeff").rstrip("\r")
+    if not root.strip() or "\t" in root:
         raise ManifestError(f"{path} line 1 ({root!r}): must be the root folder of the audio")
     num_samples = _parse_counts(path, blob, tabs, line_ends)
     return Manifest(Path(root), PathTable(blob, starts, tabs), num_samples)
@@ -164,7 +165,7 @@ def _check_columns(
         line = blob[starts[row] : line_ends[row]].decode("utf-8", "replace")
         raise ManifestError(
             f"{path} line {row + 2} ({line[:80]!r}): expected `relative/path<TAB>num_samples`; "
-            "mend or remove the line, or run `mgf prepare` again"
+            "correct or remove the line, or run `mgf prepare` again"
         )
 
 
@@ -194,7 +195,7 @@ def _parse_counts(
         text = blob[starts[row] : ends[row]].decode("utf-8", "replace")
         raise ManifestError(
             f"{path} line {row + 2}: num_samples is {text!r}, not a "
-            "whole number of audio samples; mend the line, or run `mgf prepare` again"
+            "whole number of audio samples; correct the line, or run `mgf prepare` again"
         )
     return counts
 
@@ -214,11 +215,16 @@ def write_manifest(
 
     Raises ManifestError for a path with a tab or line break, or a negative count.
     """
+    if any(mark in os.fspath(root) for mark in "\t\n\r"):
+        raise ManifestError(
+            f"the folder {os.fspath(root)!r} cannot be the root of a .tsv: rename it, its name "
+            "holds a tab or a line break"
+        )
     with replace_file(path) as stream:
         stream.write(f"{os.fspath(root)}\n")
         for name, count in rows:
             if any(mark in name for mark in "\t\n\r") or count < 0:
                 raise ManifestError(
-                    f"{name!r} with {count} samples cannot stand in a .tsv: rename the file"
+                    f"{name!r} with {count} samples cannot be in a .tsv: rename the file"
                 )
             stream.write(f"{name}\t{count}\n")

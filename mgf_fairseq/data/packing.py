@@ -15,17 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import soundfile
 
 from .audio import AudioReader
+from .convert import FINE_SUBTYPES, as_integers
 from .entries import Stretch
 from .replacing import replacing
 
 _BLOCK = 1 << 20
 # Name and extra field of a file in a zip follow a header of 30 bytes that ends with their lengths.
 _HEADER_BYTES, _LENGTHS_AT = 30, 26
-_FINE_SUBTYPES = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_24", "ALAC_32")
 
 
 class ShardError(ValueError):
@@ -111,14 +110,11 @@ def _as_flac(item: Item) -> bytes:
     """Encode a segment, mono, at its own rate: 24 bit where the file has more than 16, else 16."""
     entry = ":".join([item.path, *map(str, item.segment or ())])
     with AudioReader(entry, 0) as reader:
-        bits = 24 if reader.subtype in _FINE_SUBTYPES else 16
+        bits = 24 if reader.subtype in FINE_SUBTYPES else 16
         waveform, rate = reader.read(), reader.native_sample_rate
-    # Whole numbers, since libsndfile scales floats by one less than it has divided by.
-    limit = 2.0 ** (bits - 1)
-    samples = np.clip(np.rint(waveform.astype(np.float64) * limit), -limit, limit - 1)
-    shifted = samples.astype(np.int32) << (32 - bits)
     stream = io.BytesIO()
-    soundfile.write(stream, shifted, rate, format="FLAC", subtype=f"PCM_{bits}")
+    samples = as_integers(waveform, bits)
+    soundfile.write(stream, samples, rate, format="FLAC", subtype=f"PCM_{bits}")
     return stream.getvalue()
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .audio import AudioError, AudioInfo, audio_info, resampled_length
 from .caveats import write_caveats
+from .convert import Conversion
 from .corpora import Corpus, PrepareError, Search, Utterance
 from .label_files import LABEL_KINDS, write_labels
 from .layouts import READERS, read_corpus
@@ -45,6 +46,7 @@ class PrepareOptions:
     spm_vocab_size: int = 1000
     case: str = "upper"
     workers: int = 4
+    convert: bool = False  # write all audio as mono FLAC of `sample_rate`, below `dest`
     caveats: tuple[str, ...] = ()  # sentences that go into every result file, beside the corpus's
 
     def __post_init__(self) -> None:
@@ -105,14 +107,14 @@ class Summary:
 class Progress:
     """Told of each step; the command line shows a bar."""
 
-    def start(self, total: int) -> None:
-        """`total` headers are about to be read."""
+    def start(self, total: int, what: str = "reading headers") -> None:
+        """`total` files are about to be read, for what it says."""
 
     def advance(self) -> None:
-        """One header was read."""
+        """One file was read."""
 
     def stop(self) -> None:
-        """All headers were read."""
+        """All files were read."""
 
 
 def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summary:
@@ -146,6 +148,8 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
     options.dest.mkdir(parents=True, exist_ok=True)
     notes = _stale_files(options.dest, rows)
     rows = {split: rows[split] for split in _in_order(rows)}
+    if options.convert:
+        corpus, rows = _convert(options, corpus, rows, skipped, notes, progress or Progress())
     written = write_labels(options, corpus, rows, notes)
     for split, members in rows.items():
         lines = ((row.entry, row.num_samples) for row in members)
@@ -160,10 +164,38 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         [_summarize(split, members, options.sample_rate) for split, members in rows.items()],
         written,
         skipped,
-        sum(info.sample_rate != options.sample_rate for info in used.values()),
-        sum(info.channels > 1 for info in used.values()),
+        0 if options.convert else sum(i.sample_rate != options.sample_rate for i in used.values()),
+        0 if options.convert else sum(info.channels > 1 for info in used.values()),
         [*caveats, *notes],
     )
+
+
+def _convert(
+    options: PrepareOptions,
+    corpus: Corpus,
+    rows: dict[str, list[Row]],
+    skipped: list[tuple[str, str]],
+    notes: list[str],
+    progress: Progress,
+) -> tuple[Corpus, dict[str, list[Row]]]:
+    """The corpus and its rows over converted files, without recordings that cannot be."""
+    conversion = Conversion(options.source, corpus.root, options.dest, options.sample_rate)
+    entries = list(dict.fromkeys(row.entry for members in rows.values() for row in members))
+    progress.start(len(entries), "converting")
+    done, failed = conversion.convert_all(entries, options.workers, progress.advance)
+    progress.stop()
+    skipped += failed
+    notes.append(conversion.summary(done))
+    found = {
+        split: [
+            replace(row, entry=done[row.entry].name, num_samples=done[row.entry].num_samples)
+            for row in members
+            if row.entry in done
+        ]
+        for split, members in rows.items()
+    }
+    kept = {split: members for split, members in found.items() if members}
+    return replace(corpus, root=conversion.folder), kept
 
 
 def _drop_unwanted(

@@ -118,9 +118,10 @@ def _items(manifests: dict[str, Manifest], cut: bool, tell: Progress) -> dict[_K
                 )
             key = _key(entry, cut)
             if key not in names:
-                name = _name(key, f"{manifest.root}{os.sep}")
-                if name in taken:  # of another root
-                    name = f"{len(taken)}/{name}"
+                plain = name = _name(key, f"{manifest.root}{os.sep}")
+                number = len(taken)
+                while name in taken:  # of another root
+                    name, number = f"{number}/{plain}", number + 1
                 taken.add(name)
                 names[key] = name
     sizes = _sizes(list(dict.fromkeys(path for path, _ in names)), tell)

@@ -7,7 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from omegaconf import OmegaConf
 
+from mgf_fairseq.cli import main
+from mgf_fairseq.data import limits
+from mgf_fairseq.data.audio import AudioError, audio_info
 from mgf_fairseq.data.check import check_manifests, exit_code, find_manifests
 from mgf_fairseq.data.check_audio import Options
 from mgf_fairseq.data.check_labels import ctc_frames_needed
@@ -55,6 +59,80 @@ PLANTED = {
 }
 
 
+def test_what_pretraining_would_skip_is_counted_with_its_key(tmp_path: Path) -> None:
+    for number in range(40):
+        seconds = 0.3 if number < 10 else 0.2
+        soundfile.write(tmp_path / f"{number}.wav", _noise(number, round(seconds * 16000)), 16000)
+    rows = [(f"{number}.wav", 4800 if number < 10 else 3200) for number in range(40)]
+    path = _write(tmp_path, "train", rows, ["A B |"] * 40)
+    report = check_manifests([path], Options())[0]
+    (finding,) = report.findings
+    assert finding.rule == "below task.min_sample_size" and finding.severity == "error"
+    assert finding.count == 30 and "here 4000" in finding.fix
+    assert report.kept_hours == pytest.approx(10 * 0.3 / 3600)
+    assert not check_manifests([path], Options(min_sample_size=3200))[0].findings
+    # A few are no error: 1 of 40 is less than 5 %.
+    _write(tmp_path, "train", [*rows[:10] * 4, rows[-1]], ["A B |"] * 41)
+    assert _rules(path)["below task.min_sample_size"] == "note"
+
+
+def test_the_limits_of_check_are_those_of_the_recipes(pretrain_configs: Path) -> None:
+    recipes = pretrain_configs.parents[1]
+    for path in (pretrain_configs / "data").glob("*.yaml"):
+        found = OmegaConf.load(path).task.min_sample_size
+        assert found == limits.PRETRAINING_MIN_SAMPLES == Options().min_sample_size, path.name
+    finetuning = OmegaConf.load(recipes / "finetune" / "config" / "base" / "run.yaml")
+    assert finetuning.dataset.max_tokens == limits.FINETUNING_MAX_TOKENS == Options().max_tokens
+    assert finetuning.task.min_sample_size == 400 == round(Options().min_seconds * 16000)
+
+
+def test_an_utterance_above_max_tokens_is_noted_for_finetuning_stops_at_it(tmp_path: Path) -> None:
+    path = _single(tmp_path, _noise(0))
+    assert _rules(path, max_tokens=15999) == {"above dataset.max_tokens": "note"}
+
+
+def test_the_rate_of_a_manifest_is_found(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = _single(tmp_path, _noise(0, 80000), 8000)
+    assert main(["check", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "limits at 8000 Hz" in shown and "task.min_sample_size=4000 (0.50 s)" in shown
+    assert f"{10 / 3600:.3f}" in shown.splitlines()[1]
+
+
+def test_what_reads_slowly_or_was_cut_is_named_with_the_fix(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "gsm.wav", _noise(0), 16000, subtype="GSM610")
+    soundfile.write(tmp_path / "long.mp3", _noise(1, 70 * 16000), 16000)
+    soundfile.write(tmp_path / "pipe.wav", _noise(2), 16000)
+    data = bytearray((tmp_path / "pipe.wav").read_bytes())
+    data[40:44] = b"\xff\xff\xff\x7f"
+    (tmp_path / "pipe.wav").write_bytes(data)
+    soundfile.write(tmp_path / "cut.ogg", _noise(3, 480000), 16000)
+    data = (tmp_path / "cut.ogg").read_bytes()
+    (tmp_path / "cut.ogg").write_bytes(data[: len(data) // 2])
+    names = ["gsm.wav", "long.mp3", "pipe.wav", "cut.ogg"]
+    rows = [(name, audio_info(str(tmp_path / name)).num_samples) for name in names]
+    report = check_manifests([_write(tmp_path, "train", rows, ["A B |"] * 4)], Options())[0]
+    found = {f.rule: (f.count, f.severity, "--convert" in f.fix) for f in report.findings}
+    assert found == {
+        "slow format": (2, "note", True),
+        "length not in the header": (1, "note", True),
+        "cut short": (1, "error", False),
+    }
+
+
+def test_several_recordings_in_one_ogg_file_are_not_taken_for_one(tmp_path: Path) -> None:
+    for subtype in ("VORBIS", "OPUS"):
+        path = tmp_path / f"{subtype}.ogg"
+        soundfile.write(path, _noise(0, 40000), 16000, format="OGG", subtype=subtype)
+        assert audio_info(str(path)).num_samples == 40000
+        first = path.read_bytes()
+        soundfile.write(path, _noise(1, 400000), 16000, format="OGG", subtype=subtype)
+        for second in (first, path.read_bytes()):
+            path.write_bytes(first + second)
+            with pytest.raises(AudioError, match="several recordings"):
+                audio_info(str(path))
+
+
 @pytest.mark.parametrize("rule", PLANTED)
 def test_a_planted_audio_defect_is_named(tmp_path: Path, rule: str) -> None:
     make, rate, count, severity = PLANTED[rule]
@@ -82,7 +160,7 @@ def test_missing_and_unreadable_files_are_dropped_with_their_hours(tmp_path: Pat
     counts = {finding.rule: finding.count for finding in report.findings}
     assert counts == {"missing": 1, "unreadable": 3}
     assert report.kept_hours == pytest.approx(1 / 3600)
-    assert all(finding.mend for finding in report.findings)
+    assert all(finding.fix for finding in report.findings)
 
 
 def test_a_line_that_leaves_the_root_is_dropped_and_not_read_from_elsewhere(
@@ -145,7 +223,7 @@ def test_what_cannot_be_checked_is_said_with_exit_code_2(tmp_path: Path) -> None
     path = _single(tmp_path, _noise(0))
     path.write_text("/nowhere/at/all\na.wav\t16000\n")
     reports = check_manifests([path], Options(fast=True))
-    assert exit_code(reports) == 2 and "/nowhere/at/all" in reports[0].findings[0].mend
+    assert exit_code(reports) == 2 and "/nowhere/at/all" in reports[0].findings[0].fix
     path.write_text("")
     assert exit_code(check_manifests([path], Options())) == 2
     with pytest.raises(ManifestError, match="no such file"):

@@ -5,10 +5,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mgf_fairseq.data import digests
-from mgf_fairseq.data.manifest import read_manifest, write_manifest
+from mgf_fairseq.data.manifest import Manifest, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -99,3 +100,15 @@ def test_a_damaged_table_costs_reading_and_nothing_else(folder: Path) -> None:
     expected = key(folder, [("a.wav", 5)])
     (folder / "damaged.tsv").write_bytes(b"1\t2\n\xff\xfe")
     assert key(folder, [("a.wav", 5)], "damaged.tsv") == expected
+
+
+def test_a_name_that_breaks_lines_elsewhere_does_not_cost_the_table(
+    folder: Path, read: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digests, "_SETTLED_NS", 0)
+    (folder / "line\u2028sep\r.wav").write_bytes(b"four")
+    (folder / "b\x85.wav").write_bytes(b"five")
+    names = ["a.wav", "line\u2028sep\r.wav", "b\x85.wav"]
+    manifest = Manifest(folder, names, np.array([5, 5, 5]))
+    first = digests.audio_key(manifest, range(3), folder / "table.tsv")
+    assert digests.audio_key(manifest, range(3), folder / "table.tsv") == first and len(read) == 3

@@ -218,3 +218,18 @@ def test_the_verb_packs_and_names_the_next_step(prepared, tmp_path, capsys):
     for size in ("0", "ten", "1X"):
         assert main([*command, size]) == 2
         assert "error" in capsys.readouterr().err
+
+
+def test_files_that_would_share_a_name_in_the_archive_are_stored_apart(tmp_path):
+    # 2/a.wav is what the third would be called, to keep it apart from the first.
+    for number, name in enumerate(["x/a.wav", "x/2/a.wav", "y/a.wav"]):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, tiny.speech_like(0.5, number), 16000, subtype="FLOAT")
+    rows = [("a.wav", 8000), ("2/a.wav", 8000)]
+    write_manifest(tmp_path / "data" / "a.tsv", tmp_path / "x", rows)
+    write_manifest(tmp_path / "data" / "b.tsv", tmp_path / "y", rows[:1])
+    shard(ShardOptions(tmp_path / "data", tmp_path / "packed"))
+    with zipfile.ZipFile(tmp_path / "packed" / "shard-00000.zip") as archive:
+        assert len(set(archive.namelist())) == 3
+    with AudioReader(read_manifest(tmp_path / "packed" / "b.tsv").entry(0), 0) as reader:
+        np.testing.assert_array_equal(reader.read(), tiny.speech_like(0.5, 2))

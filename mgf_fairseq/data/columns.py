@@ -44,6 +44,8 @@ def find_columns(table: Path, names: Sequence[str], search: Search) -> dict[str,
 
     Raises PrepareError where there is none for the path, or one that was named is not there.
     """
+    if not names:
+        raise PrepareError(f"{table} is empty: its first line must name the columns")
     unknown = [role for role in search.columns if role not in ROLES]
     if unknown:
         raise PrepareError(

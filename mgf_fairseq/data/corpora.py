@@ -182,10 +182,19 @@ def read_tolerant(path: Path) -> str:
 
     `text_problem` finds them in the item that holds them. Raises PrepareError for UTF-16.
     """
-    blob = path.read_bytes()
+    return tolerant_text(path, path.read_bytes())
+
+
+def tolerant_text(path: Path, blob: bytes) -> str:
+    """The beginning of a text file, or all of it, as `read_tolerant` has it."""
     if blob.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise PrepareError(f"{path} is UTF-16 text: convert it to UTF-8, for instance with iconv")
-    text = blob.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return decoded(blob).removeprefix("\ufeff")
+
+
+def decoded(blob: bytes) -> str:
+    """UTF-8 text with line feeds; what is no UTF-8 becomes lone surrogates."""
+    text = blob.decode("utf-8", "surrogateescape")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

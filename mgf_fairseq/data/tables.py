@@ -12,14 +12,21 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .corpora import PrepareError, has_broken_text, read_tolerant_lines
+from .corpora import (
+    PrepareError,
+    decoded,
+    has_broken_text,
+    read_tolerant_lines,
+    tolerant_text,
+)
 
 TABLE_ENDINGS = (".tsv", ".csv", ".jsonl", ".jsonl.gz")
 _DELIMITERS = "\t,;"
+_LONGEST_HEADER = 1 << 20  # bytes
 _MOST_LINES = 50  # of one quoted cell; beyond, a quote is taken for one that was never closed
 
 
@@ -49,8 +56,9 @@ def table_columns(path: Path) -> list[str]:
     if _is_json(path):
         first = next((line for line in json_lines(path) if not line.problem), None)
         return list(first.content) if first else []
-    lines = read_tolerant_lines(path)
-    return _header(path, lines)[1] if lines else []
+    with open(path, "rb") as stream:  # a table may be large, and is only looked at
+        first_line = tolerant_text(path, stream.readline(_LONGEST_HEADER)).rstrip("\n")
+    return _header(path, first_line)[1] if first_line else []
 
 
 def table_rows(path: Path) -> Iterator[TableRow]:
@@ -63,7 +71,7 @@ def table_rows(path: Path) -> Iterator[TableRow]:
     lines = read_tolerant_lines(path)
     if not lines:
         raise PrepareError(f"{path} is empty: its first line must name the columns")
-    delimiter, names = _header(path, lines)
+    delimiter, names = _header(path, lines[0])
     quoted = path.suffix.lower() != ".tsv" or '"' in lines[0]
     for number, cells in _records(lines, delimiter, quoted, len(names)):
         where = f"{path.name} line {number}"
@@ -98,14 +106,14 @@ def _is_json(path: Path) -> bool:
     return path.name.lower().endswith((".jsonl", ".jsonl.gz"))
 
 
-def _json_text(path: Path) -> Iterable[str]:
-    if path.suffix.lower() != ".gz":
-        return read_tolerant_lines(path)
-    try:
-        with gzip.open(path, "rb") as stream:
-            return stream.read().decode("utf-8", "surrogateescape").split("\n")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise PrepareError(f"{path} cannot be unpacked ({error}): fetch it again") from None
+def _json_text(path: Path) -> Iterator[str]:
+    packed = path.suffix.lower() == ".gz"
+    with gzip.open(path, "rb") if packed else open(path, "rb") as stream:
+        try:
+            for number, line in enumerate(stream):
+                yield tolerant_text(path, line) if number == 0 else decoded(line)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise PrepareError(f"{path} cannot be unpacked ({error}): fetch it again") from None
 
 
 def _is_nested(value: object) -> bool:
@@ -116,9 +124,8 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _header(path: Path, lines: list[str]) -> tuple[str, list[str]]:
+def _header(path: Path, line: str) -> tuple[str, list[str]]:
     """What separates the cells, and the names of the columns."""
-    line = lines[0]
     bare = "".join(line.split('"')[::2])  # what no quotes enclose
     delimiter = max(_DELIMITERS, key=bare.count)
     names = [name.strip() for name in _split(line, delimiter) or [line]]

@@ -24,6 +24,7 @@ from mgf_fairseq.data.check import (
 from mgf_fairseq.data.check_audio import Options
 from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.data.replacing import begins_with, refuse_foreign
 
 HELP = "say what training would drop from a prepared folder, and how to mend it"
 EXAMPLES = """\
@@ -58,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     """Check, print the report, and return the exit code that EXAMPLES explains."""
     options = Options(args.sample_rate, args.min_seconds, args.max_seconds, args.fast, args.workers)
     paths = find_manifests(args.data)
+    if args.json:
+        refuse_foreign([args.json], begins_with('[\n {\n  "name"'), "--json")
     with bar(total=_count_lines(paths), unit="file", desc="check", leave=False) as shown:
         reports = check_manifests(paths, options, shown.update)
     for line in render(reports):

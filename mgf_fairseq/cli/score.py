@@ -13,6 +13,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgf_fairseq.data.replacing import begins_with, refuse_foreign
+
 if TYPE_CHECKING:
     from mgf_fairseq.scoring import Recognizer
     from mgf_fairseq.wer import CorpusScore, UtteranceScore
@@ -26,6 +28,9 @@ examples:
 The labels lie beside the manifest (test.ltr for test.tsv). Letters and SentencePiece pieces are
 joined to words first; the character error rate counts the space between words.
 """
+
+
+_BEGINNINGS = ('{\n "corpus"', "entry\twords\tword_errors")  # of what `_write` writes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,6 +81,8 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--worst {args.worst} must not be negative")
     if args.output and args.output.suffix not in (".json", ".tsv"):
         raise ValueError(f"--output {args.output} must end in .json or .tsv")
+    if args.output:
+        refuse_foreign([args.output], begins_with(*_BEGINNINGS), "--output")
 
 
 def _print_report(

@@ -11,20 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .caveats import CAVEATS_FILE, write_caveats
+from .caveats import write_caveats
 from .corpora import Corpus, PrepareError, Search, Utterance, fits_into_manifest
 from .label_files import LABEL_KINDS, Rows, Work, further_kinds, write_labels
 from .layouts import LAYOUTS, read_corpus
 from .manifest import looks_like_manifest, write_manifest
+from .own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
 from .path_labels import check_ending, label_by_path, path_groups
-from .prepared import Record, publish, read_record, rows_digest, staging
-from .replacing import begins_with, refuse_foreign, replace_file
+from .prepared import publish, read_record, rows_digest, staging
+from .replacing import refuse_foreign, replace_file
 from .rows import Progress, Row, cut, drop_beyond_end, read_headers
 from .splits import assign_splits, list_test, read_split_list, split_test
 
 SPLIT_BY = ("fraction", "speaker")
-SKIPPED_FILE = "skipped.txt"
-_SKIPPED_HEAD = "path\treason\n"
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def _write_set(
         write_caveats(folder, caveats)
         record = read_record(dest)
         names = sorted(path.name for path in folder.iterdir())
-        refuse_foreign((dest / name for name in names), lambda path: _is_ours(path, record))
+        refuse_foreign((dest / name for name in names), lambda path: is_ours(path, record))
         digests = {
             split: rows_digest((r.entry for r in members), (r.num_samples for r in members))
             for split, members in rows.items()
@@ -191,19 +190,6 @@ def _write_set(
             "remove them, for their rows may be in other splits now"
         )
     return written
-
-
-def _is_ours(path: Path, record: Record | None) -> bool:
-    """Whether an earlier `mgf prepare` wrote a file: by its record, or without one by its looks."""
-    if path.suffix == ".tsv":
-        return looks_like_manifest(path)
-    if record is not None and (path.name in record.files or path.name in record.replaced):
-        return True
-    if path.name == SKIPPED_FILE:
-        return begins_with(_SKIPPED_HEAD)(path)
-    shared = path.name.startswith("dict.") or path.name in ("spm.model", CAVEATS_FILE)
-    manifests = path.parent.glob("*.tsv") if shared else [path.with_suffix(".tsv")]
-    return record is None and any(map(looks_like_manifest, manifests))
 
 
 def _drop_unwanted(
@@ -263,7 +249,7 @@ def _in_order(splits: Iterable[str]) -> list[str]:
 
 def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
     with replace_file(path) as stream:
-        stream.write(_SKIPPED_HEAD)
+        stream.write(SKIPPED_HEAD)
         for name, reason in skipped:
             shown = name if fits_into_manifest(name) else repr(name)
             reason = reason.encode("utf-8", "backslashreplace").decode()

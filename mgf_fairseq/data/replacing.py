@@ -40,8 +40,11 @@ def begins_with(*starts: str) -> Callable[[Path], bool]:
     wanted = [start.encode() for start in starts]
 
     def test(path: Path) -> bool:
-        with open(path, "rb") as stream:
-            return stream.read(max(map(len, wanted))).startswith(tuple(wanted))
+        try:
+            with open(path, "rb") as stream:
+                return stream.read(max(map(len, wanted))).startswith(tuple(wanted))
+        except OSError:
+            return False
 
     return test
 

@@ -34,6 +34,8 @@ examples:
       4 emotions; the 5 sessions become the folds of the emotion task
   mgf prepare podcasts --dest data/pod --segment-seconds 20 --split-by speaker --speaker-level 1
       long recordings become segments (read by the task mgf_pretraining, not by stock fairseq)
+  mgf prepare words/list.csv --columns path=file --label keyword,lang --dest data/words
+      any table; a dictionary for each label; rows that cannot be used are listed
   mgf prepare tars --dest data/web
       a folder of .tar or .zip archives, which stay packed; .txt files in them are transcripts
 

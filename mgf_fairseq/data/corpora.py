@@ -180,21 +180,14 @@ def read_lines(path: Path, encoding: str = "utf-8-sig") -> list[str]:
 def read_tolerant(path: Path) -> str:
     """A text file of which single bytes may be no UTF-8; they become lone surrogates.
 
-    `text_problem` finds them in the item that holds them. Raises PrepareError for UTF-16.
+    `text_problem` finds them in the item that holds them.
     """
-    return tolerant_text(path, path.read_bytes())
-
-
-def tolerant_text(path: Path, blob: bytes) -> str:
-    """The beginning of a text file, or all of it, as `read_tolerant` has it."""
-    if blob.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise PrepareError(f"{path} is UTF-16 text: convert it to UTF-8, for instance with iconv")
-    return decoded(blob).removeprefix("\ufeff")
+    return decoded(path.read_bytes())
 
 
 def decoded(blob: bytes) -> str:
     """UTF-8 text with line feeds; what is no UTF-8 becomes lone surrogates."""
-    text = blob.decode("utf-8", "surrogateescape")
+    text = blob.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .corpora import (
@@ -24,6 +26,7 @@ from .corpora import (
 )
 
 TRANSCRIPTS = ".trans.txt"
+_TEXTS = (".lab", ".trn", ".textgrid", ".srt", ".vtt", ".ctm", ".eaf")  # of other programs
 _EXAMPLES = 3
 
 
@@ -34,7 +37,26 @@ def read_folder(source: Path, search: Search) -> Corpus:
         Utterance(stem_of(path), path, speaker_of(path, search.speaker_level))
         for path in audio_paths(root, search)
     ]
-    return Corpus("folder", root, utterances, left_out=unread_audio(walk_files(root)))
+    paths = list(walk_files(root))
+    notes = _lonely_texts(paths, {os.path.splitext(item.path)[0] for item in utterances})
+    return Corpus("folder", root, utterances, left_out=unread_audio(paths), notes=tuple(notes))
+
+
+def _lonely_texts(paths: Sequence[str], stems: set[str]) -> list[str]:
+    """A note on text files that are no transcripts of the audio: another kind, or another name."""
+    unread = [
+        path
+        for path in paths
+        if path.lower().endswith(_TEXTS)
+        or (path.lower().endswith(".txt") and os.path.splitext(path)[0] not in stems)
+    ]
+    if not unread:
+        return []
+    shown = ", ".join(map(repr, unread[:_EXAMPLES]))
+    return [
+        f"{len(unread)} text file(s) are not read: {shown}; a transcript is a .txt beside its "
+        "audio file, of the same name"
+    ]
 
 
 def read_wav_txt(source: Path, search: Search) -> Corpus:
@@ -47,26 +69,16 @@ def read_wav_txt(source: Path, search: Search) -> Corpus:
     }
     utterances = []
     left_out = list(corpus.left_out)
-    used = set()
     for item in corpus.utterances:
-        stem = os.path.splitext(item.path)[0]
-        text = None
-        if stem in texts:
-            used.add(stem)
-            try:
-                text = " ".join(read_tolerant(corpus.root / texts[stem]).split())
-            except (OSError, ValueError) as error:
-                left_out.append((item.path, f"its transcript cannot be read: {error}"))
-                continue
+        beside = texts.get(os.path.splitext(item.path)[0])
+        try:
+            text = None if beside is None else read_tolerant(corpus.root / beside)
+        except OSError as error:
+            left_out.append((item.path, f"its transcript cannot be read: {error}"))
+            continue
+        text = None if text is None else " ".join(text.split())
         utterances.append(Utterance(item.utt, item.path, item.speaker, text))
-    alone = sorted(texts[stem] for stem in set(texts) - used)
-    notes = []
-    if alone:
-        shown = ", ".join(map(repr, alone[:_EXAMPLES]))
-        notes.append(
-            f"{len(alone)} .txt file(s) beside no audio of their name are not read: {shown}"
-        )
-    return Corpus("wav-txt", corpus.root, utterances, left_out=left_out, notes=tuple(notes))
+    return replace(corpus, layout="wav-txt", utterances=utterances, left_out=left_out)
 
 
 def read_librispeech(source: Path, search: Search) -> Corpus:

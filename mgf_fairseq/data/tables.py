@@ -21,7 +21,6 @@ from .corpora import (
     decoded,
     has_broken_text,
     read_tolerant_lines,
-    tolerant_text,
 )
 
 TABLE_ENDINGS = (".tsv", ".csv", ".jsonl", ".jsonl.gz")
@@ -57,7 +56,7 @@ def table_columns(path: Path) -> list[str]:
         first = next((line for line in json_lines(path) if not line.problem), None)
         return list(first.content) if first else []
     with open(path, "rb") as stream:  # a table may be large, and is only looked at
-        first_line = tolerant_text(path, stream.readline(_LONGEST_HEADER)).rstrip("\n")
+        first_line = decoded(stream.readline(_LONGEST_HEADER)).rstrip("\n")
     return _header(path, first_line)[1] if first_line else []
 
 
@@ -110,8 +109,7 @@ def _json_text(path: Path) -> Iterator[str]:
     packed = path.suffix.lower() == ".gz"
     with gzip.open(path, "rb") if packed else open(path, "rb") as stream:
         try:
-            for number, line in enumerate(stream):
-                yield tolerant_text(path, line) if number == 0 else decoded(line)
+            yield from map(decoded, stream)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise PrepareError(f"{path} cannot be unpacked ({error}): fetch it again") from None
 

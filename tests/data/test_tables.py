@@ -125,7 +125,7 @@ def test_each_bad_row_of_a_table_is_skipped_by_line_and_the_others_are_prepared(
     [
         (b"", "is empty"),
         (b"path,text,path\na.wav,x,y\n", "two columns called 'path'"),
-        ("path,text\na.wav,x\n".encode("utf-16"), "UTF-16"),
+        ("path,text\na.wav,x\n".encode("utf-16"), "line 1 is not UTF-8"),
         (b"path,t\xe9xt\na.wav,x\n", "line 1 is not UTF-8"),
         (b"path,text\nx.pcm,x\n", "extension"),
     ],

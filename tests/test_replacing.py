@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mgf_fairseq.cli import main
 from mgf_fairseq.data.replacing import replace_file, replacing
 
 
@@ -28,3 +29,27 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         raise KeyError
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_no_verb_writes_over_a_file_that_it_did_not_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.tsv").write_text("/\na.wav\t16000\n")
+    (tmp_path / "index.html").write_text("<html>my page</html>\n")
+    data = str(tmp_path)
+    for arguments, kept in (
+        (["score", "--checkpoint", "ck.pt", "--manifest", f"{data}/train.tsv"], "train.tsv"),
+        (["check", data], "train.tsv"),
+        (["report", data, "--dest", data], "index.html"),
+    ):
+        before = (tmp_path / kept).read_bytes()
+        option = {"score": ["--output"], "check": ["--json"]}.get(arguments[0])
+        assert main([*arguments, *([*option, f"{data}/{kept}"] if option else [])]) == 2
+        assert "was not written by this command" in capsys.readouterr().err
+        assert (tmp_path / kept).read_bytes() == before
+
+
+def test_what_a_verb_wrote_before_it_writes_again(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("/\na.wav\t16000\n")
+    arguments = ["check", str(tmp_path), "--json", str(tmp_path / "check.json")]
+    assert [main(arguments), main(arguments)] == [1, 1]

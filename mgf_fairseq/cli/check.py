@@ -27,6 +27,7 @@ from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.data.limits import FINETUNING_MAX_TOKENS, PRETRAINING_MIN_SAMPLES
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.data.rates import counted_rate
+from mgf_fairseq.data.replacing import begins_with, refuse_foreign
 
 HELP = "report what training would skip in a prepared folder, and how to fix it"
 EXAMPLES = """\
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
         args.fast,
         args.workers,
     )
+    if args.dest:
+        refuse_foreign([args.dest], begins_with('[\n {\n  "name"'), "--dest")
     with bar(total=_count_lines(paths), unit="file", desc="check", leave=False) as shown:
         reports = check_manifests(paths, options, shown.update)
     for line in render(reports):

@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mgf_fairseq.data.replacing import begins_with, refuse_foreign
+
 from .options import (
     add_checkpoint,
     add_device,
@@ -33,6 +35,9 @@ examples:
 The labels lie beside the manifest (test.ltr for test.tsv). Letters and SentencePiece pieces are
 joined to words first; the character error rate counts the space between words.
 """
+
+
+_BEGINNINGS = ('{\n "corpus"', "entry\twords\tword_errors")  # of what `_write` writes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +105,8 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--worst {args.worst} must not be negative")
     if args.dest and args.dest.suffix not in (".json", ".tsv"):
         raise ValueError(f"--dest {args.dest} must end in .json or .tsv")
+    if args.dest:
+        refuse_foreign([args.dest], begins_with(*_BEGINNINGS), "--dest")
 
 
 def _print_report(

@@ -14,12 +14,10 @@ CAVEATS_FILE = "caveats.txt"
 
 
 def write_caveats(folder: Path, caveats: Sequence[str]) -> None:
-    """Write the sentences, or take an earlier file away where there are none."""
-    path = folder / CAVEATS_FILE
+    """Write the sentences; no file where there are none."""
     if not caveats:
-        path.unlink(missing_ok=True)
         return
-    with replace_file(path) as stream:
+    with replace_file(folder / CAVEATS_FILE) as stream:
         stream.writelines(f"{' '.join(caveat.split())}\n" for caveat in caveats)
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from mgf_fairseq.lengths import STANDARD_GRID
 
 from .corpora import PrepareError, read_lines
-from .entries import is_count
+from .entries import ManifestError, is_count
 from .labels import UNLABELLED
+from .manifest import read_manifest
+from .prepared import Record, file_digest, read_record, rows_digest
 
 CTC_ENDINGS = ("ltr", "spm", "bpe", "phones")  # label sequences trained with CTC
 FRAME_ENDING = "phn"  # one label per encoder frame
@@ -45,6 +47,8 @@ class LabelFile:
     num_samples: Sequence[int]  # of each manifest line, at 16 kHz
     dictionary: dict[str, int] | None  # symbol -> count; None: there is no dictionary file
     malformed: list[int]  # dictionary lines that are not `symbol count`
+    classes: bool = False  # one class per row, by the record of mgf prepare
+    other_rows: bool = False  # as mgf prepare wrote it, while the manifest has other rows now
 
     @property
     def dictionary_name(self) -> str:
@@ -74,6 +78,40 @@ def _label_count(labels: LabelFile) -> Iterator[LabelProblem]:
             f"{len(labels.rows)} labels for {lines} manifest lines; write both again with "
             "mgf prepare, in one go",
         )
+
+
+@label_rule
+def _label_of_other_rows(labels: LabelFile) -> Iterator[LabelProblem]:
+    if labels.other_rows:
+        yield LabelProblem(
+            labels.name,
+            "label of other rows",
+            True,
+            len(labels.rows),
+            "the manifest was replaced after mgf prepare had written these labels, so they are of "
+            "other utterances; write both again with mgf prepare, in one go",
+        )
+
+
+@label_rule
+def _class_of_several_words(labels: LabelFile) -> Iterator[LabelProblem]:
+    several = [i for i, row in enumerate(labels.rows) if labels.classes and len(row.split()) > 1]
+    if several:
+        yield LabelProblem(
+            labels.name,
+            "class format",
+            True,
+            len(several),
+            "each line must be one class, a word without spaces",
+            tuple(f"line {i + 1}" for i in several[:_EXAMPLES]),
+        )
+
+
+@label_rule
+def _single_class(labels: LabelFile) -> Iterator[LabelProblem]:
+    if labels.classes and labels.name.startswith("train") and len(set(labels.rows)) == 1:
+        mend = "nothing can be learnt of a class that all have; choose another label or column"
+        yield LabelProblem(labels.name, "single class", False, 1, mend, (labels.rows[0],))
 
 
 @label_rule
@@ -216,6 +254,8 @@ def check_labels(manifest: Path, num_samples: Sequence[int]) -> list[LabelProble
         num_samples: of each manifest line, at 16 kHz.
     """
     problems: list[LabelProblem] = []
+    record = read_record(manifest.parent)
+    replaced = record is not None and _has_other_rows(manifest, record)
     for path in sorted(manifest.parent.glob("*")):
         if path.stem != manifest.stem or path.suffix in (".tsv", "") or not path.is_file():
             continue
@@ -231,7 +271,28 @@ def check_labels(manifest: Path, num_samples: Sequence[int]) -> list[LabelProble
         dictionary_path = manifest.parent / f"dict.{ending}.txt"
         if dictionary_path.is_file():
             dictionary, malformed = read_dictionary(dictionary_path)
-        labels = LabelFile(path.name, ending, rows, num_samples, dictionary, malformed)
+        labels = LabelFile(
+            path.name,
+            ending,
+            rows,
+            num_samples,
+            dictionary,
+            malformed,
+            record is not None and ending in record.classes,
+            replaced and record is not None and record.files.get(path.name) == file_digest(path),
+        )
         for test in LABEL_RULES:
             problems.extend(test(labels))
     return problems
+
+
+def _has_other_rows(manifest: Path, record: Record) -> bool:
+    """Whether a manifest has other rows than those that mgf prepare wrote beside its labels."""
+    if manifest.stem not in record.rows:
+        return False
+    try:
+        found = read_manifest(manifest)
+    except ManifestError:
+        return False
+    digest = rows_digest(found.paths, found.num_samples.tolist())
+    return digest != record.rows[manifest.stem]

@@ -1,19 +1,15 @@
-"""Find the utterances of a corpus: what each layout on disk says of speaker, text and split.
+"""What every layout on disk is read into: utterances with what is known of them, and their corpus.
 
-Second in `mgf prepare`, after the options and before headers are read; corpora with label files of
-their own are in corpora_labelled.py, and layouts.py chooses between all of them.
+Below the readers of `mgf prepare` (corpora_*.py, one per layout; layouts.py chooses), with the ways
+in which all of them look for files and read text.
 """
 
 from __future__ import annotations
 
-import csv
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from .entries import within_root
 
 # What libsndfile 1.2 reads and people record in. Raw (header-less) formats are left out.
 # fmt: off
@@ -22,6 +18,8 @@ AUDIO_EXTENSIONS = (
     "au", "snd", "caf", "w64", "rf64", "nist", "sph", "voc",
 )
 # fmt: on
+# Recordings that libsndfile has no decoder for: named, so that nobody takes them for prepared.
+OTHER_AUDIO = ("m4a", "aac", "wma", "mp4", "webm", "amr", "3gp", "mka", "ape", "wv", "ra")
 
 
 class PrepareError(ValueError):
@@ -35,11 +33,12 @@ class Utterance:
     utt: str
     path: str  # relative to the corpus root, "/" between the parts
     speaker: str | None = None
-    text: str | None = None
+    text: str | None = None  # "": there is a transcript and it is empty; None: there is none
     emotion: str | None = None
     split: str | None = None
     fold: str | None = None  # of cross-validation: a session, say
     stretch: tuple[float, float] | None = None  # start and end in the recording, in seconds
+    labels: Mapping[str, str] = field(default_factory=dict)  # of further columns: ending -> class
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class Corpus:
     left_out: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
     caveats: tuple[str, ...] = ()  # what a reader of any number on this corpus must know
     valid_from_train: bool = False  # its own splits lack valid, which is then drawn from train
+    tables: tuple[Path, ...] = ()  # what it was read from, besides the audio
+    notes: tuple[str, ...] = ()  # for the person who runs the command
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Search:
     path_must_contain: str | None = None
     speaker_level: int | None = None  # 1: the first folder under the source, -1: the file's own
     labels_from: Path | None = None  # folder of the label files, where they lie elsewhere
+    columns: Mapping[str, str] = field(default_factory=dict)  # "path", "text", ... -> its name
+    labels: Mapping[str, str] = field(default_factory=dict)  # ending of a label file -> column
 
 
 def walk_files(root: Path) -> Iterator[str]:
@@ -117,6 +120,20 @@ def audio_paths(root: Path, search: Search) -> list[str]:
     return sorted(paths)
 
 
+def fits_into_manifest(path: str) -> bool:
+    """Whether a path can be a line's first column: UTF-8, without tab and line break."""
+    return not any(mark in path for mark in "\t\n\r") and not has_broken_text(path)
+
+
+def unread_audio(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """Recordings among the paths that no reader here knows, each with the reason."""
+    return [
+        (path, "a format that libsndfile does not read: convert it, to FLAC for instance")
+        for path in paths
+        if has_extension(path, OTHER_AUDIO)
+    ]
+
+
 def speaker_of(path: str, level: int | None) -> str | None:
     """The path part that names the speaker, or None where the path is too short for `level`."""
     if level is None:
@@ -126,156 +143,21 @@ def speaker_of(path: str, level: int | None) -> str | None:
     return parts[position] if 0 <= position < len(parts) - 1 else None
 
 
-def read_folder(source: Path, search: Search) -> Corpus:
-    """Any tree of audio files; the speaker is a part of the path where a level is given."""
-    root = Path(os.path.realpath(source))
-    utterances = [
-        Utterance(stem_of(path), path, speaker_of(path, search.speaker_level))
-        for path in audio_paths(root, search)
-    ]
-    return Corpus("folder", root, utterances)
+def resolve_paths(names: Sequence[str], folder: Path) -> tuple[Path, list[str]]:
+    """The folder that all files of a table have in common, and their paths below it.
 
-
-def read_wav_txt(source: Path, search: Search) -> Corpus:
-    """Audio files, each beside a .txt of the same name that holds its transcript."""
-    corpus = read_folder(source, search)
-    utterances = []
-    for item in corpus.utterances:
-        beside = corpus.root / (os.path.splitext(item.path)[0] + ".txt")
-        text = " ".join(read_text(beside).split()) if beside.is_file() else None
-        utterances.append(Utterance(item.utt, item.path, item.speaker, text or None))
-    return Corpus("wav-txt", corpus.root, utterances)
-
-
-def read_librispeech(source: Path, search: Search) -> Corpus:
-    """`<speaker>/<chapter>/<utt>.flac` with `<speaker>-<chapter>.trans.txt`, any subset(s)."""
-    root = Path(os.path.realpath(source))
-    transcripts: dict[str, dict[str, str]] = {}
-    utterances = []
-    for path in audio_paths(root, search):
-        folder = os.path.dirname(path)
-        if folder not in transcripts:
-            transcripts[folder] = _read_transcripts(root / folder)
-        utt = stem_of(path)
-        level = search.speaker_level
-        speaker = speaker_of(path, level) if level is not None else utt.split("-")[0]
-        utterances.append(Utterance(utt, path, speaker, transcripts[folder].get(utt)))
-    return Corpus("librispeech", root, utterances)
-
-
-def _read_transcripts(folder: Path) -> dict[str, str]:
-    """All `utt WORDS ...` lines of the folder's .trans.txt files."""
-    texts: dict[str, str] = {}
-    for path in sorted(folder.glob("*.trans.txt")):
-        for line in read_lines(path):
-            utt, _, text = line.strip().partition(" ")
-            if utt and text.strip():
-                texts[utt] = " ".join(text.split())
-    return texts
-
-
-def read_table(source: Path, search: Search) -> Corpus:
-    """A tab-separated table: columns utt, path, any of speaker, text, emotion, split, fold.
-
-    With columns start and end (seconds) a row is that stretch of its recording, or all of it where
-    both are empty. `source` is the table or the folder that holds it as metadata.tsv; paths are
-    relative to that folder. phones.tsv beside it (utt, start, end, phone or label; seconds from
-    where the utterance begins) gives frame labels.
+    Relative names are below `folder` or one of its two parents, whichever has one of them (in Kaldi
+    and lhotse they count from where the recipe ran, which is above its data folders).
     """
-    table = source / "metadata.tsv" if source.is_dir() else source
-    root = Path(os.path.realpath(table.parent))
-    utterances = []
-    for number, row in enumerate(_read_rows(table, {"utt", "path"}), start=2):
-        if not row["utt"] or not row["path"]:
-            raise PrepareError(f"{table} line {number}: utt or path is empty; fill or remove it")
-        path = row["path"] if os.path.isabs(row["path"]) else within_root(row["path"])
-        if path is None or "\0" in path:
-            raise PrepareError(
-                f"{table} line {number}: path {row['path'][:80]!r} leaves the table's folder; "
-                "write the absolute path there, or move the table"
-            )
-        fragment = search.path_must_contain
-        if fragment is not None and fragment not in os.path.join(root, path):
-            continue
-        if not has_extension(path, search.extensions):
-            continue
-        level = search.speaker_level
-        speaker = speaker_of(path, level) if level is not None else row.get("speaker") or None
-        text = " ".join((row.get("text") or "").split())
-        utterances.append(
-            Utterance(
-                row["utt"],
-                path,
-                speaker,
-                text or None,
-                row.get("emotion") or None,
-                row.get("split") or None,
-                row.get("fold") or row.get("session") or None,
-                _stretch(row, f"{table} line {number}"),
-            )
-        )
-    if not utterances:
-        raise PrepareError(f"{table} names no file that --ext and --path-must-contain let through")
-    utterances.sort(key=lambda item: (item.path, item.stretch or (0.0, 0.0)))
-    phones = root / "phones.tsv"
-    return Corpus("table", root, utterances, _read_phones(phones) if phones.is_file() else {})
-
-
-def _stretch(row: Mapping[str, str], where: str) -> tuple[float, float] | None:
-    """The seconds that a row of a table is of its recording."""
-    texts = (row.get("start") or "").strip(), (row.get("end") or "").strip()
-    if texts == ("", ""):
-        return None
-    try:
-        start, end = map(float, texts)
-    except ValueError:
-        start, end = math.nan, math.nan
-    if not 0 <= start < end < math.inf:
-        raise PrepareError(
-            f"{where}: start {texts[0][:40]!r} and end {texts[1][:40]!r} must be seconds of the "
-            "recording, 0 <= start < end; or leave both empty for all of it"
-        )
-    return start, end
-
-
-def _read_rows(table: Path, needed: set[str]) -> Iterator[dict[str, str]]:
-    with open(table, encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
-        try:
-            missing = needed - set(reader.fieldnames or ())
-            if missing:
-                found = ", ".join(reader.fieldnames or ())
-                raise PrepareError(
-                    f"{table} has no column {', '.join(sorted(missing))}: its first line must name "
-                    f"the columns, with tabs between them (found: {found[:200]})"
-                )
-            yield from reader
-        except UnicodeDecodeError:
-            raise _not_text(table) from None
-        except csv.Error as error:
-            raise PrepareError(f"{table} line {reader.line_num + 1}: {error}") from None
-
-
-def _read_phones(path: Path) -> dict[str, list[Segment]]:
-    """Segments by utterance; an empty label continues the segment before it."""
-    phones: dict[str, list[Segment]] = {}
-    for number, row in enumerate(_read_rows(path, {"utt", "start", "end"}), start=2):
-        segments = phones.setdefault(row["utt"], [])
-        label = (row.get("phone") or row.get("label") or "").strip()
-        try:
-            start, end = float(row["start"]), float(row["end"])
-        except ValueError:
-            start, end = math.nan, math.nan
-        if not (math.isfinite(start) and math.isfinite(end)):
-            raise PrepareError(
-                f"{path} line {number}: start and end must be seconds, found "
-                f"{row['start'][:40]!r} and {row['end'][:40]!r}"
-            )
-        if not label and segments:
-            label = segments[-1].label
-        if label:
-            segments.append(Segment(start, end, "_".join(label.split())))
-    return phones
+    folder = Path(os.path.realpath(folder))
+    relative = [name for name in names if not os.path.isabs(name)]
+    bases = (folder, *folder.parents[:2])
+    base = next((b for b in bases if any((b / name).exists() for name in relative)), folder)
+    paths = [os.path.normpath(base / name) for name in names]
+    if not paths:
+        return folder, []
+    root = os.path.commonpath([os.path.dirname(path) for path in paths])
+    return Path(root), [os.path.relpath(path, root) for path in paths]
 
 
 def read_text(path: Path, encoding: str = "utf-8-sig") -> str:
@@ -293,6 +175,42 @@ def read_lines(path: Path, encoding: str = "utf-8-sig") -> list[str]:
     """
     lines = read_text(path, encoding).split("\n")
     return lines if lines[-1] else lines[:-1]
+
+
+def read_tolerant(path: Path) -> str:
+    """A text file of which single bytes may be no UTF-8; they become lone surrogates.
+
+    `text_problem` finds them in the item that holds them.
+    """
+    return decoded(path.read_bytes())
+
+
+def decoded(blob: bytes) -> str:
+    """UTF-8 text with line feeds; what is no UTF-8 becomes lone surrogates."""
+    text = blob.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_tolerant_lines(path: Path) -> list[str]:
+    """The lines of `read_tolerant`, broken where `read_lines` breaks them."""
+    lines = read_tolerant(path).split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def text_problem(text: str) -> str | None:
+    """Why a transcript cannot be used, or None."""
+    if not text.strip():
+        return "its transcript is empty"
+    if "|" in text:
+        return "its transcript holds '|', the word mark of .ltr: remove it there"
+    if "\0" in text:
+        return "its transcript holds a NUL byte"
+    return "its transcript is not UTF-8 text: convert it" if has_broken_text(text) else None
+
+
+def has_broken_text(text: str) -> bool:
+    """Whether a text holds bytes that were no UTF-8, or half a character."""
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _not_text(path: Path) -> PrepareError:

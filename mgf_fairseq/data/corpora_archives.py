@@ -18,9 +18,11 @@ from .corpora import (
     PrepareError,
     Search,
     Utterance,
+    decoded,
     has_extension,
     speaker_of,
     stem_of,
+    unread_audio,
     walk_files,
 )
 from .entries import ARCHIVES
@@ -62,7 +64,14 @@ def read_archives(source: Path, search: Search) -> Corpus:
     utterances: list[Utterance] = []
     left_out: list[tuple[str, str]] = []
     for name in names:
-        found = _list(root / name)
+        found, older = _without_namesakes(_list(root / name))
+        reason = "a later file of this name in its archive takes its place"
+        left_out += [
+            (f"{name}/{member.name}", reason)
+            for member in older
+            if has_extension(member.name, search.extensions)
+        ]
+        left_out += unread_audio(f"{name}/{member.name}" for member in found)
         texts = _texts(root / name, found)
         for member in found:
             if not has_extension(member.name, search.extensions):
@@ -85,6 +94,13 @@ def read_archives(source: Path, search: Search) -> Corpus:
             f"archives of {source}{why}"
         )
     return Corpus("archives", root, utterances, left_out=left_out)
+
+
+def _without_namesakes(members: list[_Member]) -> tuple[list[_Member], list[_Member]]:
+    """The last file of each name, which unpacking would leave, and the others."""
+    last = {member.name: number for number, member in enumerate(members)}
+    kept = [member for number, member in enumerate(members) if last[member.name] == number]
+    return kept, [m for number, m in enumerate(members) if last[m.name] != number]
 
 
 def _list(path: Path) -> list[_Member]:
@@ -120,9 +136,7 @@ def _texts(path: Path, found: list[_Member]) -> dict[str, str]:
     with open(path, "rb") as stream:
         for member in found:
             stem, ending = os.path.splitext(member.name)
-            if ending == ".txt" and member.stored and member.length <= _MOST_TEXT:
+            if ending.lower() == ".txt" and member.stored and member.length <= _MOST_TEXT:
                 stream.seek(member.start)
-                text = " ".join(stream.read(member.length).decode("utf-8", "replace").split())
-                if text:
-                    texts[stem] = text
+                texts[stem] = " ".join(decoded(stream.read(member.length)).split())
     return texts

@@ -19,11 +19,11 @@ from .corpora import (
     Segment,
     Utterance,
     audio_paths,
-    read_librispeech,
     read_lines,
     read_text,
     stem_of,
 )
+from .corpora_folder import read_librispeech
 
 CPC_PHONES = "converted_aligned_phones.txt"  # `utt 12 12 12 7 ...`: a phone number per 10 ms
 CPC_SPLITS = {"train": "train_split.txt", "test": "test_split.txt"}  # one utt per line

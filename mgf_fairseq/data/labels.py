@@ -17,6 +17,8 @@ from mgf_fairseq.lengths import STANDARD_GRID
 from .corpora import Segment
 from .replacing import replace_file, replacing
 
+_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # symbols that fairseq's dictionaries begin with
+_SPM_LINE = 4192  # bytes: SentencePiece's default limit of a line
 UNLABELLED = "-"  # a frame whose center no segment covers; it is in no dictionary
 
 
@@ -96,7 +98,10 @@ def write_dictionary(path: str | os.PathLike[str], counts: Counter[str]) -> None
         raise LabelError(f"{path} would be empty: the train split holds no labels of this kind")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     with replace_file(path) as stream:
-        stream.writelines(f"{symbol} {count}\n" for symbol, count in ordered)
+        for symbol, count in ordered:
+            # fairseq refuses a second symbol of these names, unless it is told to.
+            mark = " #fairseq:overwrite" if symbol in _SPECIAL else ""
+            stream.write(f"{symbol} {count}{mark}\n")
 
 
 class SubwordModel:
@@ -116,6 +121,8 @@ class SubwordModel:
                 character_coverage=1.0,
                 num_threads=1,
                 minloglevel=2,
+                # It leaves longer lines out without a word.
+                max_sentence_length=max(_SPM_LINE, *(len(text.encode()) + 1 for text in texts)),
             )
         except (RuntimeError, ValueError) as error:
             raise LabelError(_explain_subword_error(str(error), vocab_size)) from error

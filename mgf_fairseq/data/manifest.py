@@ -14,8 +14,11 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from .entries import MOST_DIGITS, ManifestError, within_root
+from .entries import MOST_DIGITS, ManifestError, is_count, within_root
+from .prepared import require_finished
 from .replacing import replace_file
+
+_LOOKED_AT = 1 << 16  # bytes at the beginning of a file that may be a manifest
 
 
 class PathTable(Sequence[str]):
@@ -93,8 +96,10 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Read a wav2vec .tsv: line 1 is the root, each further line `path<TAB>num_samples`.
 
     Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
-    a line without exactly two columns, a count that is not a whole number, or what is no text.
+    a line without exactly two columns, a count that is not a whole number, or what is no text; and
+    for a folder in which `mgf prepare` was stopped while it replaced files.
     """
+    require_finished(Path(path).parent)
     try:
         blob = Path(path).read_bytes()
     except FileNotFoundError:
@@ -128,6 +133,18 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         raise ManifestError(f"{path} line 1 ({root!r}): must be the root folder of the audio")
     num_samples = _parse_counts(path, blob, tabs, line_ends)
     return Manifest(Path(root), PathTable(blob, starts, tabs), num_samples)
+
+
+def looks_like_manifest(path: Path) -> bool:
+    """Whether a file begins as a manifest does: a root, then `path<TAB>num_samples`."""
+    try:
+        with open(path, "rb") as stream:
+            root, _, rest = stream.read(_LOOKED_AT).partition(b"\n")
+    except OSError:
+        return False
+    row = rest.split(b"\n", 1)[0].split(b"\t")
+    last = row[-1].strip().decode("latin-1")
+    return bool(root.strip()) and b"\t" not in root and len(row) == 2 and is_count(last)
 
 
 def _check_text(path: str | os.PathLike[str], blob: bytes) -> None:

@@ -6,25 +6,25 @@ headers only and prints nothing.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .audio import AudioError, AudioInfo, audio_info, resampled_length
 from .caveats import write_caveats
 from .convert import Conversion
-from .corpora import Corpus, PrepareError, Search, Utterance
-from .label_files import LABEL_KINDS, write_labels
-from .layouts import READERS, read_corpus
-from .manifest import write_manifest
-from .replacing import replace_file
-from .splits import assign_splits, read_split_list
-from .threads import ordered_map
+from .corpora import Corpus, PrepareError, Search, Utterance, fits_into_manifest
+from .label_files import LABEL_KINDS, Rows, Work, further_kinds, write_labels
+from .layouts import LAYOUTS, read_corpus
+from .manifest import looks_like_manifest, write_manifest
+from .own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
+from .path_labels import check_ending, label_by_path, path_groups
+from .prepared import publish, read_record, rows_digest, staging
+from .replacing import refuse_foreign, replace_file
+from .rows import Progress, Row, cut, drop_beyond_end, read_headers
+from .splits import assign_splits, list_test, read_split_list, split_test
 
 SPLIT_BY = ("fraction", "speaker")
-_ROUNDED = 0.1  # s by which a table's end may pass that of the recording, and is cut to it
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class PrepareOptions:
     sample_rate: int = 16000  # Hz
     segment_seconds: float | None = None
     labels: tuple[str, ...] | None = None  # None: whatever the corpus has
+    label_from: str | None = None  # a regular expression of paths, with named groups
     spm_vocab_size: int = 1000
     case: str = "upper"
     workers: int = 4
@@ -61,24 +62,22 @@ class PrepareOptions:
                 raise PrepareError(f"{name}={getattr(self, name)}: must be at least 1")
         if self.segment_seconds is not None and self.segment_seconds <= 0:
             raise PrepareError(f"segment_seconds={self.segment_seconds}: must be above 0")
-        if self.layout not in ("auto", *READERS):
-            raise PrepareError(f"layout={self.layout!r}: choose auto, {', '.join(READERS)}")
+        if self.layout not in ("auto", *LAYOUTS):
+            raise PrepareError(f"layout={self.layout!r}: choose auto, {', '.join(LAYOUTS)}")
         unknown = set(self.labels or ()) - set(LABEL_KINDS)
         if unknown:
             raise PrepareError(
-                f"labels={','.join(sorted(unknown))}: choose from {', '.join(LABEL_KINDS)}"
+                f"labels={','.join(sorted(unknown))}: choose from {', '.join(LABEL_KINDS)}; "
+                "--label makes labels of a column"
             )
+        for ending in self.further_labels:
+            check_ending(ending)
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One manifest line and the utterance it comes from."""
-
-    utterance: Utterance
-    entry: str
-    num_samples: int  # at the manifest's rate
-    offset: float = 0.0  # seconds into the utterance
-    whole: bool = True
+    @property
+    def further_labels(self) -> tuple[str, ...]:
+        """Endings of the class labels from columns and from paths."""
+        groups = path_groups(self.label_from) if self.label_from is not None else ()
+        return tuple(dict.fromkeys((*self.search.labels, *groups)))
 
 
 @dataclass(frozen=True)
@@ -104,31 +103,21 @@ class Summary:
     notes: list[str]
 
 
-class Progress:
-    """Told of each step; the command line shows a bar."""
-
-    def start(self, total: int, what: str = "reading headers") -> None:
-        """`total` files are about to be read, for what it says."""
-
-    def advance(self) -> None:
-        """One file was read."""
-
-    def stop(self) -> None:
-        """All files were read."""
-
-
 def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summary:
     """Read the corpus, write `{split}.tsv`, labels, dictionaries and skipped.txt into `dest`.
 
-    The same source and options give the same bytes. Files that cannot be read are left out and
-    listed with the reason. Raises PrepareError, LabelError or ManifestError where nothing sensible
-    can be written.
+    The same source and options give the same bytes. Files that cannot be read are skipped and
+    listed with the reason. The files appear together at the end: after an error those of an earlier
+    run are as they were. Raises PrepareError, LabelError or ManifestError where nothing sensible
+    can be written, ForeignFileError where that would replace what `mgf prepare` has not written.
     """
     corpus = read_corpus(options.source, options.layout, options.search)
+    if options.label_from is not None:
+        corpus = label_by_path(corpus, options.label_from)
     skipped = list(corpus.left_out)
     wanted = _drop_unwanted(corpus, options, skipped)
     infos = read_headers(corpus.root, wanted, options.workers, progress or Progress(), skipped)
-    readable = _drop_beyond_end(wanted, infos, skipped)
+    readable = drop_beyond_end(wanted, infos, skipped)
     if not readable:
         reason = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise PrepareError(f"none of the {len(corpus.utterances)} files can be used{reason}")
@@ -140,25 +129,19 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
         options.seed,
         corpus.valid_from_train,
     )
-    rows: dict[str, list[Row]] = {}
+    found: Rows = {}
     for (item, info), split in zip(readable, splits, strict=True):
-        rows.setdefault(split, []).extend(
+        found.setdefault(split, []).extend(
             cut(item, info, options.sample_rate, options.segment_seconds)
         )
-    options.dest.mkdir(parents=True, exist_ok=True)
-    notes = _stale_files(options.dest, rows)
-    rows = {split: rows[split] for split in _in_order(rows)}
+    rows = {split: found[split] for split in _in_order(found)}
+    caveats = (*corpus.caveats, *options.caveats)
+    notes = list(corpus.notes)
     if options.convert:
         corpus, rows = _convert(options, corpus, rows, skipped, notes, progress or Progress())
-    written = write_labels(options, corpus, rows, notes)
-    for split, members in rows.items():
-        lines = ((row.entry, row.num_samples) for row in members)
-        write_manifest(options.dest / f"{split}.tsv", corpus.root, lines)
     skipped.sort()
-    _write_skipped(options.dest / "skipped.txt", skipped)
+    written = _write_set(options, corpus, rows, skipped, caveats, notes)
     used = {item.path: info for item, info in readable}
-    caveats = (*corpus.caveats, *options.caveats)
-    write_caveats(options.dest, caveats)
     return Summary(
         corpus.layout,
         [_summarize(split, members, options.sample_rate) for split, members in rows.items()],
@@ -173,11 +156,11 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
 def _convert(
     options: PrepareOptions,
     corpus: Corpus,
-    rows: dict[str, list[Row]],
+    rows: Rows,
     skipped: list[tuple[str, str]],
     notes: list[str],
     progress: Progress,
-) -> tuple[Corpus, dict[str, list[Row]]]:
+) -> tuple[Corpus, Rows]:
     """The corpus and its rows over converted files, without recordings that cannot be."""
     conversion = Conversion(options.source, corpus.root, options.dest, options.sample_rate)
     entries = list(dict.fromkeys(row.entry for members in rows.values() for row in members))
@@ -186,7 +169,7 @@ def _convert(
     progress.stop()
     skipped += failed
     notes.append(conversion.summary(done))
-    found = {
+    found: Rows = {
         split: [
             replace(row, entry=done[row.entry].name, num_samples=done[row.entry].num_samples)
             for row in members
@@ -198,20 +181,65 @@ def _convert(
     return replace(corpus, root=conversion.folder), kept
 
 
+def _write_set(
+    options: PrepareOptions,
+    corpus: Corpus,
+    rows: Rows,
+    skipped: Sequence[tuple[str, str]],
+    caveats: Sequence[str],
+    notes: list[str],
+) -> list[str]:
+    """Make all files apart and move them into `dest` together; returns the kinds of labels."""
+    dest = options.dest
+    with staging(dest) as folder:
+        written = write_labels(Work(options, corpus, rows, folder, notes))
+        for split, members in rows.items():
+            lines = ((row.entry, row.num_samples) for row in members)
+            write_manifest(folder / f"{split}.tsv", corpus.root, lines)
+        _write_skipped(folder / SKIPPED_FILE, skipped)
+        write_caveats(folder, caveats)
+        record = read_record(dest)
+        names = sorted(path.name for path in folder.iterdir())
+        refuse_foreign((dest / name for name in names), lambda path: is_ours(path, record))
+        digests = {
+            split: rows_digest((r.entry for r in members), (r.num_samples for r in members))
+            for split, members in rows.items()
+        }
+        kinds = {**LABEL_KINDS, **further_kinds(options)}
+        classes = [name for name in written if kinds[name].classes]
+        removed, changed = publish(folder, dest, digests, classes)
+    if removed:
+        notes.append(f"removed what an earlier run had left in {dest}: {', '.join(removed)}")
+    if changed:
+        notes.append(
+            f"{', '.join(changed)} in {dest}: of an earlier run and changed since, so kept"
+        )
+    others = [path.name for path in sorted(dest.glob("*.tsv")) if path.name not in names]
+    stale = [name for name in others if name not in changed and looks_like_manifest(dest / name)]
+    if stale:
+        notes.append(
+            f"{', '.join(stale)} in {dest}: of an earlier run, or made from one; make anew or "
+            "remove them, for their rows may be in other splits now"
+        )
+    return written
+
+
 def _drop_unwanted(
     corpus: Corpus, options: PrepareOptions, skipped: list[tuple[str, str]]
 ) -> list[Utterance]:
-    """Leave out what the options or the file format exclude, each with its reason."""
+    """Skip what the options or the file format exclude, each with its reason."""
     listed = read_split_list(options.split_list)
-    text_asked = bool({"ltr", "wrd", "spm"} & set(options.labels or ()))
+    tests = [_name_problem, *_label_tests(corpus, options)]
+    tests.append(
+        list_test(listed, corpus.utterances)
+        if listed
+        else split_test(corpus.utterances, options.split_by)
+    )
     kept = []
     for item in corpus.utterances:
-        if not _can_stand_in_manifest(item.path):
-            skipped.append((item.path, "the name holds a tab, line break or broken UTF-8"))
-        elif listed and item.utt not in listed and item.path not in listed:
-            skipped.append((item.path, "not in the split list"))
-        elif text_asked and not item.text:
-            skipped.append((item.path, "no transcript"))
+        reason = next((found for test in tests if (found := test(item))), None)
+        if reason:
+            skipped.append((item.path, reason))
         else:
             kept.append(item)
     if listed and not any(item.utt in listed or item.path in listed for item in corpus.utterances):
@@ -222,95 +250,27 @@ def _drop_unwanted(
     return kept
 
 
+def _name_problem(item: Utterance) -> str | None:
+    fits = fits_into_manifest(item.path)
+    return None if fits else "the name holds a tab, line break or broken UTF-8"
+
+
+def _label_tests(
+    corpus: Corpus, options: PrepareOptions
+) -> list[Callable[[Utterance], str | None]]:
+    """Why an utterance lacks a label that is asked for; one that none has is an error later."""
+    kinds = {**LABEL_KINDS, **further_kinds(options)}
+    asked = [*(options.labels or ()), *options.further_labels]
+    tests = [kinds[name].lacks for name in asked if kinds[name].anywhere(corpus.utterances)]
+    every_has_text = all(item.text is not None for item in corpus.utterances)
+    if options.labels is None and not options.segment_seconds and every_has_text:
+        tests.append(LABEL_KINDS["ltr"].lacks)
+    return tests
+
+
 def _example(corpus: Corpus) -> str:
     """An utterance of the corpus, for messages."""
     return f"{corpus.utterances[0].utt!r} or {corpus.utterances[0].path!r}"
-
-
-def _can_stand_in_manifest(path: str) -> bool:
-    try:
-        path.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return not any(mark in path for mark in "\t\n\r")
-
-
-def read_headers(
-    root: Path,
-    utterances: Sequence[Utterance],
-    workers: int,
-    progress: Progress,
-    skipped: list[tuple[str, str]],
-) -> dict[str, AudioInfo]:
-    """Header of each recording that can be read, by path; a line in `skipped` for the others."""
-
-    def read(path: str) -> AudioInfo | str:
-        entry = os.path.join(root, path)
-        try:
-            return audio_info(entry)
-        except AudioError as error:
-            return str(error).removeprefix(f"{entry}: ")
-
-    paths = list(dict.fromkeys(item.path for item in utterances))
-    infos: dict[str, AudioInfo] = {}
-    progress.start(len(paths))
-    for path, found in zip(paths, ordered_map(read, paths, workers), strict=True):
-        progress.advance()
-        if isinstance(found, str):
-            skipped.append((path, found))
-        else:
-            infos[path] = found
-    progress.stop()
-    return infos
-
-
-def _drop_beyond_end(
-    utterances: Sequence[Utterance],
-    infos: Mapping[str, AudioInfo],
-    skipped: list[tuple[str, str]],
-) -> list[tuple[Utterance, AudioInfo]]:
-    """Pair utterances with headers; without those that could not be read or end after the file."""
-    readable = []
-    for item in utterances:
-        info = infos.get(item.path)
-        if info is None:
-            continue
-        seconds = info.num_samples / info.sample_rate
-        start, end = item.stretch or (0.0, seconds)
-        first, last = _span(item, info)
-        if end > seconds + _ROUNDED or first >= last:
-            reason = f"{item.utt}, {start:g} to {end:g} s, is not within its {seconds:.3f} s"
-            skipped.append((item.path, reason))
-        else:
-            readable.append((item, info))
-    return readable
-
-
-def _span(item: Utterance, info: AudioInfo) -> tuple[int, int]:
-    """First sample of the utterance in its recording, and the one after its last."""
-    if item.stretch is None:
-        return 0, info.num_samples
-    first, last = (round(seconds * info.sample_rate) for seconds in item.stretch)
-    return first, min(last, info.num_samples)
-
-
-def cut(
-    item: Utterance, info: AudioInfo, sample_rate: int, segment_seconds: float | None
-) -> list[Row]:
-    """One row, or equal offset segments of at most `segment_seconds` for a longer utterance."""
-    first, last = _span(item, info)
-    longest = round((segment_seconds or 0) * info.sample_rate)
-    pieces = max(1, -(-(last - first) // longest)) if longest else 1
-    rows = []
-    for piece in range(pieces):
-        start = first + piece * (last - first) // pieces
-        length = first + (piece + 1) * (last - first) // pieces - start
-        count = resampled_length(length, info.sample_rate, sample_rate)
-        part = (start, length) != (0, info.num_samples)
-        entry = f"{item.path}:{start}:{length}" if part else item.path
-        offset = (start - first) / info.sample_rate
-        rows.append(Row(item, entry, count, offset, whole=pieces == 1))
-    return rows
 
 
 def _in_order(splits: Iterable[str]) -> list[str]:
@@ -319,17 +279,12 @@ def _in_order(splits: Iterable[str]) -> list[str]:
     return sorted(splits, key=lambda name: (usual.index(name) if name in usual else 3, name))
 
 
-def _stale_files(dest: Path, rows: dict[str, list[Row]]) -> list[str]:
-    """Splits of an earlier run that this one does not replace."""
-    stale = sorted(path.name for path in dest.glob("*.tsv") if path.stem not in rows)
-    return [f"{', '.join(stale)} in {dest} are of an earlier run; remove them"] if stale else []
-
-
-def _write_skipped(path: Path, skipped: list[tuple[str, str]]) -> None:
+def _write_skipped(path: Path, skipped: Sequence[tuple[str, str]]) -> None:
     with replace_file(path) as stream:
-        stream.write("path\treason\n")
+        stream.write(SKIPPED_HEAD)
         for name, reason in skipped:
-            shown = name if _can_stand_in_manifest(name) else repr(name)
+            shown = name if fits_into_manifest(name) else repr(name)
+            reason = reason.encode("utf-8", "backslashreplace").decode()
             stream.write(f"{shown}\t{' '.join(reason.split())}\n")
 
 

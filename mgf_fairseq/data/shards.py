@@ -14,8 +14,10 @@ from pathlib import Path
 
 from .entries import Entry, Stretch, parse_entry
 from .manifest import Manifest, read_manifest, write_manifest
+from .own_files import is_ours
 from .packing import Item, ShardError, is_whole, members, write_archive
-from .replacing import replacing
+from .prepared import publish, read_record, rows_digest, staging
+from .replacing import begins_with, refuse_foreign
 from .threads import ordered_map
 
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
@@ -59,14 +61,15 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
     """Write `shard-00000.zip`, ... and the manifests of `options.data` over them into `dest`.
 
     Each file is stored once, whatever manifests and segments name it. A shard appears when it is
-    complete and the manifests after all shards, so a run that was cut off leaves nothing half done
-    behind, and the same call goes on where it was.
+    complete and the manifests with their labels after all shards, so a run that was cut off leaves
+    nothing half done behind, and the same call resumes it.
 
     Raises:
         ShardError: files are missing or packed already, change while they are read, or the disk
             is too small.
         ManifestError: a manifest cannot be used.
         AudioError: a segment cannot be cut.
+        ForeignFileError: `dest` holds a file of such a name that no command of ours wrote.
     """
     tell = progress or (lambda what, done, total: None)
     sources = sorted(options.data.glob("*.tsv"))
@@ -78,23 +81,47 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
         options.dest / f"shard-{number:05d}.zip": part
         for number, part in enumerate(_deal(list(items.values()), options.shard_bytes))
     }
-    options.dest.mkdir(parents=True, exist_ok=True)
-    todo = {path: part for path, part in shards.items() if not is_whole(path, part)}
-    _require_space(options.dest, todo)
-    if todo:
-        for name in manifests:  # those of an earlier run would point into the shards to come
-            (options.dest / name).unlink(missing_ok=True)
-    _write_shards(todo, tell)
-    _write_manifests(options, manifests, items, shards)
+    others = _others(options.data)
+    with staging(options.dest) as staged:
+        _require_own(options.dest, list(manifests), [path.name for path in others], list(shards))
+        todo = {path: part for path, part in shards.items() if not is_whole(path, part)}
+        _require_space(options.dest, todo)
+        if todo:
+            for name in manifests:  # those of an earlier run would point into the shards to come
+                (options.dest / name).unlink(missing_ok=True)
+        _write_shards(todo, tell)
+        rows = _write_manifests(staged, options, manifests, items, shards)
+        for path in others:
+            shutil.copy2(path, staged / path.name)
+        source = read_record(options.data)
+        publish(staged, options.dest, rows, source.classes if source else [])
     return ShardSummary(
         len(shards),
         len(shards) - len(todo),
         len(items),
         sum(path.stat().st_size for path in shards),
         list(manifests),
-        _copy_others(options),
+        [path.name for path in others],
         _stale(options.dest, {*manifests, *(path.name for path in shards)}),
     )
+
+
+def _others(data: Path) -> list[Path]:
+    """Labels, dictionaries and all other files that lie beside the manifests."""
+    return [
+        path
+        for path in sorted(data.iterdir())
+        if path.is_file() and path.suffix != ".tsv" and not path.name.startswith(".")
+    ]
+
+
+def _require_own(
+    dest: Path, manifests: Sequence[str], others: Sequence[str], shards: Sequence[Path]
+) -> None:
+    """Raise ForeignFileError where a file would be replaced that no command of ours wrote."""
+    record = read_record(dest)
+    refuse_foreign((dest / name for name in (*manifests, *others)), lambda p: is_ours(p, record))
+    refuse_foreign(shards, begins_with("PK"))  # zips, damaged ones too
 
 
 def _key(entry: Entry, cut: bool) -> _Key:
@@ -200,35 +227,27 @@ def _write_shards(todo: dict[Path, list[Item]], tell: Progress) -> None:
 
 
 def _write_manifests(
+    staged: Path,
     options: ShardOptions,
     manifests: dict[str, Manifest],
     items: dict[_Key, Item],
     shards: dict[Path, list[Item]],
-) -> None:
+) -> dict[str, str]:
+    """Write the manifests over the shards; returns the digest of the rows of each split."""
     stored = [f"{path.name}:{start}:{size}" for path in shards for start, size in members(path)]
     places = dict(zip(items, stored, strict=True))
+    digests = {}
     for name, manifest in manifests.items():
-        rows = (
-            (_rewritten(entry, places, options.cut), int(count))
-            for entry, count in zip(_entries(manifest), manifest.num_samples, strict=True)
-        )
-        write_manifest(options.dest / name, options.dest.resolve(), rows)
+        names = [_rewritten(entry, places, options.cut) for entry in _entries(manifest)]
+        counts = manifest.num_samples.tolist()
+        write_manifest(staged / name, options.dest.resolve(), zip(names, counts, strict=True))
+        digests[Path(name).stem] = rows_digest(names, counts)
+    return digests
 
 
 def _rewritten(entry: Entry, places: dict[_Key, str], cut: bool) -> str:
     segment = () if cut or entry.segment is None else entry.segment
     return ":".join([places[_key(entry, cut)], *map(str, segment)])
-
-
-def _copy_others(options: ShardOptions) -> list[str]:
-    """Copy labels, dictionaries and all other files that lie beside the manifests."""
-    copied = []
-    for path in sorted(options.data.iterdir()):
-        if path.is_file() and path.suffix != ".tsv" and not path.name.startswith("."):
-            with replacing(options.dest / path.name) as temporary:
-                shutil.copy2(path, temporary)
-            copied.append(path.name)
-    return copied
 
 
 def _stale(dest: Path, ours: set[str]) -> list[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .corpora import PrepareError, Utterance, read_lines
 
+Test = Callable[[Utterance], str | None]  # why an utterance is skipped, or None
 _LONGEST_NAME = 100  # bytes of a split's name, to which file names add a little
 
 
@@ -43,10 +44,49 @@ def read_split_list(path: Path | None) -> dict[str, str]:
 
 
 def check_split_name(split: str, where: str) -> None:
+    """Raise PrepareError for a word that cannot name a split."""
+    if not _can_name_split(split):
+        raise PrepareError(f"{where}: {split[:80]!r} cannot name a split; use a word like train")
+
+
+def _can_name_split(split: str) -> bool:
     """A split names files, so it is made of letters, digits, `_`, `-` and `.`."""
     letters = split.replace("_", "").replace("-", "").replace(".", "")
-    if not letters.isalnum() or len(split.encode()) > _LONGEST_NAME:
-        raise PrepareError(f"{where}: {split[:80]!r} cannot name a split; use a word like train")
+    return letters.isalnum() and len(split.encode("utf-8", "replace")) <= _LONGEST_NAME
+
+
+def list_test(listed: dict[str, str], utterances: Sequence[Utterance]) -> Test:
+    """Why a split list does not say where an utterance goes."""
+    names = Counter(item.utt for item in utterances)
+
+    def test(item: Utterance) -> str | None:
+        if item.path in listed:
+            return None
+        if item.utt not in listed:
+            return "not in the split list"
+        if names[item.utt] > 1:
+            return f"{item.utt} names {names[item.utt]} files: the split list must give their paths"
+        return None
+
+    return test
+
+
+def split_test(utterances: Sequence[Utterance], split_by: str | None) -> Test:
+    """Why an utterance has no place where others have a split, or a speaker to be split by."""
+    if split_by is None and any(item.split for item in utterances):
+
+        def without_split(item: Utterance) -> str | None:
+            if not item.split:
+                return "it has no split, which other rows have"
+            fine = _can_name_split(item.split)
+            return (
+                None if fine else f"{item.split[:80]!r} cannot name a split: use a word like train"
+            )
+
+        return without_split
+    if split_by == "speaker" and any(item.speaker for item in utterances):
+        return lambda item: None if item.speaker else "it has no speaker, to be split by"
+    return lambda item: None
 
 
 def assign_splits(
@@ -67,8 +107,6 @@ def assign_splits(
         splits = [listed.get(item.path) or listed[item.utt] for item in utterances]
     elif split_by is None and all(item.split for item in utterances):
         splits = [item.split or "" for item in utterances]
-        for split in sorted(set(splits)):
-            check_split_name(split, "split column")
         if valid_from_train and shares["valid"] > 0:
             train = Counter(item.path for item in utterances if item.split == "train")
             drawn = _draw(list(train.items()), {"valid": shares["valid"]}, seed)

@@ -294,7 +294,7 @@ def test_too_large_a_subword_vocabulary_is_refused(librispeech, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("utt\tfile\na\ta.wav\n", "no column path"), ("utt\tpath\n\ta.wav\n", "line 2")],
+    [("utt\tplace\na\ta.wav\n", "no column path"), ("utt\tpath\n\ta.wav\n", "line 2")],
 )
 def test_a_wrong_table_is_refused(tmp_path, content, words):
     (tmp_path / "metadata.tsv").write_text(content)

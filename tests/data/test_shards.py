@@ -18,6 +18,7 @@ from mgf_fairseq.data.check_audio import Options
 from mgf_fairseq.data.dataset import Crops, MgfDataset
 from mgf_fairseq.data.manifest import read_manifest, write_manifest
 from mgf_fairseq.data.packing import ShardError
+from mgf_fairseq.data.replacing import ForeignFileError
 from mgf_fairseq.data.shards import ShardOptions, shard
 
 
@@ -122,7 +123,7 @@ def test_a_recording_that_cannot_be_cut_is_named(tmp_path):
     write_manifest(tmp_path / "data" / "train.tsv", tmp_path, [("a.wav:0:8000", 8000)])
     with pytest.raises(AudioError, match=r"a\.wav:0:8000: not an audio file"):
         shard(ShardOptions(tmp_path / "data", tmp_path / "cut", cut=True))
-    assert not list((tmp_path / "cut").iterdir())
+    assert not (tmp_path / "cut").exists()
 
 
 def test_check_finds_nothing_wrong_and_labels_come_along(prepared, tmp_path):
@@ -133,10 +134,21 @@ def test_check_finds_nothing_wrong_and_labels_come_along(prepared, tmp_path):
     assert sum(report.lines for report in reports) == 9
 
 
+def test_what_shard_did_not_write_is_not_replaced(prepared, tmp_path):
+    for name, content in (("train.tsv", "path\tsentence\n"), ("train.ltr", "mine\n")):
+        dest = tmp_path / f"for {name}"
+        dest.mkdir()
+        (dest / name).write_text(content)
+        with pytest.raises(ForeignFileError, match=name):
+            shard(ShardOptions(prepared, dest))
+        assert contents(dest) == {name: content.encode()}
+
+
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder; manifests name it."""
+    """Every file of a folder; manifests name it, so the record's digests of them differ."""
     name = bytes(folder)
-    return {path.name: path.read_bytes().replace(name, b"") for path in sorted(folder.iterdir())}
+    files = (path for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+    return {path.name: path.read_bytes().replace(name, b"") for path in files}
 
 
 def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(prepared, tmp_path, monkeypatch):

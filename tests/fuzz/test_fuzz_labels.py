@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mgf_fairseq.data.check_labels import check_labels, read_dictionary
-from mgf_fairseq.data.corpora import PrepareError, Search, read_table
+from mgf_fairseq.data.corpora import PrepareError, Search
+from mgf_fairseq.data.corpora_table import read_table
 from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.data.labels import UNLABELLED, frame_labels, num_frames
 from mgf_fairseq.data.manifest import write_manifest

@@ -15,6 +15,7 @@ from .check_audio import RULES, Facts, Options, Severity, measure
 from .check_labels import LabelProblem, check_labels
 from .entries import ManifestError
 from .manifest import Manifest, read_manifest
+from .own_files import manifests_in
 from .threads import ordered_map
 
 _EXAMPLES = 3
@@ -61,7 +62,7 @@ def find_manifests(target: Path) -> list[Path]:
         raise ManifestError(f"{target}: no such file or folder; mgf prepare writes manifests")
     if target.is_file():
         return [target]
-    found = sorted(target.glob("*.tsv"))
+    found = manifests_in(target)
     if not found:
         raise ManifestError(
             f"{target}: no .tsv manifest here; write them with mgf prepare SOURCE --dest {target}"

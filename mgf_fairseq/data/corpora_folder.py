@@ -27,6 +27,7 @@ from .corpora import (
 
 TRANSCRIPTS = ".trans.txt"
 _TEXTS = (".lab", ".trn", ".textgrid", ".srt", ".vtt", ".ctm", ".eaf")  # of other programs
+_OURS = ("dict.", "skipped.txt", "caveats.txt")  # what `mgf prepare` writes, here say
 _EXAMPLES = 3
 
 
@@ -47,8 +48,9 @@ def _lonely_texts(paths: Sequence[str], stems: set[str]) -> list[str]:
     unread = [
         path
         for path in paths
-        if path.lower().endswith(_TEXTS)
-        or (path.lower().endswith(".txt") and os.path.splitext(path)[0] not in stems)
+        if not os.path.basename(path).startswith(_OURS)
+        and path.lower().endswith((".txt", *_TEXTS))
+        and not (path.lower().endswith(".txt") and os.path.splitext(path)[0] in stems)
     ]
     if not unread:
         return []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .caveats import CAVEATS_FILE
 from .manifest import looks_like_manifest
-from .prepared import Record
+from .prepared import Record, read_record
 from .replacing import begins_with
 
 SKIPPED_FILE = "skipped.txt"
@@ -30,3 +30,16 @@ def is_ours(path: Path, record: Record | None) -> bool:
     shared = path.name.startswith("dict.") or path.name in ("spm.model", CAVEATS_FILE)
     manifests = path.parent.glob("*.tsv") if shared else [path.with_suffix(".tsv")]
     return record is None and any(map(looks_like_manifest, manifests))
+
+
+def manifests_in(folder: Path) -> list[Path]:
+    """The .tsv files of a folder but for tables that its record says nothing of.
+
+    Whoever prepares a corpus into its own folder has metadata.tsv beside the manifests.
+    """
+    record = read_record(folder)
+    return [
+        path
+        for path in sorted(folder.glob("*.tsv"))
+        if record is None or path.name in record.files or looks_like_manifest(path)
+    ]

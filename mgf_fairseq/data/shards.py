@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .entries import Entry, Stretch, parse_entry
 from .manifest import Manifest, read_manifest, write_manifest
-from .own_files import is_ours
+from .own_files import is_ours, manifests_in
 from .packing import Item, ShardError, is_whole, members, write_archive
 from .prepared import publish, read_record, rows_digest, staging
 from .replacing import begins_with, refuse_foreign
@@ -72,7 +72,7 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
         ForeignFileError: `dest` holds a file of such a name that no command of ours wrote.
     """
     tell = progress or (lambda what, done, total: None)
-    sources = sorted(options.data.glob("*.tsv"))
+    sources = manifests_in(options.data)
     if not sources:
         raise ShardError(f"{options.data}: no .tsv manifest here; mgf prepare writes them")
     manifests = {path.name: read_manifest(path) for path in sources}

@@ -143,11 +143,12 @@ def test_a_folder_of_an_earlier_version_is_prepared_again(speech, tmp_path):
     assert belong_together(dest)
 
 
-def test_the_table_that_was_read_is_never_advised_to_be_removed(speech, tmp_path):
+def test_the_table_that_was_read_is_never_taken_for_a_manifest_nor_for_a_leftover(speech):
     rows = [f"{path.stem}\t{path.name}" for path in sorted(speech.glob("*.wav"))]
     (speech / "metadata.tsv").write_text("\n".join(["utt\tpath", *rows]) + "\n")
     run(speech, speech, valid_percent=0)
     assert not any("metadata" in note for note in run(speech, speech, valid_percent=0).notes)
+    assert find_manifests(speech) == [speech / "train.tsv"]
 
 
 def test_two_preparations_of_one_folder_at_once_do_not_meet(speech, tmp_path):

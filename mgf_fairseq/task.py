@@ -76,9 +76,13 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=True,
         metadata={"help": "say in the log what is wrong with a training, and what to do about it"},
     )
-    # A number, not an interpolation as the seed: checkpoints of before know no such key.
+    # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
     log_interval: int = field(
         default=100, metadata={"help": "updates between looks at health: common.log_interval"}
+    )
+    train_subset: str = field(
+        default="train",
+        metadata={"help": "the set that is shuffled and mixed by weight: dataset.train_subset"},
     )
     seed: int = II("common.seed")
 
@@ -178,7 +182,7 @@ class MgfPretrainingTask(FairseqTask):
                 Crops(self.cfg.views, self.cfg.max_sample_size, self.cfg.min_sample_size),
                 sample_rate=self.cfg.sample_rate,
                 normalize=self.cfg.normalize,
-                shuffle=os.path.basename(split).startswith("train"),
+                shuffle=split == self.cfg.train_subset,
                 seed=self.cfg.seed,
                 num_buckets=self.cfg.num_buckets,
             )

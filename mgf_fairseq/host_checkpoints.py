@@ -40,7 +40,7 @@ from .checkpoint_files import (
 )
 from .compat import SAFE_CLASSES
 from .distributed import any_rank, from_first_rank, require_alike
-from .lockstep import at
+from .lockstep import at, moved
 from .resuming import (
     RESETS,
     Difference,
@@ -51,7 +51,7 @@ from .resuming import (
     source_differences,
     source_digests,
 )
-from .start_checks import look_before_start
+from .start_checks import look_before_start, say_batch
 from .stopping import TRAINER, listen
 
 logger = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def load_checkpoint_to_cpu(
         CheckpointError: it is broken, holds more than plain data, or is of a newer format.
     """
     if not PathManager.path_requires_pathmanager(path):
-        read_state(Path(path), SAFE_CLASSES, mmap=True)
+        read_state(Path(path), SAFE_CLASSES, mmap=True, progress=moved)
     with interpreting(path):
         return _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
 
@@ -172,6 +172,8 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     with _naming_keys():
         loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
     require_best_metric(trainer)
+    if first and (batch := say_batch(trainer.cfg)):
+        logger.info("%s", batch)
     updates, wanted = trainer.get_num_updates(), trainer.cfg.optimization.max_update
     require_alike("the update that they resume from", updates)
     if 0 < wanted <= updates:  # fairseq would train one more update before it looked
@@ -358,7 +360,7 @@ def _file_to_read(cfg: Any, suffix: str) -> Path:
 def _verify(path: Path) -> None:
     """Raise CheckpointError if there is a file that cannot be used."""
     if path.is_file():
-        read_state(path, SAFE_CLASSES, mmap=True)
+        read_state(path, SAFE_CLASSES, mmap=True, progress=moved)
 
 
 def _verify_shard(path: Path) -> None:

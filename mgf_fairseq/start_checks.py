@@ -51,6 +51,21 @@ def look_before_start(cfg: Any) -> None:
         raise SettingsError("; ".join(found))
 
 
+def say_batch(cfg: Any) -> str:
+    """Say how much audio an update is, at most; nothing where samples are not counted."""
+    rate, samples = cfg.task.get("sample_rate"), cfg.dataset.max_tokens
+    if not rate or not samples:
+        return ""
+    ranks = int(cfg.distributed_training.distributed_world_size)
+    number = int(cfg.optimization.update_freq[0])
+    seconds = samples / rate
+    total = seconds * ranks * number
+    return (
+        f"an update is at most {total:.1f} s of audio ({total / 3600:.3g} h): {seconds:.1f} s "
+        f"(dataset.max_tokens) x {ranks} ranks x {number} (optimization.update_freq)"
+    )
+
+
 def nearest(name: str, known: Any) -> str:
     """Say which of the known names is meant, or all of a few of them."""
     names = sorted(map(str, known))

@@ -27,6 +27,7 @@ from .data.entries import ManifestError
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
 from .distributed import require_alike
+from .lockstep import moved
 from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
 from .ranges import POSITIVE, require_ranges
 from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
@@ -110,6 +111,7 @@ class MgfBatchIterator(EpochBatchIterator):
         )
 
     def _filled(self, batch: dict[str, Any]) -> dict[str, Any]:
+        moved()  # also where fairseq only reads, before it trains
         return batch or self.first_batch
 
     def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
@@ -187,7 +189,7 @@ class MgfPretrainingTask(FairseqTask):
                 num_buckets=self.cfg.num_buckets,
             )
 
-        self.datasets[split] = load_split(self.cfg.data, split, self.corpora, build)
+        self.datasets[split] = load_split(self.cfg.data, split, self.corpora, build, moved)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""

@@ -16,6 +16,7 @@ from mgf_fairseq.encoder import ConvFeatureExtractor
 from mgf_fairseq.lengths import parse_conv_layers
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
+from mgf_fairseq.start_checks import say_batch
 from mgf_fairseq.task import MgfPretrainingConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "examples" / "pretrain" / "config"
@@ -66,6 +67,16 @@ def test_mgf_base_has_the_published_shape_of_wav2vec_2_base():
     assert (model.encoder_layers, model.encoder_embed_dim) == (12, 768)
     assert (model.encoder_ffn_embed_dim, model.encoder_attention_heads) == (3072, 12)
     assert model.conv_feature_layers == "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2"
+
+
+@pytest.mark.parametrize(("run", "ranks"), [("gpu_1", 1), ("gpu_8", 8), ("cpu", 1), ("slurm", 16)])
+def test_mgf_base_trains_the_published_batch_with_each_run(run, ranks, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "16")
+    config = composed("mgf_base", f"run={run}")
+    assert config.distributed_training.distributed_world_size == ranks
+    hours = config.dataset.max_tokens * ranks * config.optimization.update_freq[0] / 16000 / 3600
+    assert hours == pytest.approx(1.56, abs=0.01)
+    assert "(1.56 h)" in say_batch(config)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -41,6 +41,7 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # What else is looked at before a start: tests/test_start_checks.py.
     monkeypatch.setattr(host_checkpoints, "look_before_start", lambda cfg: None)
     monkeypatch.setattr(host_checkpoints, "require_best_metric", lambda trainer: None)
+    monkeypatch.setattr(host_checkpoints, "say_batch", lambda cfg: "")
 
     def run(first: bool = True, suffix: str = "", shards: bool = False, **keys: Any) -> list[str]:
         trainer = SimpleNamespace(

@@ -6,7 +6,7 @@ First in the flow: `mgf prepare` writes them; the dataset, `mgf check` and stock
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from .entries import MOST_DIGITS, ManifestError, within_root
 from .replacing import replace_file
+
+_BLOCK = 1 << 20  # bytes
 
 
 class PathTable(Sequence[str]):
@@ -89,14 +91,18 @@ class Manifest:
             )
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+def read_manifest(
+    path: str | os.PathLike[str], progress: Callable[[], object] = lambda: None
+) -> Manifest:
     """Read a wav2vec .tsv: line 1 is the root, each further line `path<TAB>num_samples`.
+
+    `progress` is called after each block that was read.
 
     Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
     a line without exactly two columns, a count that is not a whole number, or what is no text.
     """
     try:
-        blob = Path(path).read_bytes()
+        blob = b"".join(_blocks(Path(path), progress))
     except FileNotFoundError:
         raise ManifestError(
             f"manifest {path} does not exist: `mgf prepare SOURCE --dest {Path(path).parent}` "
@@ -127,6 +133,13 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         raise ManifestError(f"{path} line 1 ({root!r}): must be the root folder of the audio")
     num_samples = _parse_counts(path, blob, tabs, line_ends)
     return Manifest(Path(root), PathTable(blob, starts, tabs), num_samples)
+
+
+def _blocks(path: Path, progress: Callable[[], object]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            progress()
+            yield block
 
 
 def _check_text(path: str | os.PathLike[str], blob: bytes) -> None:

@@ -34,7 +34,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 from .checkpoint_files import CheckpointError
 from .distributed import RankError
 from .lockstep import FAILED, at, in_lockstep
-from .start_checks import SettingsError, look_before_start
+from .start_checks import SettingsError, look_before_start, unknown_keys
 from .stopping import EXIT_CODE
 from .sweeps import separate_jobs
 
@@ -54,6 +54,16 @@ class Launch(Callback):
         """Before a sweep: a folder for each job."""
         separate_jobs(config)
         HydraConfig.instance().set_config(config)  # the sweep's own folder may name parts of it
+
+    def on_job_start(self, config: Any, **_: Any) -> None:
+        """Before a training: keys that nobody knows are one line, and exit code 1.
+
+        Raises:
+            SystemExit: there are some; hydra would take any other error for a warning.
+        """
+        if found := unknown_keys(config):
+            logger.error("%s", "; ".join(found))
+            raise SystemExit(FAILED)
 
 
 def take_over_launch() -> None:

@@ -7,20 +7,22 @@ fairseq would find these after minutes, in its own words, or not at all.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from fairseq.criterions import CRITERION_REGISTRY
-from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_REGISTRY
+from fairseq.models import ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY, MODEL_REGISTRY
 from fairseq.optim import OPTIMIZER_REGISTRY
 from fairseq.optim.lr_scheduler import LR_SCHEDULER_REGISTRY
-from fairseq.tasks import TASK_REGISTRY
+from fairseq.registry import REGISTRIES
+from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 
 from .checkpoint_files import CheckpointError, peek_state
 from .compat import SAFE_CLASSES
@@ -49,6 +51,28 @@ def look_before_start(cfg: Any) -> None:
     found = [problem for check in _CHECKS for problem in check(cfg)]
     if found:
         raise SettingsError("; ".join(found))
+
+
+def unknown_keys(cfg: Any) -> list[str]:
+    """Name keys that a command has added (``+``) and no configuration knows, each with the nearest.
+
+    fairseq would stop at the first of them, in the words of omegaconf.
+    """
+    known = {"task": TASK_DATACLASS_REGISTRY, "model": MODEL_DATACLASS_REGISTRY}
+    for group in ("criterion", "optimizer", "lr_scheduler"):
+        known[group] = REGISTRIES[group]["dataclass_registry"]
+    found = []
+    for group, registry in known.items():
+        node = cfg.get(group)
+        if not isinstance(node, Mapping) or (kind := registry.get(node.get("_name"))) is None:
+            continue
+        fields = {field.name for field in dataclasses.fields(kind)}
+        found += [
+            f"{group}.{key} is not known; {nearest(str(key), fields)}"
+            for key in node
+            if key not in fields and key != "_name"
+        ]
+    return found
 
 
 def say_batch(cfg: Any) -> str:

@@ -14,7 +14,7 @@ from mgf_fairseq import (
     plugin,  # noqa: F401 (registers what the settings name)
     start_checks,
 )
-from mgf_fairseq.start_checks import SettingsError, look_before_start
+from mgf_fairseq.start_checks import SettingsError, look_before_start, unknown_keys
 from mgf_fairseq.sweeps import as_folder, separate_jobs
 
 FINETUNE = Path(__file__).resolve().parents[1] / "examples" / "finetune" / "config"
@@ -85,6 +85,18 @@ def test_fine_tuning_begins_from_a_pre_trained_checkpoint(corpus, user_dir, tmp_
     with pytest.raises(SettingsError, match=said) as refused:
         look_before_start(cfg)
     assert "task.labels=ltr: no dict.ltr.txt" in str(refused.value)
+
+
+def test_an_added_key_that_nobody_knows_is_named_with_the_nearest(config):
+    cfg = config()
+    assert unknown_keys(cfg) == []
+    OmegaConf.set_struct(cfg, False)
+    cfg.model.drpout, cfg.task.max_sampel_size, cfg.optimizer.adam_beta = 0.1, 1, 2
+    assert [line.split("did you mean ")[1] for line in unknown_keys(cfg)] == [
+        "max_sample_size?",
+        "dropout?",
+        "adam_betas?",
+    ]
 
 
 # ---- sweeps

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 FORMAT_KEY = "mgf_format"
 FORMAT_VERSION = 1  # files from before it was written count as 0
 PART = ".part"  # a file that is being written; fairseq's writer adds .tmp to that
+_BLOCK = 1 << 20  # bytes
 _ZIP_MAGIC = b"PK\x03\x04"  # what torch.save has written since torch 1.6
 
 
@@ -33,19 +34,25 @@ class BrokenCheckpoint(CheckpointError):
     """A checkpoint whose bytes are not those that were written: cut short, or changed."""
 
 
-def read_state(path: Path, safe: Sequence[type], mmap: bool = False) -> dict[str, Any]:
+def read_state(
+    path: Path,
+    safe: Sequence[type],
+    mmap: bool = False,
+    progress: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
     """Verify a checkpoint and read it without running any code that it may hold.
 
     Args:
         path: the file.
         safe: classes to let through beside tensors and plain containers; inert ones.
         mmap: read tensors when they are used. The file must stay as it is meanwhile.
+        progress: called while the file is verified.
 
     Raises:
         BrokenCheckpoint: it is cut short or changed.
         CheckpointError: no such file, it holds other classes, or is of a newer format.
     """
-    require_whole(path)
+    require_whole(path, progress)
     return peek_state(path, safe, mmap)
 
 
@@ -98,8 +105,10 @@ def interpreting(path: Path | str) -> Iterator[None]:
         ) from error
 
 
-def require_whole(path: Path) -> None:
+def require_whole(path: Path, progress: Callable[[], object] = lambda: None) -> None:
     """Compare every byte with the checksums in the file, as far as it has them.
+
+    `progress` is called after each block that was read.
 
     Raises:
         BrokenCheckpoint: it is cut short or changed.
@@ -109,11 +118,23 @@ def require_whole(path: Path) -> None:
         return  # older formats hold no checksums; reading them is what can tell
     try:
         with zipfile.ZipFile(path) as archive:
-            changed = archive.testzip()
+            changed = _first_changed(archive, progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
         raise BrokenCheckpoint(f"{path}: refused, it is cut short or changed ({error})") from None
     if changed is not None:
         raise BrokenCheckpoint(f"{path}: refused, {changed} in it has changed since it was written")
+
+
+def _first_changed(archive: zipfile.ZipFile, progress: Callable[[], object]) -> str | None:
+    """Name the first part whose bytes are not those of its checksum."""
+    for part in archive.infolist():
+        try:
+            with archive.open(part) as file:
+                while file.read(_BLOCK):
+                    progress()
+        except zipfile.BadZipFile:
+            return part.filename
+    return None
 
 
 def _is_zip(path: Path) -> bool:

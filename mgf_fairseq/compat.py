@@ -1,4 +1,4 @@
-"""Five mends of the installed fairseq that it needs on today's torch, or without a GPU.
+"""Six fixes of the installed fairseq that it needs on today's torch, or without a GPU.
 
 The package calls `mend_host` once on import, so every process with `common.user_dir` has them.
 """
@@ -15,6 +15,7 @@ from fairseq.data import Dictionary
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.models import distributed_fairseq_model
+from fairseq.optim.amp_optimizer import AMPOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 IGNORED_INDEX = -100  # torch.nn.functional.nll_loss, ignore_index
@@ -39,6 +40,9 @@ def mend_host() -> None:
        that is on the CPU; there it is left out.
     5. Its metrics remember the name of every aggregation that there was, one or two per update,
        with a count of 0; names without a count are forgotten.
+    6. Under `common.amp` it unscales the gradients of the inner optimizer and then lets the scaler
+       step the outer one, which the scaler does not know, so it divides them by the loss scale a
+       second time. The scaler now steps the optimizer that was unscaled.
     """
     torch.serialization.add_safe_globals(list(SAFE_CLASSES))
     for name in ("pad_index", "eos_index"):
@@ -47,6 +51,7 @@ def mend_host() -> None:
     distributed_utils._broadcast_object_slow = _broadcast_object
     metrics._active_aggregators_cnt = _Counts(metrics._active_aggregators_cnt)
     distributed_fairseq_model.DistributedDataParallel = _data_parallel
+    AMPOptimizer.step = _amp_step
 
 
 class _Counts(Counter[str]):
@@ -57,6 +62,12 @@ class _Counts(Counter[str]):
             super().__setitem__(name, count)
         else:
             self.pop(name, None)
+
+
+def _amp_step(self: Any) -> None:
+    """Step the optimizer whose gradients `clip_grad_norm` has unscaled; replaces fairseq's."""
+    self.scaler.step(self.optimizer)
+    self.scaler.update()
 
 
 def _broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:

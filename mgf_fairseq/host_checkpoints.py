@@ -6,20 +6,25 @@ has this, fine-tuning by fairseq's own models too. Each function here wraps fair
 
 from __future__ import annotations
 
+import copy as copying
+import functools
 import logging
 import math
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 
+from .best_metric import require_best_metric
 from .checkpoint_files import (
     FORMAT_KEY,
     FORMAT_VERSION,
@@ -34,13 +39,25 @@ from .checkpoint_files import (
     write_whole,
 )
 from .compat import SAFE_CLASSES
-from .distributed import any_rank, require_alike
-from .lockstep import at
-from .stopping import listen
+from .distributed import any_rank, from_first_rank, require_alike
+from .lockstep import at, moved
+from .resuming import (
+    RESETS,
+    Difference,
+    differences,
+    misfits,
+    require_continuable,
+    resets_to_do,
+    source_differences,
+    source_digests,
+)
+from .start_checks import look_before_start, say_batch
+from .stopping import TRAINER, listen
 
 logger = logging.getLogger(__name__)
 
 LAST = "checkpoint_last.pt"  # fairseq's default for checkpoint.restore_file
+SOURCES_KEY = "mgf_sources"  # in checkpoints: digests of what they were trained on
 _OTHERS = r"checkpoint(\d+|_\d+_\d+|_best|\.best_.+)"  # what else it saves, with all that resumes
 
 _copy = PathManager.copy
@@ -122,7 +139,7 @@ def load_checkpoint_to_cpu(
         CheckpointError: it is broken, holds more than plain data, or is of a newer format.
     """
     if not PathManager.path_requires_pathmanager(path):
-        read_state(Path(path), SAFE_CLASSES, mmap=True)
+        read_state(Path(path), SAFE_CLASSES, mmap=True, progress=moved)
     with interpreting(path):
         return _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
 
@@ -135,17 +152,28 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     read for itself, each verifies for itself.
 
     Raises:
-        CheckpointError: on every rank, if there is something to begin from but nothing usable.
+        CheckpointError: on every rank, if there is something to begin from but nothing usable, or
+            something that was trained with settings which this command changes.
         RankError: on every rank, if they have come to different updates.
     """
+    look_before_start(trainer.cfg)
+    _forget_other_trainings()
     suffix, first = trainer.checkpoint_suffix or "", trainer.is_data_parallel_master
     # Shards: each rank saves and reads a file of its own.
     shards = bool(trainer.is_fsdp and trainer.cfg.distributed_training.use_sharded_state)
-    _on_all_ranks(trainer, lambda: _prepare(cfg, suffix, mend=not shards) if first else None)
+    plan = Plan()
+    _on_all_ranks(
+        trainer, lambda: plan.make(cfg, trainer, suffix, mend=not shards) if first else None
+    )
+    cfg = plan.shared().apply_to(cfg)
     if shards or cfg.load_checkpoint_on_all_dp_ranks:  # after rank 0 has mended what they may share
         own = _file_to_read(cfg, suffix)
         _on_all_ranks(trainer, lambda: _verify_shard(own) if shards else _verify(own))
-    loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
+    with _naming_keys():
+        loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
+    require_best_metric(trainer)
+    if first and (batch := say_batch(trainer.cfg)):
+        logger.info("%s", batch)
     updates, wanted = trainer.get_num_updates(), trainer.cfg.optimization.max_update
     require_alike("the update that they resume from", updates)
     if 0 < wanted <= updates:  # fairseq would train one more update before it looked
@@ -155,6 +183,141 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
             trainer.cfg.optimization.stop_min_lr = math.inf
     listen()
     return loaded
+
+
+def _forget_other_trainings() -> None:
+    """Forget what an earlier job of a sweep has left on fairseq's functions in this process."""
+    early: Any = getattr(sys.modules.get(TRAINER), "should_stop_early", None)
+    for function in (save_checkpoint, early):
+        for name in ("best", "num_runs"):
+            if hasattr(function, name):
+                delattr(function, name)
+
+
+@dataclass
+class Plan:
+    """What is read and what begins anew; rank 0 makes it."""
+
+    own: bool = False  # its own last checkpoint, whatever checkpoint.restore_file says
+    resets: dict[str, bool] | None = None  # None: as the command says
+
+    def make(self, cfg: Any, trainer: Any, suffix: str, mend: bool) -> None:
+        """Clear away what a killed process left, choose the file, and compare it with the command.
+
+        Raises:
+            CheckpointError: what the training would begin from cannot be used.
+        """
+        folder = Path(cfg.save_dir)
+        if folder.is_dir():
+            remove_parts(folder)
+        asked = _plain(trainer.cfg)
+        sources = source_digests(asked)
+        trainer.state_dict = functools.partial(_with_sources, trainer.state_dict, sources)
+        last = folder / LAST.replace(".pt", f"{suffix}.pt")
+        named = _file_to_read(cfg, suffix)
+        for path in {named, last}:
+            if mend:
+                _mend(path, last, suffix)
+            else:
+                _verify_shard(path)
+        self.own = last.is_file() and (_same(named, last) or _is_continued(last, named, cfg))
+        path = last if self.own else named
+        if path.is_file():
+            self._compare(path, cfg, trainer, asked, sources)
+
+    def _compare(
+        self, path: Path, cfg: Any, trainer: Any, asked: dict[str, Any], sources: dict[str, str]
+    ) -> None:
+        """Compare a checkpoint with the command, and decide what begins anew.
+
+        Raises:
+            CheckpointError: it cannot be continued, or the command does not permit it.
+        """
+        state = peek_state(path, SAFE_CLASSES)
+        saved = _plain(state.get("cfg"))
+        found: list[Difference] = []
+        if self.own or not _same(path, Path(cfg.finetune_from_model or "")):  # only its weights
+            found = differences(saved, asked)
+            found += source_differences(state.get(SOURCES_KEY) or {}, sources)
+        wanted = asked.get("checkpoint") or {}
+        weights: list[str] = []
+        if not trainer.is_fsdp:  # whose state is gathered by all ranks together
+            other_model = any(item.key.startswith("model.") for item in found)
+            weights = misfits(state["model"], trainer.get_model().state_dict(), other_model)
+        require_continuable(path, found, weights, wanted)
+        done = (saved.get("checkpoint") or {}) if self.own else {}
+        self.resets = resets_to_do(wanted, done, found)
+        for item in found:
+            logger.warning("continuing with another setting: %s", item)
+
+    def shared(self) -> Plan:
+        """Rank 0's plan, on every rank."""
+        resets = [False] * len(RESETS) if self.resets is None else list(self.resets.values())
+        flags = [self.own, self.resets is not None, *resets]
+        bits = from_first_rank(sum(flag << number for number, flag in enumerate(flags)))
+        own, decided, *resets = (bool(bits >> number & 1) for number in range(len(flags)))
+        return Plan(own, dict(zip(RESETS, resets, strict=True)) if decided else None)
+
+    def apply_to(self, cfg: Any) -> Any:
+        """The group `checkpoint` as fairseq is to see it now; what is saved is the command's."""
+        cfg = copying.copy(cfg)
+        if self.own:
+            cfg.restore_file, cfg.finetune_from_model = LAST, None
+        for key, value in (self.resets or {}).items():
+            setattr(cfg, key, value)
+        return cfg
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """Plain containers of a configuration, or {} where there is none."""
+    if OmegaConf.is_config(config):
+        config = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    return config if isinstance(config, dict) else {}
+
+
+def _with_sources(state_dict: Callable[[], dict[str, Any]], sources: Any) -> dict[str, Any]:
+    """Note in a checkpoint what its data were; stands in for the trainer's method."""
+    return {**state_dict(), SOURCES_KEY: sources}
+
+
+def _same(path: Path, other: Path) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _is_continued(last: Path, named: Path, cfg: Any) -> bool:
+    """Whether the own last checkpoint is of a run that had begun from the named file.
+
+    Raises:
+        CheckpointError: it is of another run, which would be written over.
+    """
+    saved = _plain(peek_state(last, SAFE_CLASSES).get("cfg")).get("checkpoint") or {}
+    began = Path(str(saved.get("restore_file", LAST)))
+    if _same(began, named):
+        return True
+    if named.parent.resolve() == last.parent.resolve():  # back to an earlier checkpoint of its own
+        return False
+    raise CheckpointError(
+        f"checkpoint.restore_file={named}, but {last} is of a run that had not begun there, and "
+        "would be written over. Give another checkpoint.save_dir; or leave restore_file out to "
+        f"resume that run; or move {last.name} away"
+    )
+
+
+@contextmanager
+def _naming_keys() -> Iterator[None]:
+    """Let fairseq's errors about resuming name keys as hydra takes them."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, ValueError) as error:
+        found = re.search(r"--(reset-\w+(?:-\w+)*)", str(error))
+        if found is None or isinstance(error, CheckpointError):
+            raise
+        key = found[1].replace("-", "_")
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"the checkpoint cannot be resumed as it is: {reason}. Add checkpoint.{key}=true, or "
+            "give the settings that it was trained with"
+        ) from error
 
 
 def _on_all_ranks(trainer: Any, act: Callable[[], object]) -> None:
@@ -170,22 +333,16 @@ def _on_all_ranks(trainer: Any, act: Callable[[], object]) -> None:
         ) from problem
 
 
-def _prepare(cfg: Any, suffix: str, mend: bool) -> None:
-    """Clear away what a killed process left, and mend a broken last checkpoint if asked to.
+def _mend(path: Path, last: Path, suffix: str) -> None:
+    """Verify a checkpoint; a broken last one of the run's own is replaced by the newest whole one.
 
     Raises:
-        CheckpointError: what the training would begin from cannot be used.
+        CheckpointError: it cannot be used, nor replaced.
     """
-    folder = Path(cfg.save_dir)
-    if folder.is_dir():
-        remove_parts(folder)
-    if not mend:
-        return
-    path = _file_to_read(cfg, suffix)
     try:
         _verify(path)
     except BrokenCheckpoint as error:
-        if path.name != LAST.replace(".pt", f"{suffix}.pt") or path.parent != folder:
+        if path != last:
             raise
         _fall_back(path, suffix, str(error))
 
@@ -203,7 +360,7 @@ def _file_to_read(cfg: Any, suffix: str) -> Path:
 def _verify(path: Path) -> None:
     """Raise CheckpointError if there is a file that cannot be used."""
     if path.is_file():
-        read_state(path, SAFE_CLASSES, mmap=True)
+        read_state(path, SAFE_CLASSES, mmap=True, progress=moved)
 
 
 def _verify_shard(path: Path) -> None:

@@ -25,12 +25,18 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from fairseq.distributed import utils as distributed_utils
+from fairseq.utils import import_user_module
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
+from .checkpoint_files import CheckpointError
 from .distributed import RankError
-from .lockstep import at, in_lockstep
+from .lockstep import FAILED, at, in_lockstep
+from .start_checks import SettingsError, look_before_start, unknown_keys
 from .stopping import EXIT_CODE
+from .sweeps import separate_jobs
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +49,21 @@ _call_main = distributed_utils.call_main
 
 class Launch(Callback):
     """What the YAML names for hydra: loading it has put this module in its place."""
+
+    def on_multirun_start(self, config: Any, **_: Any) -> None:
+        """Before a sweep: a folder for each job."""
+        separate_jobs(config)
+        HydraConfig.instance().set_config(config)  # the sweep's own folder may name parts of it
+
+    def on_job_start(self, config: Any, **_: Any) -> None:
+        """Before a training: keys that nobody knows are one line, and exit code 1.
+
+        Raises:
+            SystemExit: there are some; hydra would take any other error for a warning.
+        """
+        if found := unknown_keys(config):
+            logger.error("%s", "; ".join(found))
+            raise SystemExit(FAILED)
 
 
 def take_over_launch() -> None:
@@ -155,11 +176,11 @@ def free_port() -> int:
 
 def call_main(cfg: Any, main: Any, **kwargs: Any) -> None:
     """Run a training on all ranks of this process; stands in for fairseq's."""
+    _look(cfg)
     settings = cfg.distributed_training
     if cfg.common.tpu or settings.pipeline_model_parallel:
         _call_main(cfg, main, **kwargs)
         return
-    _name_this_package(cfg.common)
     with_gpus = torch.cuda.is_available() and not cfg.common.cpu
     _find_ranks(settings, with_gpus)
     if settings.distributed_init_method is None:
@@ -170,17 +191,34 @@ def call_main(cfg: Any, main: Any, **kwargs: Any) -> None:
         _spawn(cfg, main, kwargs, _ranks_here(settings, with_gpus))
 
 
+def _look(cfg: Any) -> None:
+    """Look at the settings; what cannot work is one line in the log and exit code 1.
+
+    Raises:
+        SystemExit: there is something; in a sweep SettingsError, so that its other jobs run.
+    """
+    try:
+        _name_this_package(cfg.common)
+        import_user_module(cfg.common)  # which may register what the settings name
+        look_before_start(cfg)
+    except (SettingsError, CheckpointError) as error:
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        logger.error("%s", error)
+        raise SystemExit(FAILED) from None
+
+
 def _name_this_package(common: Any) -> None:
     """Name this package so that every process finds it from any working directory.
 
     Raises:
-        ValueError: another copy of it is asked for, which fairseq cannot load beside this one.
+        SettingsError: another copy of it is asked for, which fairseq cannot load beside this one.
     """
     package = Path(__file__).parent
     if common.user_dir is None or Path(common.user_dir).name != package.name:
         return
     if Path(common.user_dir).resolve() != package.resolve():
-        raise ValueError(
+        raise SettingsError(
             f"common.user_dir={common.user_dir} is not the {package.name} that is installed, "
             f"{package}; name that one ($(mgf user-dir)), or install the other (pip install -e)"
         )

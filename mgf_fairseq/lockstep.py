@@ -282,6 +282,12 @@ def at(place: str) -> str:
     return place if _running is None else _running.at(place)
 
 
+def moved() -> None:
+    """Note that this rank's work progresses where it is; long start-up work calls it in between."""
+    if _running is not None:
+        _running.moves += 1
+
+
 @contextmanager
 def in_lockstep(patience_s: float) -> Iterator[None]:
     """Run a training so that all its ranks end if one does.

@@ -29,6 +29,7 @@ from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
 from .distributed import require_alike
+from .lockstep import moved
 from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
 from .objectives.base import OBJECTIVES, PACKAGE_OF_ITS_OWN
 from .ranges import POSITIVE, require_ranges
@@ -80,9 +81,13 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=True,
         metadata={"help": "say in the log what is wrong with a training, and what to do about it"},
     )
-    # A number, not an interpolation as the seed: checkpoints of before know no such key.
+    # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
     log_interval: int = field(
         default=100, metadata={"help": "updates between looks at health: common.log_interval"}
+    )
+    train_subset: str = field(
+        default="train",
+        metadata={"help": "the set that is shuffled and mixed by weight: dataset.train_subset"},
     )
     seed: int = II("common.seed")
 
@@ -110,6 +115,7 @@ class MgfBatchIterator(EpochBatchIterator):
         )
 
     def _filled(self, batch: dict[str, Any]) -> dict[str, Any]:
+        moved()  # also where fairseq only reads, before it trains
         return batch or self.first_batch
 
     def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
@@ -182,12 +188,12 @@ class MgfPretrainingTask(FairseqTask):
                 Crops(self.cfg.views, self.cfg.max_sample_size, self.cfg.min_sample_size),
                 sample_rate=self.cfg.sample_rate,
                 normalize=self.cfg.normalize,
-                shuffle=os.path.basename(split).startswith("train"),
+                shuffle=split == self.cfg.train_subset,
                 seed=self.cfg.seed,
                 num_buckets=self.cfg.num_buckets,
             )
 
-        self.datasets[split] = load_split(self.cfg.data, split, self.corpora, build)
+        self.datasets[split] = load_split(self.cfg.data, split, self.corpora, build, moved)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""

@@ -17,6 +17,7 @@ from mgf_fairseq.lengths import STANDARD_GRID, ConvGeometry, parse_conv_layers
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.objectives.base import parse_config
+from mgf_fairseq.start_checks import say_batch
 from mgf_fairseq.task import MgfPretrainingConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "examples" / "pretrain" / "config"
@@ -98,6 +99,16 @@ def test_every_recipe_has_the_frame_grid_of_label_files(name):
         assert (grid.hop_length, grid.receptive_field) == (320, 400)
     lengths = [399, 400, 719, 720, 16000]
     assert [geometry.num_frames(n) for n in lengths] == [0, 1, 1, 2, 49]
+
+
+@pytest.mark.parametrize(("run", "ranks"), [("gpu_1", 1), ("gpu_8", 8), ("cpu", 1), ("slurm", 16)])
+def test_mgf_base_trains_the_published_batch_with_each_run(run, ranks, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "16")
+    config = composed("mgf_base", f"run={run}")
+    assert config.distributed_training.distributed_world_size == ranks
+    hours = config.dataset.max_tokens * ranks * config.optimization.update_freq[0] / 16000 / 3600
+    assert hours == pytest.approx(1.56, abs=0.01)
+    assert "(1.56 h)" in say_batch(config)
 
 
 @pytest.mark.parametrize("name", RECIPES)

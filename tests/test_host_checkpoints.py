@@ -38,6 +38,11 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         host_checkpoints, "_load_checkpoint", lambda cfg, trainer, **_: loaded.append("read")
     )
 
+    # What else is looked at before a start: tests/test_start_checks.py.
+    monkeypatch.setattr(host_checkpoints, "look_before_start", lambda cfg: None)
+    monkeypatch.setattr(host_checkpoints, "require_best_metric", lambda trainer: None)
+    monkeypatch.setattr(host_checkpoints, "say_batch", lambda cfg: "")
+
     def run(first: bool = True, suffix: str = "", shards: bool = False, **keys: Any) -> list[str]:
         trainer = SimpleNamespace(
             checkpoint_suffix=suffix,
@@ -49,6 +54,8 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 optimization=SimpleNamespace(max_update=0),
             ),
             get_num_updates=lambda: 5,
+            get_model=torch.nn.Identity,
+            state_dict=dict,
         )
         cfg = CheckpointConfig(save_dir=str(tmp_path), **keys)
         host_checkpoints.load_checkpoint(cfg, trainer)

@@ -36,6 +36,8 @@ MAY_IMPORT_FAIRSEQ = {
     "compat.py",  # mends fairseq
     "host_checkpoints.py",  # wraps its saving and resuming
     "stopping.py",  # wraps its step from update to update
+    "start_checks.py",  # looks into its registries
+    "best_metric.py",  # reads its meters
     "launching.py",  # starts its training on each rank
     "data/dataset.py",
 }

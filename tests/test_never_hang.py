@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 import torch.distributed as dist
 from trainings import Training, Trainings
 
-from mgf_fairseq import lockstep
+from mgf_fairseq import checkpoint_files, host_checkpoints, lockstep
+from mgf_fairseq.data import manifest
 from mgf_fairseq.distributed import RankError
 from mgf_fairseq.lockstep import Board, Lockstep, Sign, Watch, in_one_line
 
@@ -204,6 +206,27 @@ def test_a_rank_that_moves_is_not_stuck_and_one_that_does_not_is():
         "rank 0 at the start; rank 1 at update 2"
     )
     assert other.reason() is not None
+
+
+def test_start_up_work_that_progresses_moves_a_rank(corpus, tmp_path, monkeypatch):
+    first, _ = watching()
+    monkeypatch.setattr(lockstep, "_running", first)
+    monkeypatch.setattr(manifest, "_BLOCK", 64)
+    monkeypatch.setattr(checkpoint_files, "_BLOCK", 64)
+    task = tiny.tiny_task(corpus)
+    task.load_dataset("train")
+    lines = (corpus / "train.tsv").stat().st_size
+    assert first.moves >= lines / 64 > 2 and first.place == "the start"
+    # The checkpoint that is verified, and the batches of the look at validation.
+    before, path = first.moves, tmp_path / "checkpoint_last.pt"
+    torch.save({"model": {"weight": torch.zeros(100)}}, path)
+    host_checkpoints._verify(path)
+    assert first.moves > before + 5
+    before = first.moves
+    batches = list(
+        task.get_batch_iterator(task.dataset("train"), max_tokens=50000).next_epoch_itr()
+    )
+    assert first.moves == before + len(batches)
 
 
 def test_a_rank_that_gives_no_sign_is_dead_whether_or_not_it_gave_one_before(monkeypatch):

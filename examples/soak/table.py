@@ -13,6 +13,7 @@ from statistics import median
 
 from memory import Growth
 
+KINDS = ("trainer", "workers")  # of processes whose memory is sampled
 THEN = {True: "ends, and resumes", False: "goes on", None: "goes on, or ends and resumes"}
 
 
@@ -79,9 +80,6 @@ class Outcome:
         ]
         if not self.records:
             found.append("no fault was injected: give it more --minutes")
-        for kind in ("trainer", "workers"):
-            if not any(growth.kind == kind for growth in self.growths):
-                found.append(f"memory of {kind}: too few samples; give it more --minutes")
         for growth in self.growths:
             if not growth.flat:
                 found.append(
@@ -94,13 +92,23 @@ class Outcome:
             found.append(f"half files left behind: {self.left_behind}")
         return found
 
+    def not_judged(self) -> list[str]:
+        """Processes whose memory was not seen often enough for a verdict."""
+        return [kind for kind in KINDS if all(growth.kind != kind for growth in self.growths)]
+
     def as_json(self) -> dict[str, object]:
         records = [
             {**asdict(record), "lost": record.lost, "survived": record.survived}
             for record in self.records
         ]
         growths = [growth.as_json() for growth in self.growths]
-        return {**asdict(self), "records": records, "growths": growths, "problems": self.problems()}
+        return {
+            **asdict(self),
+            "records": records,
+            "growths": growths,
+            "problems": self.problems(),
+            "not_judged": self.not_judged(),
+        }
 
 
 def markdown(outcome: Outcome, about: Mapping[str, str]) -> str:
@@ -132,8 +140,14 @@ def markdown(outcome: Outcome, about: Mapping[str, str]) -> str:
     ]
     if outcome.not_run:
         lines.append(f"- not run here: {', '.join(outcome.not_run)} (mounting takes root)")
-    problems = outcome.problems()
-    lines += ["", "**Survived all of it; memory is flat.**" if not problems else "**FAILED**", ""]
+    problems, not_judged = outcome.problems(), outcome.not_judged()
+    if not_judged:
+        lines.append(
+            f"- memory of {' and '.join(not_judged)}: *not judged*, too few samples; give it more "
+            "--minutes"
+        )
+    good = "Survived all of it" + ("." if not_judged else "; memory is flat.")
+    lines += ["", f"**{good}**" if not problems else "**FAILED**", ""]
     lines += [f"- {problem}" for problem in problems]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -175,7 +175,17 @@ class MgfDataset(FairseqDataset):
 
         The multiple (``dataset.required_batch_size_multiple``, 8 by default) is left out on
         purpose: fairseq drops a last batch that is none, and so the shortest utterances.
+
+        Raises:
+            ValueError: an utterance does not fit into a batch.
         """
+        largest = int(self.num_tokens_vec(indices).max(initial=0))
+        if max_tokens is not None and largest > max_tokens:
+            raise ValueError(
+                f"dataset.max_tokens={max_tokens} is below the {largest} samples that an utterance "
+                f"brings to a batch, {self.crops.views} crops (task.views); raise it to {largest} "
+                "or more, or lower task.max_sample_size"
+            )
         return super().batch_by_size(indices, max_tokens, max_sentences, 1)
 
     def __getitem__(self, index: int) -> dict[str, Any]:

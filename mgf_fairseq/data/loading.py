@@ -25,11 +25,13 @@ def load_split(
     split: str,
     corpora: Mapping[str, float | None],
     build: Callable[[Rows], MgfDataset],
+    progress: Callable[[], object] = lambda: None,
 ) -> MgfDataset:
     """Read ``<data>/<split>.tsv``, or with corpora ``<data>/<corpus>/<split>.tsv`` of each.
 
     A split that is named ``<corpus>/<split>`` is of that corpus alone. What is trained is mixed by
-    the weights of the corpora; what is not, validation say, holds each utterance once.
+    the weights of the corpora; what is not, validation say, holds each utterance once. `progress`
+    is called as manifests are read.
 
     Raises:
         ManifestError: a manifest is missing, malformed or without a long enough utterance.
@@ -37,12 +39,12 @@ def load_split(
     """
     if not corpora or "/" in split:
         path = os.path.join(data, f"{split}.tsv")
-        manifest = _read(path)
+        manifest = _read(path, progress)
         dataset = build(manifest)
         _require_kept(dataset, [path], [0, len(manifest)])
         return dataset
     paths = [os.path.join(data, name, f"{split}.tsv") for name in corpora]
-    joined = JoinedManifest([_read(path, split) for path in paths])
+    joined = JoinedManifest([_read(path, progress, split) for path in paths])
     dataset = build(joined)
     _require_kept(dataset, paths, joined.bounds.tolist())
     if dataset.shuffle:
@@ -50,9 +52,9 @@ def load_split(
     return dataset
 
 
-def _read(path: str, split_of_corpora: str = "") -> Manifest:
+def _read(path: str, progress: Callable[[], object], split_of_corpora: str = "") -> Manifest:
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, progress)
     except ManifestError as error:
         if not split_of_corpora or os.path.exists(path):
             raise

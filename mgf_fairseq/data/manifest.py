@@ -6,7 +6,7 @@ First in the flow: `mgf prepare` writes them; the dataset, `mgf check` and stock
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -19,6 +19,7 @@ from .prepared import require_finished
 from .replacing import replace_file
 
 _LOOKED_AT = 1 << 16  # bytes at the beginning of a file that may be a manifest
+_BLOCK = 1 << 20  # bytes
 
 
 class PathTable(Sequence[str]):
@@ -92,8 +93,12 @@ class Manifest:
             )
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+def read_manifest(
+    path: str | os.PathLike[str], progress: Callable[[], object] = lambda: None
+) -> Manifest:
     """Read a wav2vec .tsv: line 1 is the root, each further line `path<TAB>num_samples`.
+
+    `progress` is called after each block that was read.
 
     Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
     a line without exactly two columns, a count that is not a whole number, or what is no text; and
@@ -101,7 +106,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """
     require_finished(Path(path).parent)
     try:
-        blob = Path(path).read_bytes()
+        blob = b"".join(_blocks(Path(path), progress))
     except FileNotFoundError:
         raise ManifestError(
             f"manifest {path} does not exist: `mgf prepare SOURCE --dest {Path(path).parent}` "
@@ -145,6 +150,13 @@ def looks_like_manifest(path: Path) -> bool:
     row = rest.split(b"\n", 1)[0].split(b"\t")
     last = row[-1].strip().decode("latin-1")
     return bool(root.strip()) and b"\t" not in root and len(row) == 2 and is_count(last)
+
+
+def _blocks(path: Path, progress: Callable[[], object]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            progress()
+            yield block
 
 
 def _check_text(path: str | os.PathLike[str], blob: bytes) -> None:

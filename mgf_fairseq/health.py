@@ -172,7 +172,12 @@ def objectives(values: Values) -> list[str]:
 
 
 def relative_to_chance(values: Values, name: str) -> float | None:
-    """Contrastive loss as a multiple of what guessing costs: minus the log of the chance level."""
+    """Contrastive loss as a multiple of what guessing costs.
+
+    That is minus the log of the chance level, or more, which is logged, if negatives come twice.
+    """
+    if (guess := values.get(f"{name}_guess", 0.0)) > 0.0:
+        return values[f"loss_{name}"] / guess
     chance = values.get(f"{name}_chance", 0.0)
     return values[f"loss_{name}"] / -math.log(chance) if 0.0 < chance < 1.0 else None
 

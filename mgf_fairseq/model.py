@@ -6,15 +6,17 @@ Wires :class:`~mgf_fairseq.encoder.SpeechEncoder` to the objectives for pre-trai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
 from .encoder import EncoderConfig, SpeechEncoder
+from .gradient_balance import view_apart
 from .objectives import build_objectives
 from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 
@@ -38,6 +40,7 @@ class PretrainingOutput:
 
     objectives: dict[str, ObjectiveOutput]
     encoded: EncoderOutput
+    views: dict[str, EncoderOutput]  # part of an objective -> the levels as it read them
 
 
 @register_model("mgf", dataclass=MgfConfig)
@@ -100,8 +103,16 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
             batch.waveform, padding_mask, mask=True, row_id=row_id, update=update
         )
         objectives: Any = self.objectives or {}
-        outputs = {name: part(encoded, batch) for name, part in objectives.items()}
-        return PretrainingOutput(outputs, encoded)
+        outputs: dict[str, ObjectiveOutput] = {}
+        views: dict[str, EncoderOutput] = {}
+        for name, objective in objectives.items():
+            seen = encoded
+            if self.training and torch.is_grad_enabled():
+                own = {part: view_apart(encoded) for part in objective.part_names}
+                seen = replace(own[objective.part_names[0]], views=own)
+                views |= own
+            outputs[name] = objective(seen, batch)
+        return PretrainingOutput(outputs, encoded, views)
 
     def extract_features(
         self,

@@ -62,7 +62,7 @@ class GradientBalance:
         self._sum, self._weight = zeros, zeros
         self._squares, self._measured = [zeros[0]] * len(self.parts), zeros  # since the last update
         self._unit = zeros.sum()  # what undoes the scale of the backward pass in progress
-        self._pulls = self._norms = zeros  # of the last update
+        self._pulls = self._norms = self._factors = zeros  # of the last update
         self._cosines: dict[str, Tensor] = {}  # since the last look at the numbers
         self._last_cosines: dict[str, float] = {}
 
@@ -159,6 +159,7 @@ class GradientBalance:
         self._sum = torch.where(valid, DECAY * self._sum + norms, self._sum)
         self._weight = torch.where(valid, DECAY * self._weight + 1.0, self._weight)
         self._pulls, self._norms = pulls, torch.where(valid, norms, torch.nan)
+        self._factors = factors
         self.drop()
 
     def drop(self) -> None:
@@ -172,10 +173,15 @@ class GradientBalance:
         """Give what to log of the last update, in one transfer from the device.
 
         ``pull_<part>``, the share of the parts' summed norms, as trained; ``norm_<part>``, of the
-        mean loss before its factor; ``cosine_<part>-<part>``, as of the last comparison.
+        mean loss before its factor; ``factor_<part>``, under shares; ``cosine_<part>-<part>``, as
+        of the last comparison.
         """
         names = [f"pull_{part}" for part in self.parts] + [f"norm_{part}" for part in self.parts]
-        values = [*(self._pulls / self._pulls.sum()), *self._norms, *self._cosines.values()]
+        values = [*(self._pulls / self._pulls.sum()), *self._norms]
+        if self.shares is not None:
+            names += [f"factor_{part}" for part in self.parts]
+            values += [*self._factors]
+        values += self._cosines.values()
         found = dict(zip([*names, *self._cosines], torch.stack(values).tolist(), strict=True))
         self._last_cosines |= {name: found.pop(name) for name in self._cosines}
         self._cosines = {}

@@ -3,13 +3,16 @@
 import dataclasses
 import math
 
+import checkpoints
 import pytest
 import tiny
 import torch
 from fairseq.logging import metrics
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
+from mgf_fairseq.extract import load_encoder
 from mgf_fairseq.gradient_balance import GradientBalance
+from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.task import BALANCE, without_weight
 
 ROWS = range(6)
@@ -352,3 +355,41 @@ def test_the_task_logs_pulls_and_norms():
         task.reduce_metrics([log], criterion)
     values = aggregator.get_smoothed_values()
     assert {f"{kind}_{part}" for kind in ("pull", "norm") for part in PARTS} <= set(values)
+
+
+# ---- checkpoints of before
+
+
+def test_a_checkpoint_of_version_0_1_loads_and_its_objectives_compute_what_they_did(tmp_path):
+    """Its configuration names neither shares nor windows."""
+    objectives = {
+        "sample": {"level": "latents"},
+        "frame": {"level": "50%", "frames": "visible", "masked_level": "context"},
+        "phoneme": {"level": "context", "frames": "masked"},
+        "utterance": {"level": "context", "frames": "all"},
+    }
+    model, config = checkpoints.mgf(objectives)
+    config["model"]["objectives"] = objectives
+    config["criterion"] = {"_name": "mgf", "loss_weights": tiny.WEIGHTS, "nonfinite_budget": 20}
+    config["task"] |= {"_name": "mgf_pretraining", "data": "none", "views": 2}
+    config["common"] = {"seed": 1}
+    names = {name for name in model.state_dict() if name.startswith("objectives.phoneme.")}
+    assert names == {
+        f"objectives.phoneme.{head}_head.layers.0.{kind}"
+        for head in ("query", "target")
+        for kind in ("weight", "bias")
+    }
+    assert model.objectives["phoneme"].target_head.layers[0].weight.shape == (256, 8)
+    path = checkpoints.save(tmp_path / "old.pt", model, config, task_state={})
+    features = load_encoder(path)([torch.randn(8000).numpy()])
+    assert all(torch.isfinite(state).all() for state in features.hidden_states)
+    # It goes on under weights, from no balance.
+    task = tiny.tiny_task("none")
+    settings = {**checkpoints.SHAPE, "objectives": objectives, "sample_rate": 16000, "seed": 1}
+    built = tiny.build_model(task, MgfConfig(**settings))
+    built.load_state_dict(torch.load(path)["model"], strict=True)
+    task.criterion = tiny.tiny_criterion(task)
+    task.resume(torch.load(path)["task_state"])
+    loss, _, _ = task.criterion.train()(built.train(), tiny.tiny_sample(ROWS))
+    loss.backward()
+    assert torch.isfinite(loss)

@@ -70,9 +70,21 @@ class Term:
     shown: float  # its factor in the logged loss
 
 
-def parts_of(name: str, objective: ObjectiveOutput) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """Give (loss_sum, count) of each part of an objective."""
-    return objective.parts or {name: (objective.loss_sum, objective.count)}
+def parts_of(
+    name: str, output: ObjectiveOutput, names: Sequence[str]
+) -> Mapping[str, tuple[Tensor, Tensor]]:
+    """Give (loss_sum, count) of each part of an objective.
+
+    Raises:
+        ValueError: they are not those that the objective promised (``Objective.part_names``).
+    """
+    parts = output.parts or {name: (output.loss_sum, output.count)}
+    if set(parts) != set(names):
+        raise ValueError(
+            f"objective {name} has the part_names {sorted(names)}, but its output the parts "
+            f"{sorted(parts)}"
+        )
+    return parts
 
 
 @register_criterion("mgf", dataclass=MgfCriterionConfig)
@@ -165,7 +177,11 @@ class MgfCriterion(FairseqCriterion):
             ]
         whole = sum(self.gradient_shares.values())
         return [
-            Term(name, *parts_of(name, objective)[part], self.gradient_shares[part] / whole)
+            Term(
+                name,
+                *parts_of(name, objective, self.parts[name])[part],
+                self.gradient_shares[part] / whole,
+            )
             for name, objective in output.objectives.items()
             for part in self.parts[name]
         ]
@@ -192,7 +208,7 @@ class MgfCriterion(FairseqCriterion):
                 {
                     part: loss_sum * active
                     for name, objective in output.objectives.items()
-                    for part, (loss_sum, _) in parts_of(name, objective).items()
+                    for part, (loss_sum, _) in parts_of(name, objective, self.parts[name]).items()
                 },
                 shared,
             )

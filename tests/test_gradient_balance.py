@@ -357,6 +357,14 @@ def test_the_task_logs_pulls_and_norms():
     assert {f"{kind}_{part}" for kind in ("pull", "norm") for part in PARTS} <= set(values)
 
 
+def test_an_objective_whose_output_lacks_a_part_that_it_promised_is_named():
+    model, criterion = training(["frame"])
+    forward = model.objectives["frame"].forward
+    model.objectives["frame"].forward = lambda *args: dataclasses.replace(forward(*args), parts={})
+    with pytest.raises(ValueError, match=r"objective frame.*frame_masked.*parts \['frame'\]"):
+        criterion(model, tiny.tiny_sample(ROWS))
+
+
 # ---- checkpoints of before
 
 

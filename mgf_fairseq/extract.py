@@ -162,6 +162,7 @@ def _history(state: dict[str, Any], config: DictConfig, fine_tuned: bool) -> dic
         "fine_tuned": fine_tuned,
         "objectives": plain("model.objectives"),
         "loss_weights": plain("criterion.loss_weights"),
+        "gradient_shares": plain("criterion.gradient_shares"),
     }
 
 

@@ -37,7 +37,9 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from .health_balance import find_unbalanced
 
 WINDOW = 25  # updates
 HISTORY = 20  # windows that the median of gnorm is taken over
@@ -122,7 +124,12 @@ class HealthMonitor:
         """Everything that is wrong at the last window, the gravest first."""
         if not self.windows:
             return []
-        return [verdict for rule in _RULES for verdict in rule(self)]
+        found = [verdict for rule in _RULES for verdict in rule(self)]
+        if any(name.startswith("factor_") for name in self.windows[-1].values):
+            # The log of a training by shares: weights would be refused.
+            weights, shares = "criterion.loss_weights.", "criterion.gradient_shares."
+            found = [replace(v, advice=v.advice.replace(weights, shares)) for v in found]
+        return found
 
     def often(self, times: int, of: int, is_bad: Callable[[Values], bool]) -> bool:
         """Tell whether `times` of the last `of` windows are bad."""
@@ -172,7 +179,12 @@ def objectives(values: Values) -> list[str]:
 
 
 def relative_to_chance(values: Values, name: str) -> float | None:
-    """Contrastive loss as a multiple of what guessing costs: minus the log of the chance level."""
+    """Contrastive loss as a multiple of what guessing costs.
+
+    That is minus the log of the chance level, or more, which is logged, if negatives come twice.
+    """
+    if (guess := values.get(f"{name}_guess", 0.0)) > 0.0:
+        return values[f"loss_{name}"] / guess
     chance = values.get(f"{name}_chance", 0.0)
     return values[f"loss_{name}"] / -math.log(chance) if 0.0 < chance < 1.0 else None
 
@@ -319,6 +331,11 @@ def _starved(monitor: HealthMonitor) -> Iterator[Verdict]:
         )
 
 
+def _unbalanced(monitor: HealthMonitor) -> Iterator[Verdict]:
+    for words in find_unbalanced([window.values for window in monitor.windows]):
+        yield Verdict(*words)
+
+
 _RULES: tuple[Callable[[HealthMonitor], Iterator[Verdict]], ...] = (
     _nonfinite,
     _collapsed_features,
@@ -326,6 +343,7 @@ _RULES: tuple[Callable[[HealthMonitor], Iterator[Verdict]], ...] = (
     _worse_than_chance,
     _exploding,
     _stuck,
+    _unbalanced,
     _starved,
 )
 

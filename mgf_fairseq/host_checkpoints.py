@@ -56,6 +56,7 @@ from .stopping import TRAINER, listen
 
 logger = logging.getLogger(__name__)
 
+TASK_STATE = "task_state"
 LAST = "checkpoint_last.pt"  # fairseq's default for checkpoint.restore_file
 SOURCES_KEY = "mgf_sources"  # in checkpoints: digests of what they were trained on
 _OTHERS = r"checkpoint(\d+|_\d+_\d+|_best|\.best_.+)"  # what else it saves, with all that resumes
@@ -141,7 +142,11 @@ def load_checkpoint_to_cpu(
     if not PathManager.path_requires_pathmanager(path):
         read_state(Path(path), SAFE_CLASSES, mmap=True, progress=moved)
     with interpreting(path):
-        return _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
+        state = _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
+    # fairseq saves the task's state and forgets it; what it hands to all ranks is the extra state.
+    if TASK_STATE in state and "extra_state" in state:
+        state["extra_state"] = {**state["extra_state"], TASK_STATE: state[TASK_STATE]}
+    return state
 
 
 def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
@@ -171,6 +176,9 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
         _on_all_ranks(trainer, lambda: _verify_shard(own) if shards else _verify(own))
     with _naming_keys():
         loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
+    resume = getattr(trainer.task, "resume", None)
+    if resume is not None and loaded[0] is not None and not cfg.reset_optimizer:
+        resume(loaded[0].get(TASK_STATE, {}))
     require_best_metric(trainer)
     if first and (batch := say_batch(trainer.cfg)):
         logger.info("%s", batch)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +159,16 @@ def _unit(vectors: Tensor) -> Tensor:
     return F.normalize(vectors, dim=-1, eps=NORM_FLOOR)
 
 
+class Contrast(NamedTuple):
+    """Sums over the queries of a contrastive loss, and what guessing would give; all ()."""
+
+    loss_sum: Tensor  # in nats
+    num_queries: Tensor
+    correct: Tensor  # queries whose positive wins
+    chance: Tensor  # sum of 1 / (1 + distinct negatives): queries that guessing gets right
+    guess: Tensor  # sum of log(1 + negatives): what equal logits cost, in nats
+
+
 def _contrast(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (M,) and (M, N) -> cross-entropy sum, count and fairseq's count of correct rows.
 
@@ -210,7 +220,6 @@ def _keys(vectors: Tensor) -> Tensor:
     return (mixed ^ (mixed >> 31)).sum(-1)  # wraps around: the order of addition does not matter
 
 
-@_in_full_precision
 def info_nce_pool(
     queries: Tensor,
     positives: Tensor,
@@ -219,18 +228,33 @@ def info_nce_pool(
     temperature: float,
     negative_valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """`contrast_pool` without its chance levels: (loss_sum, M, rows where the positive wins)."""
+    found = contrast_pool(queries, positives, pool, negative_index, temperature, negative_valid)
+    return found[:3]
+
+
+@_in_full_precision
+def contrast_pool(
+    queries: Tensor,
+    positives: Tensor,
+    pool: Tensor,
+    negative_index: Tensor,
+    temperature: float,
+    negative_valid: Tensor | None = None,
+) -> Contrast:
     """`info_nce` with negatives `pool[negative_index]`, not copied when the pool is small.
 
     queries, positives (M, D); pool (R, D); negative_index (M, N) int64 into the pool;
     negative_valid (M, N) bool. While R < N D the M x R similarities are fewer numbers than the
-    M x N vectors, and one matrix product makes them. Returns and raises as `info_nce`.
+    M x N vectors, and one matrix product makes them. A negative that was drawn twice counts twice
+    in the loss, and once for chance. Raises as `info_nce`.
     """
-    _check_same("info_nce_pool queries and positives", queries.shape, positives.shape)
-    _check_same("info_nce_pool pool and queries, width", pool.shape[1:], queries.shape[1:])
-    _check_same("info_nce_pool rows of index", negative_index.shape[:1], queries.shape[:1])
+    _check_same("contrast_pool queries and positives", queries.shape, positives.shape)
+    _check_same("contrast_pool pool and queries, width", pool.shape[1:], queries.shape[1:])
+    _check_same("contrast_pool rows of index", negative_index.shape[:1], queries.shape[:1])
     left_out = _keys(pool)[negative_index] == _keys(positives)[:, None]  # (M, N)
     if negative_valid is not None:
-        _check_same("info_nce_pool negative_valid, index", negative_valid.shape, left_out.shape)
+        _check_same("contrast_pool negative_valid, index", negative_valid.shape, left_out.shape)
         left_out = left_out | ~negative_valid
     query, candidates = _unit(queries), _unit(pool)
     positive = (query * _unit(positives)).sum(-1) / temperature
@@ -238,7 +262,37 @@ def info_nce_pool(
         negative = (query @ candidates.T).gather(1, negative_index)  # (M, R) -> (M, N)
     else:
         negative = torch.einsum("md,mnd->mn", query, candidates[negative_index])
-    return _contrast(positive, (negative / temperature).masked_fill(left_out, float("-inf")))
+    sums = _contrast(positive, (negative / temperature).masked_fill(left_out, float("-inf")))
+    with torch.no_grad():
+        ordered = negative_index.masked_fill(left_out, -1).sort(dim=1).values
+        fresh = (ordered.diff(dim=1, prepend=ordered.new_full((len(ordered), 1), -1)) != 0).sum(1)
+        chance, guess = (1.0 / (1 + fresh)).sum(), (1.0 + (~left_out).sum(1)).log().sum()
+    return Contrast(*sums, chance.to(sums[0].dtype), guess.to(sums[0].dtype))
+
+
+@_in_full_precision
+def contrast_rows(
+    queries: Tensor, keys: Tensor, asked: Tensor, valid: Tensor, temperature: float
+) -> Contrast:
+    """`info_nce` of each asked frame against all other valid frames of its row.
+
+    queries, keys (B, T, D): the positive of a query is the key of the same frame; asked, valid
+    (B, T) bool. Keys that equal the positive in every component are left out, and a query without
+    a negative is not counted. Raises ValueError when shapes disagree.
+    """
+    _check_same("contrast_rows queries and keys", queries.shape, keys.shape)
+    _check_same("contrast_rows asked and queries", asked.shape, queries.shape[:2])
+    _check_same("contrast_rows valid and queries", valid.shape, queries.shape[:2])
+    same = _keys(keys)  # (B, T)
+    counted = valid[:, None, :] & (same[:, :, None] != same[:, None, :])  # (B, T, T)
+    asked = asked & valid & counted.any(2)
+    queries, keys = (x.masked_fill(~valid[..., None], 0) for x in (queries, keys))
+    logits = _unit(queries) @ _unit(keys).transpose(1, 2) / temperature  # (B, T, T)
+    positive = logits.diagonal(dim1=1, dim2=2)[asked]  # (M,)
+    counted = counted[asked]  # (M, T)
+    sums = _contrast(positive, logits[asked].masked_fill(~counted, float("-inf")))
+    others = counted.sum(1).to(positive.dtype)
+    return Contrast(*sums, (1 / (1 + others)).sum(), (1 + others).log().sum())
 
 
 def _pair_loss(logits: Tensor, same: Tensor, other: Tensor, kind: str) -> Tensor:

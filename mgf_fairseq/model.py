@@ -6,9 +6,10 @@ Wires :class:`~mgf_fairseq.encoder.SpeechEncoder` to the objectives for pre-trai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import II, OmegaConf
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from .encoder import EncoderConfig, SpeechEncoder
 from .features import unit_variance
+from .gradient_balance import view_apart
 from .objectives import build_objectives
 from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 
@@ -39,6 +41,7 @@ class PretrainingOutput:
 
     objectives: dict[str, ObjectiveOutput]
     encoded: EncoderOutput
+    views: dict[str, EncoderOutput]  # part of an objective -> the levels as it read them
 
 
 @register_model("mgf", dataclass=MgfConfig)
@@ -101,8 +104,16 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         )
         encoded, _ = self.encode(heard, padding_mask, mask=True, row_id=row_id, update=update)
         objectives: Any = self.objectives or {}
-        outputs = {name: part(encoded, batch) for name, part in objectives.items()}
-        return PretrainingOutput(outputs, encoded)
+        outputs: dict[str, ObjectiveOutput] = {}
+        views: dict[str, EncoderOutput] = {}
+        for name, objective in objectives.items():
+            seen = encoded
+            if self.training and torch.is_grad_enabled():
+                own = {part: view_apart(encoded) for part in objective.part_names}
+                seen = replace(own[objective.part_names[0]], views=own)
+                views |= own
+            outputs[name] = objective(seen, batch)
+        return PretrainingOutput(outputs, encoded, views)
 
     def extract_features(
         self,

@@ -24,6 +24,7 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, OmegaConf, open_dict, read_write
 
 from .data.dataset import Crops, MgfDataset
+from .data.distinct import DISTINCT
 from .data.entries import ManifestError
 from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 AUTOCAST = {"none": None, "bf16": torch.bfloat16}
 MAX_DUMMY_TRIES = 100
+BALANCE = "gradient_balance"  # in the task's state
 TASK_RANGES = {
     "sample_rate": (1000, 1_000_000),
     **dict.fromkeys(("views", "max_sample_size", "min_sample_size", "log_interval"), POSITIVE),
@@ -67,6 +69,13 @@ class MgfPretrainingConfig(FairseqDataclass):
     min_sample_size: int = field(
         default=PRETRAINING_MIN_SAMPLES,
         metadata={"help": "utterances shorter than this many samples are skipped"},
+    )
+    distinct: str = field(
+        default="utterance",
+        metadata={
+            "help": "what comes at most once in a batch of training: utterance (a mixture may "
+            "read one twice in an epoch), speaker (by train.spk beside the manifest), or none"
+        },
     )
     num_buckets: int = field(
         default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}
@@ -154,6 +163,8 @@ class MgfPretrainingTask(FairseqTask):
         super().__init__(cfg)
         if cfg.autocast not in AUTOCAST:
             raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
+        if cfg.distinct not in DISTINCT:
+            raise ValueError(f"task.distinct={cfg.distinct!r} is none of {', '.join(DISTINCT)}")
         require_ranges(cfg, TASK_RANGES, "task.")
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
@@ -164,6 +175,8 @@ class MgfPretrainingTask(FairseqTask):
                 "ever; leave it true"
             )
         self.objective_names: tuple[str, ...] = ()
+        self.objective_parts: dict[str, tuple[str, ...]] = {}  # that get a share of the gradient
+        self.criterion: Any = None  # ours, once it is built
         self.model_print = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
@@ -193,13 +206,16 @@ class MgfPretrainingTask(FairseqTask):
                 num_buckets=self.cfg.num_buckets,
             )
 
-        self.datasets[split] = load_split(self.cfg.data, split, self.corpora, build, moved)
+        self.datasets[split] = load_split(
+            self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct
+        )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""
         model = super().build_model(_known(cfg) if from_checkpoint else cfg, from_checkpoint)
         self.objective_names = tuple(model.objectives)
         model.normalized = self.cfg.normalize
+        self.objective_parts = {name: part.part_names for name, part in model.objectives.items()}
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
         self.model_print = (
             sum(p.numel() for p in model.parameters()),
@@ -226,7 +242,20 @@ class MgfPretrainingTask(FairseqTask):
                 f"task.data={self.cfg.data} is no folder; make it with 'mgf prepare AUDIO --dest "
                 f"{self.cfg.data}'"
             )
-        return super().build_criterion(cfg, from_checkpoint)
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        if self.objective_names:  # else it is fairseq's own, see baseline.py
+            self.criterion = criterion
+        return criterion
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint must hold of the task: the balance of the objectives."""
+        balance = {} if self.criterion is None else self.criterion.balance.state_dict()
+        return {**super().state_dict(), BALANCE: balance}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave; a checkpoint of 0.1.0 has nothing of it."""
+        if self.criterion is not None and BALANCE in state:
+            self.criterion.balance.load_state_dict(state[BALANCE])
 
     def train_step(
         self,
@@ -270,7 +299,13 @@ class MgfPretrainingTask(FairseqTask):
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Let the optimizer step, unless the gradient is one to be skipped."""
-        if not self.guard.skips_step():
+        skip = self.guard.skips_step()
+        if self.criterion is not None:
+            if skip:
+                self.criterion.balance.drop()
+            else:
+                self.criterion.finish_update()
+        if not skip:
             super().optimizer_step(optimizer, model, update_num)
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
@@ -280,6 +315,10 @@ class MgfPretrainingTask(FairseqTask):
             return
         self.clock.end()
         log_data_wait(logging_outputs)
+        if self.criterion is not None:
+            for name, value in self.criterion.balance.numbers().items():
+                # The latest cosine, not the mean of what was measured once and repeated.
+                metrics.log_scalar(name, value, int(not name.startswith("cosine_")), round=4)
         if skipped := self.guard.take_count():
             metrics.log_scalar_sum("nonfinite", skipped, round=0)
         if self.cfg.health:

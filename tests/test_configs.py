@@ -29,6 +29,7 @@ OPTIONS = sorted(
 )
 PATHS = ["task.data=/manifests", "common.user_dir=/mgf"]
 NAMES = {"sample", "frame", "phoneme", "utterance"}
+SHARES = {"frame": 0.3, "frame_masked": 0.15, "phoneme": 0.33, "utterance": 0.2, "sample": 0.02}
 
 
 def composed(name, *overrides):
@@ -45,7 +46,17 @@ def test_every_recipe_composes_with_all_four_objectives(name):
     config = composed(name)
     assert config.task._name == "mgf_pretraining"
     assert config.model._name == config.criterion._name == "mgf"
-    assert set(config.model.objectives) == set(config.criterion.loss_weights) == NAMES
+    assert set(config.model.objectives) == NAMES
+    assert config.criterion.gradient_shares == SHARES and not config.criterion.loss_weights
+    phoneme = config.model.objectives.phoneme
+    assert phoneme == {
+        "level": "context",
+        "frames": "all",
+        "kind": "contrast",
+        "target": "mfcc",
+        "offsets": [-6, -3, 0, 3, 6],
+        "num_negatives": 0,
+    }
     assert config.task.data == "/manifests" and config.common.user_dir == "/mgf"
     assert config.model.sample_rate == config.criterion.sample_rate == config.task.sample_rate
     assert config.optimization.max_update > 0 and config.dataset.max_tokens > 0
@@ -132,21 +143,47 @@ def named_by(option):
 
 ABLATIONS = sorted((CONFIGS / "objectives").glob("*.yaml"))
 ABLATIONS.remove(CONFIGS / "objectives" / "wav2vec2.yaml")  # the baseline: tests/test_baseline.py
+ABLATIONS.remove(CONFIGS / "objectives" / "weights_0_1.yaml")  # what was the default: see below
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda p: p.stem)
-def test_an_ablation_builds_the_objectives_of_its_name_with_their_weights(path):
+def test_an_ablation_builds_the_objectives_of_its_name_with_their_shares(path):
     config = composed("mgf_debug", f"objectives={path.stem}")
     task = tiny.tiny_task()
     model = task.build_model(config.model)
     assert set(model.objectives) == named_by(path.stem)
     criterion = task.build_criterion(config.criterion)
-    assert set(criterion.loss_weights) == named_by(path.stem)
+    parts = {part for name in named_by(path.stem) for part in model.objectives[name].part_names}
+    assert criterion.gradient_shares == {part: SHARES[part] for part in parts}
+    # What is absent leaves the others in proportion.
+    assert float(criterion.balance.shares.sum()) == pytest.approx(1.0)
     full = composed("mgf_debug")
-    for name, weight in criterion.loss_weights.items():
-        alone = path.stem == f"only_{name}"
-        assert weight == (1.0 if alone else full.criterion.loss_weights[name]) > 0
+    for name in named_by(path.stem):
         assert config.model.objectives[name] == full.model.objectives[name]
+
+
+def test_weights_0_1_is_the_recipe_of_version_0_1():
+    config = composed("mgf_mini", "objectives=weights_0_1", "data=segments_2s")
+    assert config.model.objectives == {
+        "sample": {"level": "latents"},
+        "frame": {"level": "50%", "frames": "visible", "masked_level": "context"},
+        "phoneme": {"level": "context", "frames": "masked"},
+        "utterance": {"level": "context", "frames": "all"},
+    }
+    weights = {"sample": 0.01, "frame": 1.0, "phoneme": 0.05, "utterance": 0.001}
+    assert config.criterion.loss_weights == weights and config.criterion.gradient_shares is None
+    assert config.task.max_sample_size == 32000
+    task = tiny.tiny_task()
+    phoneme = task.build_model(config.model).objectives["phoneme"].config
+    # What the class says where the recipe was silent.
+    assert (phoneme.target, phoneme.offsets, phoneme.kind) == ("latents", (0,), "contrast")
+    assert (phoneme.num_negatives, phoneme.final_dim, phoneme.logit_temp) == (100, 256, 0.1)
+    assert task.build_criterion(config.criterion).loss_weights == weights
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("mgf_mini", 1), ("mgf_small", 1), ("mgf_base", 5)])
+def test_views_are_short_in_the_small_recipes(name, seconds):
+    assert composed(name).task.max_sample_size == seconds * 16000
 
 
 @pytest.mark.parametrize("group", ["task", "model", "criterion"])

@@ -124,9 +124,8 @@ def test_nothing_to_train_is_refused():
 
 def test_weights_are_read_from_what_hydra_gives():
     task, _, _ = tiny.tiny_training(["sample"])
-    config = OmegaConf.create(
-        {"loss_weights": {"sample": 2}, "sample_rate": 16000, "nonfinite_budget": 0}
-    )
+    given = MgfCriterionConfig(loss_weights={"sample": 2}, sample_rate=16000, nonfinite_budget=0)
+    config = OmegaConf.create(dataclasses.asdict(given))
     assert MgfCriterion(config, task).loss_weights == {"sample": 2.0}
 
 

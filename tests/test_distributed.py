@@ -111,13 +111,17 @@ def train(
     *,
     steps: int = 1,
     backend: str = "c10d",
+    shares: bool = False,
 ) -> dict[str, Tensor | None]:
     """Gradients of the last update, scaled as fairseq's trainer does (Trainer.train_step).
 
     A batch is a list of rows, or None for a dummy batch. Several are micro-batches. In fp64, where
-    what is left of a difference is not rounding.
+    what is left of a difference is not rounding. By weights, or by shares whose norms come from the
+    updates before the last, with the angles measured in every update.
     """
-    _, model, criterion = tiny.tiny_training(names, **overrides)
+    task, model, criterion = tiny.tiny_training(names, **overrides)
+    if shares:
+        criterion = tiny.shares_criterion(task, cosine_interval=1).train()
     model = model.double().train()
     world = dist.get_world_size() if dist.is_initialized() else 1
     wrapped: Any = model
@@ -140,6 +144,8 @@ def train(
             total += sample_size
         if hasattr(wrapped, "all_reduce_grads"):
             wrapped.all_reduce_grads()
+        if shares:
+            criterion.finish_update()
         scale = world / float(all_reduce_sum(torch.tensor(total)))
         for parameter in model.parameters():
             if parameter.grad is not None:
@@ -193,6 +199,26 @@ def test_micro_batches_and_layerdrop_leave_gradients_equal_under_each_back_end(
 
 def train_ranks_with(rank: int, names: Any, batches: Any, overrides: Any, options: Any) -> Any:
     return train_rank(rank, names, batches, overrides, **options)
+
+
+@pytest.mark.parametrize(("world", "backend"), [(2, "legacy_ddp"), (2, "c10d"), (4, "c10d")])
+def test_shares_of_the_gradient_leave_many_ranks_equal_to_one_process(ranks, world, backend):
+    first = ROWS[world]
+    micro = [first, [[row + 12 for row in part] for part in reversed(first)]]
+    options = {"steps": 3, "shares": True}
+    expected = train(NAMES, [whole(rows) for rows in micro], {}, **options)
+    batches = [[rows[rank] for rows in micro] for rank in range(world)]
+    options = {**options, "backend": backend}
+    for found in ranks.run(train_ranks_with, NAMES, batches, {}, options, world=world):
+        assert_equal_gradients(found, expected)
+
+
+def test_shares_of_the_gradient_do_not_move_by_a_rank_without_a_batch(ranks):
+    rows = [[0, 1, 2, 3], None]
+    options = {"steps": 3, "shares": True}
+    expected = train(NAMES, [whole(rows)], {}, **options)
+    for found in ranks.run(train_ranks_with, NAMES, [[part] for part in rows], {}, options):
+        assert_equal_gradients(found, expected)
 
 
 def sharded_rank(rank: int, names: Any, rows: Any) -> dict[str, Tensor]:

@@ -105,6 +105,16 @@ SICK = {
     ),
     "waiting": ({"data_wait": 0.5}, ("waiting for data", "data_wait"), "dataset.num_workers"),
     "nonfinite": ({"nonfinite": 1.0}, ("nonfinite", "nonfinite"), "task.autocast"),
+    "drowning": (
+        {"pull_frame": 0.02, "pull_utterance": 0.98},
+        ("drowning", "utterance"),
+        "criterion.gradient_shares",
+    ),
+    "opposing": (
+        {"cosine_frame-phoneme": lambda update: -0.6 - 0.01 * (update // 200)},
+        ("opposing", "frame and phoneme"),
+        "model.objectives",
+    ),
 }
 
 
@@ -114,6 +124,27 @@ def test_each_sickness_has_its_verdict_and_names_the_key_to_turn(name):
     found = verdicts(log(**changes))
     assert list(found) == [key]
     assert advice in found[key]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pull_frame": 1.0},  # there is no other
+        {"pull_frame": 1.0, "pull_phoneme": 0.0},  # a share of 0
+        {"pull_frame": lambda update: 0.99 if update == 1200 else 0.5, "pull_phoneme": 0.3},
+        {"cosine_frame-phoneme": -0.9},  # measured once
+        {"cosine_frame-phoneme": 0.9},  # the same way
+        {"cosine_frame-phoneme": lambda update: -0.9 if update > 1000 else 0.1},
+    ],
+)
+def test_a_balance_is_no_alarm_before_it_is_sure(changes):
+    assert verdicts(log(**changes)) == {}
+
+
+def test_under_shares_the_advice_names_shares():
+    changes = {"loss_utterance": 6.0, "factor_utterance": 0.1}
+    (advice,) = verdicts(log(**changes)).values()
+    assert "criterion.gradient_shares.utterance" in advice and "loss_weights" not in advice
 
 
 def test_one_bad_window_is_no_collapse_and_a_recovered_run_is_healthy_again():

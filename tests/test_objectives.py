@@ -163,7 +163,8 @@ def test_visible_and_masked_places_of_the_frame_objective_split_the_frames() -> 
 def test_negatives_come_from_the_own_row_are_never_the_positive_and_reach_every_place() -> None:
     encoded, batch = encoded_batch()
     objective = build("phoneme", num_negatives=200)
-    index = objective.target(encoded, batch)
+    index, there = objective.draw_negatives(encoded.mask_indices, batch)
+    assert there.all()
     row = encoded.mask_indices.nonzero()[:, 0]
     own = torch.arange(len(row))[:, None]
     assert (index != own).all()
@@ -175,7 +176,7 @@ def test_negatives_come_from_the_own_row_are_never_the_positive_and_reach_every_
 def test_cross_sample_negatives_come_from_other_rows_only() -> None:
     encoded, batch = encoded_batch()
     objective = build("phoneme", num_negatives=1, cross_sample_negatives=300)
-    index = objective.target(encoded, batch)[:, 1:]
+    index = objective.draw_negatives(encoded.mask_indices, batch)[0][:, 1:]
     row = encoded.mask_indices.nonzero()[:, 0]
     assert (row[index] != row[:, None]).all()
     # 18 candidates, 300 draws: one is missed with probability 18 * (17/18)^300 < 1e-6.
@@ -194,10 +195,11 @@ def test_among_two_candidates_a_guess_is_right_every_second_time_and_costs_log_2
 def test_negatives_change_with_the_update_and_stay_for_the_same_row_in_another_batch() -> None:
     encoded, batch = encoded_batch()
     objective = build("phoneme")
-    first = objective.target(encoded, batch)
+    first, _ = objective.draw_negatives(encoded.mask_indices, batch)
     later = Batch(**{**vars(batch), "draw": 6})
-    assert not torch.equal(first, objective.target(encoded, later))
-    alone = objective.target(*row_of(encoded, batch, 2))
+    assert not torch.equal(first, objective.draw_negatives(encoded.mask_indices, later)[0])
+    one, of_one = row_of(encoded, batch, 2)
+    alone, _ = objective.draw_negatives(one.mask_indices, of_one)
     assert torch.equal(alone + 12, first[12:18])
 
 

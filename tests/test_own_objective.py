@@ -45,7 +45,7 @@ def pretrain(trainings: Trainings, data: Path, package: Path, run: Path, updates
     words = ["--config-dir", str(config), "--config-name", "mgf_debug", f"task.data={data}"]
     words += [f"common.user_dir={package}", f"checkpoint.save_dir={run}", "common.log_interval=1"]
     words += ["dataset.max_tokens=60000", "dataset.num_workers=0"]
-    words += ["+model.objectives.flux.level=50%", "+criterion.loss_weights.flux=0.5"]
+    words += ["+model.objectives.flux.level=50%", "+criterion.gradient_shares.flux=0.2"]
     words += [f"optimization.max_update={updates}"]
     training = trainings.start(words)
     assert training.exit_code() == 0, training.output()[-3000:]

@@ -37,6 +37,7 @@ def test_every_kind_says_its_name_and_has_a_layer_name_per_hidden_state(tmp_path
 def test_the_history_of_a_training_is_told(tmp_path: Path) -> None:
     model, config = mgf()
     config |= {"common": {"seed": 3}, "criterion": {"loss_weights": {"frame": 0.5}}}
+    config["criterion"]["gradient_shares"] = {"frame": 1.0}
     config["model"]["objectives"] = {"frame": {"level": "50%"}}
     extra = {"previous_training_time": 60.0, "metrics": {"default": [(10, "audio_h", "", {})]}}
     extra["metrics"]["default"][0][3]["sum"] = torch.tensor(2.5)
@@ -46,6 +47,7 @@ def test_the_history_of_a_training_is_told(tmp_path: Path) -> None:
     info = load_upstream(path).info
     told = {"num_updates": 40, "seed": 3, "audio_hours": 2.5, "train_seconds": 60.0}
     told |= {"objectives": {"frame": {"level": "50%"}}, "loss_weights": {"frame": 0.5}}
+    told["gradient_shares"] = {"frame": 1.0}
     assert {name: info[name] for name in told} == told
     bare = load_upstream(save(tmp_path / "bare.pt", *mgf())).info
     assert bare["num_updates"] is bare["seed"] is bare["audio_hours"] is None

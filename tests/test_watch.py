@@ -1,5 +1,6 @@
 """A real training under watch: what it says live is what its log says later; NaN ends nothing."""
 
+import dataclasses
 import json
 import logging
 import math
@@ -19,7 +20,6 @@ from mgf_fairseq.health import diagnose
 from mgf_fairseq.losses import pairwise_discrimination
 from mgf_fairseq.objectives.frame import FrameObjective
 from mgf_fairseq.training_log import read_log
-from mgf_fairseq.types import ObjectiveOutput
 from mgf_fairseq.watch import StepClock
 
 pytestmark = pytest.mark.slow
@@ -99,6 +99,12 @@ def test_a_healthy_training_says_one_line_at_validation_and_none_if_told_not_to(
     assert said(caplog) == []
 
 
+def changed_loss(part, change):
+    """Change an objective's loss, and so those of its parts."""
+    parts = {name: (change(total), count) for name, (total, count) in part.parts.items()}
+    return dataclasses.replace(part, loss_sum=change(part.loss_sum), parts=parts)
+
+
 @pytest.fixture
 def spoil(monkeypatch):
     """`spoil(updates, how)`: make the frame objective's loss or gradient not finite there."""
@@ -114,7 +120,7 @@ def spoil(monkeypatch):
                 "loss": torch.tensor(math.inf),
                 "gradient": (encoded.latents[0] * 0.0).sum().sqrt(),
             }
-            return ObjectiveOutput(part.loss_sum + extra[how], part.count, part.metrics)
+            return changed_loss(part, lambda total: total + extra[how])
 
         monkeypatch.setattr(FrameObjective, "forward", spoiled)
 
@@ -167,7 +173,7 @@ def wrapped_forward(monkeypatch, change):
 def explode(monkeypatch, tmp_path):
     def louder(part, update):
         scale = 100.0 if update >= 30 else 1.0
-        return ObjectiveOutput(part.loss_sum * scale, part.count, part.metrics)
+        return changed_loss(part, lambda total: total * scale)
 
     wrapped_forward(monkeypatch, louder)
     return []
@@ -188,7 +194,7 @@ def read_slowly(monkeypatch, tmp_path):
 def be_not_finite(monkeypatch, tmp_path):
     def infinite(part, update):
         extra = math.inf if update == 38 else 0.0
-        return ObjectiveOutput(part.loss_sum + extra, part.count, part.metrics)
+        return changed_loss(part, lambda total: total + extra)
 
     wrapped_forward(monkeypatch, infinite)
     return []
@@ -221,9 +227,11 @@ def mistake(monkeypatch, tmp_path):
 
 FLAT = ["optimization.lr=[0.3]", "lr_scheduler.warmup_updates=1"]
 STILL = ["optimization.lr=[1e-12]"]
+# Targets that are learnt, which may collapse.
+LEARNT = ["model.objectives.phoneme.target=latents", "model.objectives.phoneme.offsets=[0]"]
 PROVOKED = {
     "collapse (features)": [*FLAT, "objectives=only_phoneme"],
-    "collapse (phoneme_diversity)": [*FLAT, "objectives=only_phoneme"],
+    "collapse (phoneme_diversity)": [*FLAT, *LEARNT, "objectives=only_phoneme"],
     "collapse (utterance_diversity)": [*FLAT, "objectives=only_utterance"],
     "worse than chance (phoneme)": [
         *(*STILL, "objectives=only_phoneme", "+model.objectives.phoneme.logit_temp=0.001")
@@ -232,12 +240,16 @@ PROVOKED = {
         *(*STILL, "objectives=only_phoneme", "+model.objectives.phoneme.logit_temp=100")
     ],
     "pinned at 1 (utterance)": [
-        *(*STILL, "objectives=only_utterance", "model.objectives.utterance.level=latents", hum)
+        *(*STILL, "objectives=only_utterance", "model.objectives.utterance.level=latents", hum),
+        "model.objectives.utterance.pooling=statistics",
     ],
     "pinned at 0 (utterance)": [
         *(*STILL, "objectives=only_utterance", "model.objectives.utterance.level=latents", mistake)
     ],
-    "dead (frame)": ["objectives=only_frame", "criterion.loss_weights.frame=0"],
+    "dead (frame)": [
+        *("objectives=only_frame", "criterion.gradient_shares=null"),
+        "+criterion.loss_weights.frame=0",
+    ],
     "exploding gradient (gnorm)": ["objectives=only_frame", explode],
     "waiting for data (data_wait)": ["objectives=only_frame", read_slowly],
     "nonfinite (nonfinite)": ["objectives=only_frame", be_not_finite],

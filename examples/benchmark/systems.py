@@ -112,9 +112,9 @@ def build_mgf(setting: Setting, objectives: tuple[str, ...] = SCALES, name: str 
     task = MgfPretrainingTask.setup_task(MgfPretrainingConfig(data="none", seed=1))
     config = MgfConfig(**setting.model_values(), sample_rate=SAMPLE_RATE, seed=1, **parts["model"])
     model = task.build_model(OmegaConf.create({**dataclasses.asdict(config), "_name": "mgf"}))
-    weights = parts["criterion"]["loss_weights"]
+    shares = parts["criterion"]["gradient_shares"]
     criterion = MgfCriterion(
-        MgfCriterionConfig(loss_weights=weights, sample_rate=SAMPLE_RATE), task
+        MgfCriterionConfig(gradient_shares=shares, sample_rate=SAMPLE_RATE), task
     )
     samples = [_mgf_sample(audio) for audio in synthetic_audio(setting)]
     share = [0.0]
@@ -123,6 +123,7 @@ def build_mgf(setting: Setting, objectives: tuple[str, ...] = SCALES, name: str 
     )
 
     def loss(number: int) -> Tensor:
+        criterion.finish_update()  # of the one before, as the task does
         model.set_num_updates(number)
         value, _, _ = criterion(model, samples[number % len(samples)])
         return value

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .audio import AudioError, AudioReader, entry_exists
+from .distinct import plan_distinct
 from .entries import ManifestError
 from .limits import MUCH
 from .manifest import Manifest
@@ -100,6 +101,7 @@ class MgfDataset(FairseqDataset):
         self.pending_skipped = 0  # in this worker, as the next
         self.told_of_resampling = False
         self.mixture: Mixture | None = None
+        self.labels: NDArray[np.int64] | None = None  # of items: no two alike in a batch
         self._log_skipped()
 
     def _log_skipped(self) -> None:
@@ -130,6 +132,14 @@ class MgfDataset(FairseqDataset):
         sizes = self.num_tokens_vec(np.arange(len(self)))
         self.mixture = Mixture(sizes, items.tolist(), weights, self.seed)
         return self.mixture
+
+    def keep_apart(self, labels: NDArray[np.int64] | None = None) -> None:
+        """Put no two items of one label into a batch.
+
+        Args:
+            labels: (N,) of all the manifest's utterances; None: each utterance is one.
+        """
+        self.labels = self.lines if labels is None else labels[self.lines]
 
     def set_epoch(self, epoch: int) -> None:
         """Take the epoch, which decides the crops."""
@@ -171,7 +181,7 @@ class MgfDataset(FairseqDataset):
         max_sentences: int | None = None,
         required_batch_size_multiple: int = 1,
     ) -> Any:
-        """Make batches of any number of utterances.
+        """Make batches of any number of utterances, of distinct ones if they are kept apart.
 
         The multiple (``dataset.required_batch_size_multiple``, 8 by default) is left out on
         purpose: fairseq drops a last batch that is none, and so the shortest utterances.
@@ -186,7 +196,17 @@ class MgfDataset(FairseqDataset):
                 f"brings to a batch, {self.crops.views} crops (task.views); raise it to {largest} "
                 "or more, or lower task.max_sample_size"
             )
-        return super().batch_by_size(indices, max_tokens, max_sentences, 1)
+        items = indices % len(self)
+        if self.labels is None or len(np.unique(self.labels[items])) == len(items):
+            return super().batch_by_size(indices, max_tokens, max_sentences, 1)
+        plan = plan_distinct(
+            self.num_tokens_vec(indices),
+            self.labels[items],
+            self.order_sizes[items],
+            max_tokens,
+            max_sentences,
+        )
+        return [indices[positions] for positions in plan]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         repeat, item = divmod(int(index), len(self))

@@ -71,6 +71,12 @@ class Objective(nn.Module):
         self.config, self.shape = config, shape
         self.level = resolve_level(config.level, shape)
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """Parts that get a share of the gradient each; an objective of several names them in
+        ``ObjectiveOutput.parts`` and reads ``encoded.seen_by(part)`` for each."""
+        return (self.name,)
+
     def target(self, encoded: EncoderOutput, batch: Batch) -> Any:
         """Make the target, without gradient."""
         raise NotImplementedError

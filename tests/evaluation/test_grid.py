@@ -45,6 +45,10 @@ def test_every_row_of_the_grids_composes_with_its_own_seed_and_folder(path):
             assert config.common.seed == seed
             assert config.optimization.max_update == read.max_update
             assert config.dataset.max_tokens == 192_000
+            if config.criterion._name == "mgf":  # shares and weights name what is built
+                task = tiny.tiny_task(FOLDER)
+                task.build_model(config.model)
+                task.build_criterion(config.criterion)
 
 
 def runner(tmp_path, monkeypatch, text=SMALL, jobs=1, fails=()):

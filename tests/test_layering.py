@@ -28,7 +28,8 @@ MAY_IMPORT_FAIRSEQ = {
     "encoder.py",
     "criterion.py",
     "checkpoint.py",
-    "scoring.py",  # loads fine-tuned models through fairseq
+    "recognizer.py",  # loads fine-tuned models through fairseq
+    "scoring.py",  # its dictionaries
     "compat.py",  # mends fairseq
     "host_checkpoints.py",  # wraps its saving and resuming
     "stopping.py",  # wraps its step from update to update

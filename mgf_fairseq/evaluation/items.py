@@ -18,6 +18,8 @@ import numpy.typing as npt
 from mgf_fairseq.data import digests
 from mgf_fairseq.data.corpora import read_lines
 from mgf_fairseq.data.entries import parse_entry
+from mgf_fairseq.data.label_files import LABEL_KINDS
+from mgf_fairseq.data.labels import RECEPTIVE_FIELD
 from mgf_fairseq.data.manifest import Manifest, read_manifest
 from mgf_fairseq.feature_files import FeatureStore
 
@@ -47,21 +49,42 @@ class LabelledManifest:
         """The file that a row is, or is a stretch of."""
         return os.path.normpath(parse_entry(self.manifest.entry(row)).recording)
 
+    def lines_of(self, ending: str, rows: Sequence[int]) -> list[str] | None:
+        """The labels of some rows; None where there is no such file."""
+        lines = self.labels.get(ending)
+        return None if lines is None else [lines[row] for row in rows]
+
     def audio_key(self, cache: Path, progress: digests.Progress | None = None) -> str:
         """Digest of what its rows hold; what is known of files is kept in a folder of features."""
         table = cache / ".digests" / f"probe-{self.name}.tsv"
         return digests.audio_key(self.manifest, range(len(self.manifest)), table, progress)
 
 
+def prepare_command(data: Path, endings: Sequence[str]) -> str:
+    """The command that writes label files: built-in kinds, and columns of a table."""
+    kinds = [ending for ending in endings if ending in LABEL_KINDS]
+    columns = [ending for ending in endings if ending not in LABEL_KINDS]
+    words = [f" --labels {','.join(kinds)}"] if kinds else []
+    words += [f" --label {','.join(columns)}"] if columns else []
+    return f"mgf prepare SOURCE --dest {data}{''.join(words)}"
+
+
 def read_labelled(
-    data: Path, name: str, needed: Sequence[str], wanted: Sequence[str] = ()
+    data: Path,
+    name: str,
+    needed: Sequence[str],
+    wanted: Sequence[str] = (),
+    receptive_field: int = RECEPTIVE_FIELD,
 ) -> LabelledManifest:
     """Read `name`.tsv with the label files needed, and those wanted which are there.
+
+    Rows that are too short for a frame, of the upstream or of the labels, need no phones.
 
     Raises:
         ProbeError: a file is missing, rows differ in number, or a label is empty.
     """
-    mend = f"mgf prepare SOURCE --dest {data} --labels {','.join(needed)}"
+    mend = prepare_command(data, needed)
+    shortest = max(receptive_field, RECEPTIVE_FIELD)
     if not (data / f"{name}.tsv").is_file():
         raise ProbeError(f"{data} has no split {name!r} ({name}.tsv): {mend} writes it")
     manifest = read_manifest(data / f"{name}.tsv")
@@ -79,7 +102,7 @@ def read_labelled(
                 f"this manifest: {mend} writes both anew"
             )
         empty = next((row for row, line in enumerate(lines) if not line.strip()), None)
-        if empty is not None and not (ending == "phn" and manifest.num_samples[empty] < 400):
+        if empty is not None and not (ending == "phn" and manifest.num_samples[empty] < shortest):
             raise ProbeError(
                 f"{path} line {empty + 1} is empty: give {manifest.paths[empty]} a label"
             )

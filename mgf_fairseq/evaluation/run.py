@@ -14,12 +14,8 @@ from mgf_fairseq.upstream import ACOUSTIC
 
 from .finetuning import Recipe
 from .outcome import ProbeOptions
-from .recognition import (
-    Plan,
-    RecognitionOptions,
-    plan_recognition,
-    run_recognition,
-)
+from .recognition import run_recognition
+from .recognition_plan import Plan, RecognitionOptions, plan_recognition
 from .representations import Evaluated, EvaluationError, load_all, write_description
 from .results import (
     PROBE_TASKS,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +27,7 @@ from .items import (
     utterance_means,
 )
 from .outcome import (
+    Asked,
     Candidate,
     Outcome,
     ProbeOptions,
@@ -35,9 +35,8 @@ from .outcome import (
     TaskPlan,
     choose,
     majority_class,
-    size_of,
 )
-from .probe import ProbeConfig, TrainedProbes, predict, train_probes
+from .probe import NotFinite, ProbeConfig, TrainedProbes, predict, train_probes
 from .results import Embeddings, SplitSize
 from .versions import version_of
 
@@ -52,10 +51,14 @@ def _config(base: ProbeConfig, options: ProbeOptions) -> ProbeConfig:
     return replace(base, hidden=options.hidden, max_epochs=epochs)
 
 
-def plan_phone(data: Path, options: ProbeOptions) -> TaskPlan:
+def plan_phone(asked: Asked) -> TaskPlan:
     """Frames of train, valid and test, which share no speaker."""
+    data, options = asked.data, asked.options
     test = options.test_split or "test"
-    splits = [read_labelled(data, name, ["phn"], ["spk"]) for name in ("train", "valid", test)]
+    splits = [
+        read_labelled(data, name, ["phn"], ["spk"], asked.receptive_field)
+        for name in ("train", "valid", test)
+    ]
     protocol = {
         "probe": options.probe_name,
         "items": "one label per encoder frame",
@@ -65,16 +68,16 @@ def plan_phone(data: Path, options: ProbeOptions) -> TaskPlan:
         "disjoint": check_disjoint(splits, options.disjoint),
         "features": "standardized per dimension by train",
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
-        "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(_PHONE, options)),
         **options.stored,
         **version_of("phone"),
     }
-    return TaskPlan("phone", "accuracy", splits, protocol)
+    return TaskPlan("phone", "accuracy", splits, protocol, "phn")
 
 
-def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
+def plan_speaker(asked: Asked) -> TaskPlan:
     """Segments of train and speaker_test, or of train alone."""
+    data, options = asked.data, asked.options
     train = read_labelled(data, "train", ["spk"])
     if len(set(train.labels["spk"])) < 2:
         raise ProbeError(
@@ -98,12 +101,11 @@ def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
         "disjoint": check_disjoint(splits, "utterances"),
         "features": "standardized per dimension by train",
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
-        "interval": "95 % bootstrap over utterances of the mean over seeds",
         "training": asdict(_config(_SPEAKER, options)),
         **options.stored,
         **version_of("speaker"),
     }
-    return TaskPlan("speaker", "accuracy", splits, protocol, options.segment_seconds)
+    return TaskPlan("speaker", "accuracy", splits, protocol, "spk", options.segment_seconds)
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def run_phone(setup: Setup) -> Outcome:
     metrics = {"accuracy": scores.accuracy, "accuracy_no_sil": without}
     names = ("train", "valid", "test")
     sizes = {
-        name: size_of(split, found.utterance, len(found.labels))
+        name: setup.size_of(split, found.utterance, len(found.labels))
         for name, split, found in zip(names, setup.plan.splits, items, strict=True)
     }
     notes = [note for found in items for note in found.notes]
@@ -190,7 +192,7 @@ def _speaker_parts(setup: Setup) -> tuple[_Parts, list[str]]:
             "prepare more of each speaker"
         )
     sizes = {
-        name: size_of(
+        name: setup.size_of(
             setup.plan.splits[-1] if name == "test" else train, p.utterance, len(p.labels)
         )
         for name, p in parts.items()
@@ -226,17 +228,10 @@ def _train(
     majority: dict[str, int],
     config: ProbeConfig,
 ) -> tuple[Outcome, TrainedProbes]:
-    trained = train_probes(
-        parts.train,
-        parts.valid,
-        len(classes),
-        setup.options.seeds,
-        config,
-        setup.device,
-        setup.progress,
-    )
+    trained = _trained(setup, parts, len(classes), config)
     on_valid, on_test = (predict(trained, items) for items in (parts.valid, parts.test))
-    utterance = np.unique(parts.test.utterance, return_inverse=True)[1]
+    rows, utterance = np.unique(parts.test.utterance, return_inverse=True)
+    tested = setup.plan.splits[-1]
     candidates = []
     for k, layer in enumerate(setup.representations):
         valid: dict[str, list[float]] = {name: [] for name in metrics}
@@ -252,12 +247,29 @@ def _train(
         chosen=choose(candidates, setup.plan.metric),
         truth=parts.test.labels,
         utterance=utterance,
+        entries=[tested.manifest.paths[row] for row in rows.tolist()],
+        speakers=tested.lines_of("spk", rows.tolist()),
         majority=majority,
         sizes=parts.sizes,
         layer_weights=trained.bank.layer_weights().mean(dim=0).tolist(),
         notes=parts.notes,
     )
     return outcome, trained
+
+
+def _trained(setup: Setup, parts: _Parts, num_classes: int, config: ProbeConfig) -> TrainedProbes:
+    seeds, device = setup.options.seeds, setup.device
+    try:
+        return train_probes(
+            parts.train, parts.valid, num_classes, seeds, config, device, setup.progress
+        )
+    except NotFinite as error:
+        names = ", ".join(setup.representations[k] for k in error.representations)
+        raise ProbeError(
+            f"{setup.plan.name}: the probes of {names} never had a finite loss on valid: look for "
+            "NaN in the checkpoint's weights, or for features beyond the range of float16 "
+            "(--dtype float32)"
+        ) from None
 
 
 def _embed(

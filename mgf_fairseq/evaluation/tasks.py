@@ -1,7 +1,7 @@
 """The probed tasks: what each needs, plans with a key, runs that give a result, files of a result.
 
 The evaluation's front door: `plan_probe`, `run_probe`, `write_probe`. Protocols are in
-split_tasks.py (phone, speaker) and emotion.py.
+split_tasks.py (phone, speaker) and fold_tasks.py (emotion).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from mgf_fairseq.data.digests import Progress
 from mgf_fairseq.feature_store import FeatureStore, cache_features, choose_layers
 from mgf_fairseq.upstream import Upstream
 
-from .emotion import plan_emotion, run_emotion
+from .fold_tasks import plan_emotion, run_folds
 from .items import ProbeError
-from .outcome import Outcome, ProbeOptions, Setup, TaskPlan, assemble
+from .outcome import Asked, Outcome, ProbeOptions, Setup, TaskPlan, assemble
 from .provenance import provenance
 from .results import (
     PROBE_TASKS,
@@ -42,14 +42,14 @@ from .split_tasks import plan_phone, plan_speaker, run_phone, run_speaker
 
 @dataclass(frozen=True)
 class _Task:
-    plan: Callable[[Path, ProbeOptions], TaskPlan]
+    plan: Callable[[Asked], TaskPlan]
     run: Callable[[Setup], Outcome]
 
 
 TASKS = {
     "phone": _Task(plan_phone, run_phone),
     "speaker": _Task(plan_speaker, run_speaker),
-    "emotion": _Task(plan_emotion, run_emotion),
+    "emotion": _Task(plan_emotion, run_folds),
 }
 assert tuple(TASKS) == PROBE_TASKS
 
@@ -101,7 +101,7 @@ def plan_probe(
     if task not in TASKS:
         raise ValueError(f"no probe task {task!r}: choose from {', '.join(TASKS)}")
     layers = choose_layers(upstream, options.layers)
-    plan = TASKS[task].plan(data, options)
+    plan = TASKS[task].plan(Asked(task, data, options, upstream.geometry.receptive_field))
     features_of = _in_segments(upstream, plan.segment_seconds)
     decided = [features_of.fingerprint, layers, task, plan.protocol, options.seeds]
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
@@ -131,7 +131,8 @@ def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
             plan.features_of, path, plan.cache, plan.layers, plan.options.dtype, progress=progress
         )
     device = torch.device(plan.options.device)
-    setup = Setup(plan.task, plan.options, plan.layers, stores, device, progress)
+    rate = plan.upstream.sample_rate
+    setup = Setup(plan.task, plan.options, plan.layers, stores, rate, device, progress)
     outcome = TASKS[plan.task.name].run(setup)
     origin = provenance(started, plan.options.device)
     result = assemble(setup, outcome, plan.data, plan.key, origin)

@@ -103,7 +103,7 @@ def test_a_failure_half_way_leaves_no_result(spoken, tmp_path, monkeypatch, caps
     def broken(*arguments, **more):
         raise ValueError("the disk is full")
 
-    monkeypatch.setattr("mgf_fairseq.evaluation.emotion.cross_validate", broken)
+    monkeypatch.setattr("mgf_fairseq.evaluation.fold_tasks.cross_validate", broken)
     dest = tmp_path / "results"
     arguments = ["probe", "--task", "emotion", "--upstream", "mfcc", "--data", str(spoken)]
     assert main([*arguments, "--dest", str(dest), "--device", "cpu"]) == 2

@@ -14,7 +14,7 @@ from mgf_fairseq.checkpoint import CheckpointError, load_pretrained
 from mgf_fairseq.cli import main
 from mgf_fairseq.data.prepare import PrepareOptions, prepare
 from mgf_fairseq.evaluation import run as module
-from mgf_fairseq.evaluation.recognition import Plan
+from mgf_fairseq.evaluation.recognition_plan import Plan
 from mgf_fairseq.evaluation.results import (
     Example,
     RecognitionResult,

@@ -29,6 +29,8 @@ from mgf_fairseq.evaluation.tasks import (
     write_probe,
 )
 from mgf_fairseq.evaluation.versions import VERSIONS
+from mgf_fairseq.feature_files import layer_file
+from mgf_fairseq.lengths import ConvGeometry
 from mgf_fairseq.upstream import load_upstream
 
 PHONES = ["AA", "B", "SIL"]
@@ -194,6 +196,73 @@ def test_emotion_leaves_one_speaker_out_and_chooses_in_each_fold(emotions, probe
     assert result.representations[-1].test["uar"] == [100.0, 100.0]
     assert result.data.test.utterances == 24 and result.chance["uar"] == 50.0
     assert run.embeddings.vectors.shape[0] == 24 and set(run.embeddings.labels) == {"anger", "joy"}
+
+
+def spoil_features(monkeypatch):
+    """Let one vector of the planted layer be NaN in every split."""
+    own = prepared.PlantedStores.__call__
+
+    def call(self, *arguments, **more):
+        store = own(self, *arguments, **more)
+        path = store.folder / layer_file("layer 1")
+        values = np.load(path)
+        values[3] = np.nan
+        np.save(path, values)
+        return store
+
+    monkeypatch.setattr(prepared.PlantedStores, "__call__", call)
+
+
+def test_a_nan_in_features_is_an_error_that_names_task_layer_and_fold(emotions, probe, monkeypatch):
+    spoil_features(monkeypatch)
+    where = r"emotion: layer 1, mean, with speaker a left out: the features of 2 of 24 utterances"
+    with pytest.raises(ProbeError, match=where):
+        probe("emotion", emotions, "emo", ONE)
+
+
+def test_a_nan_in_frames_is_an_error_instead_of_a_score_of_untrained_probes(
+    phones, probe, monkeypatch
+):
+    spoil_features(monkeypatch)
+    with pytest.raises(ProbeError, match=r"phone: the probes of layer 1 never had a finite loss"):
+        probe("phone", phones, "phn", ONE)
+
+
+def test_each_test_utterance_leaves_its_counts_with_its_speaker(speakers, probe):
+    _, run = probe("speaker", speakers, "spk")
+    first = run.result.utterances[0]
+    assert (first.entry, first.speaker) == ("speaker_test0.wav", "a")
+    assert first.counts == [0, 2, 4]  # class a, two segments, found by both seeds
+    assert run.result.interval_over == "2 speakers"
+
+
+def test_the_interval_is_drawn_by_speaker_where_speakers_are_known(phones, probe):
+    _, run = probe("phone", phones, "phn")
+    assert run.result.interval_over == "3 utterances of one speaker"
+    counted = np.sum([np.reshape(u.counts, (-1, 3))[:, 1].sum() for u in run.result.utterances])
+    assert counted == run.result.data.test.items
+    for path in phones.glob("*.spk"):
+        path.unlink()
+    _, run = probe("phone", phones, "phn", replace(OPTIONS, disjoint="utterances"))
+    assert run.result.interval_over == "3 utterances (speakers unknown)"
+
+
+def test_hours_are_counted_at_the_rate_of_the_upstream(phones, tmp_path, monkeypatch):
+    stores = prepared.PlantedStores(tmp_path / "features", "phn")
+    monkeypatch.setattr("mgf_fairseq.evaluation.tasks.cache_features", stores)
+    upstream = prepared.upstream()
+    upstream.sample_rate = 8000
+    result = run_probe(plan_probe("phone", upstream, phones, tmp_path / "cache", ONE)).result
+    assert result.data.train.hours == round(4 * (320 * 60 + 80) / 8000 / 3600, 4)
+
+
+def test_a_row_too_short_for_a_frame_of_this_upstream_needs_no_phones(phones, tmp_path):
+    upstream = prepared.upstream()
+    upstream.geometry = ConvGeometry((25000,), (320,))
+    (phones / "test.phn").write_text("\n" * 3)
+    plan_probe("phone", upstream, phones, tmp_path / "cache", ONE)
+    with pytest.raises(ProbeError, match="line 1 is empty"):
+        plan_probe("phone", prepared.upstream(), phones, tmp_path / "cache", ONE)
 
 
 def test_emotion_takes_the_folds_that_the_corpus_has(emotions, probe):

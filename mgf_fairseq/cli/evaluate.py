@@ -187,8 +187,8 @@ def table(folders: Sequence[ResultFolder]) -> str:
         for name, task in folder.tasks.items():
             chosen = task.representations[task.chosen].name
             lines.append(
-                f"{folder.path.name}, {name}: {chosen}, 95 %: {task.low:.1f} to {task.high:.1f}, "
-                f"chance {task.chance.get(task.metric, float('nan')):.1f}"
+                f"{folder.path.name}, {name}: {chosen}, 95 %: {task.low:.1f} to {task.high:.1f} "
+                f"over {task.interval_over}, chance {task.chance.get(task.metric, float('nan')):.1f}"
             )
     notes = [
         note

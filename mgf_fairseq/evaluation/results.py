@@ -6,6 +6,7 @@ percent (as in wer.py); only names that end in `_ratio` are shares between 0 and
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -189,9 +190,9 @@ def read_results(folder: Path) -> ResultFolder:
     """Read a result folder: its upstream and whichever tasks stand."""
     upstream = read_record(folder / UPSTREAM_FILE, UpstreamResult)
     tasks = {
-        task: read_record(folder / f"{task}.json", TaskResult)
-        for task in PROBE_TASKS
-        if (folder / f"{task}.json").exists()
+        path.stem: read_record(path, TaskResult)
+        for path in sorted(folder.glob("*.json"))
+        if path.stem in PROBE_TASKS or _is_label_result(path)
     }
     recognition = folder / f"{RECOGNITION}.json"
     return ResultFolder(
@@ -200,6 +201,17 @@ def read_results(folder: Path) -> ResultFolder:
         tasks,
         read_record(recognition, RecognitionResult) if recognition.exists() else None,
     )
+
+
+def _is_label_result(path: Path) -> bool:
+    """Whether a file that is not of a fixed task is the result of a corpus' own label."""
+    if path.name in (UPSTREAM_FILE, f"{RECOGNITION}.json"):
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # somebody else's: results are written whole
+    return isinstance(content, dict) and content.get("task") == path.stem and "format" in content
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:

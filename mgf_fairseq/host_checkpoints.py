@@ -36,6 +36,7 @@ from .checkpoint_files import (
 from .compat import SAFE_CLASSES
 from .distributed import any_rank, require_alike
 from .lockstep import at
+from .pretraining_data import recall_training_data
 from .stopping import listen
 
 logger = logging.getLogger(__name__)
@@ -145,6 +146,8 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     if shards or cfg.load_checkpoint_on_all_dp_ranks:  # after rank 0 has mended what they may share
         own = _file_to_read(cfg, suffix)
         _on_all_ranks(trainer, lambda: _verify_shard(own) if shards else _verify(own))
+    if first:
+        recall_training_data(trainer.task, _file_to_read(cfg, suffix))
     loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
     updates, wanted = trainer.get_num_updates(), trainer.cfg.optimization.max_update
     require_alike("the update that they resume from", updates)

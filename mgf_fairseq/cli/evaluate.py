@@ -53,29 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--data", type=Path, required=True, help="folder written by mgf prepare")
     add("--emotion-data", type=Path, metavar="DATA", help="another one, for task emotion")
-    add("--tasks", default="phone,speaker,emotion,asr", metavar="T,T", help="(default: all four)")
+    add("--tasks", metavar="T,T", help="phone, speaker, emotion, asr, or labels of the data "
+        "(default: phone,speaker,emotion,asr)")  # fmt: skip
+    add("--task", action="append", metavar="T", help="one task; may be given several times")
     add("--dest", type=Path, required=True, help="results: a folder per representation")
     add("--name", nargs="+", default=[], help="names of the representations (default: of their "
         "folders)")  # fmt: skip
     add("--group", help="what checkpoints are that differ by pre-training seed alone: one row")
     add("--cache", type=Path, metavar="DIR", help="features, fine-tunings (default: DEST/cache)")
     add("--device", help="cpu or cuda (default: cuda if there)")
-    probes = parser.add_argument_group("probes").add_argument
-    probes("--seeds", default="1,2,3", metavar="N,N", help="of the probes (1,2,3)")
-    probes("--hidden", type=int, default=0, help="width of a hidden layer (0: exactly one Linear)")
-    probes(
-        "--disjoint",
-        choices=["speakers", "utterances"],
-        default="speakers",
-        help="what the splits of task phone must not share (utterances: the CPC split)",
-    )
-    probes(
-        "--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` leaves out (SIL)"
-    )
-    probes(
-        "--dtype", choices=["float16", "float32"], default="float16", help="of the cached features"
-    )
-    probes("--speaker-test", metavar="SPLIT", help="split that task speaker is scored on")
+    add("--speaker-test", metavar="SPLIT", help="split that task speaker is scored on")
+    add_probe_options(parser)
     asr = parser.add_argument_group("speech recognition").add_argument
     asr("--asr-labels", choices=["ltr", "spm"], default="ltr", help="letters or SentencePiece")
     asr("--asr-updates", type=int, metavar="N", help="of fine-tuning (default: the recipe's)")
@@ -91,6 +79,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_probe_options(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how frozen features are probed."""
+    add = parser.add_argument_group("probes").add_argument
+    add("--seeds", default="1,2,3", metavar="N,N", help="of the probes (1,2,3)")
+    add("--layers", metavar="L,L", help="such as 0,2,last (default: all, and their weighted sum)")
+    add("--hidden", type=int, default=0, help="width of a hidden layer (0: exactly one Linear)")
+    add("--test-split", metavar="SPLIT", help="split that phone, speaker and labels are scored on "
+        "(default: test; of speaker speaker_test)")  # fmt: skip
+    add(
+        "--disjoint",
+        choices=["speakers", "utterances"],
+        default="speakers",
+        help="what the splits of task phone must not share (utterances: the CPC split)",
+    )
+    add(
+        "--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` leaves out (SIL)"
+    )
+    add("--ignore", default="SPN", metavar="P,P", help="phones left out of everything (SPN)")
+    add(
+        "--segment-seconds", type=float, default=1.0, help="of task speaker, each encoded alone (1)"
+    )
+    add("--dtype", choices=["float16", "float32"], default="float16", help="of the cached features")
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, and return 0."""
     import logging
@@ -100,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     # Before torch is loaded: threads that wait give their core to others on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+    from mgf_fairseq.cli.layer_table import layer_table
     from mgf_fairseq.cli.progress import Bars
     from mgf_fairseq.evaluation.run import evaluate
     from mgf_fairseq.training_run import TrainingError
@@ -120,7 +133,10 @@ def run(args: argparse.Namespace) -> int:
         print(error.tail, file=sys.stderr)
         raise
     print()
-    print(table(folders))
+    if len(folders) == 1 and len(request.tasks) == 1 and request.tasks[0] in folders[0].tasks:
+        print(layer_table(folders[0].tasks[request.tasks[0]], folders[0].path.name))
+    else:
+        print(table(folders))
     print(f"\n{request.dest}: next: mgf report {request.dest} --dest report")
     return 0
 
@@ -136,7 +152,8 @@ def request_of(args: argparse.Namespace) -> Request:
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"--device {device}: no CUDA device is visible here; use --device cpu")
-    tasks = tuple(dict.fromkeys(name for name in args.tasks.replace(" ", "").split(",") if name))
+    given = "phone,speaker,emotion,asr" if args.tasks is None and not args.task else args.tasks
+    tasks = tuple(dict.fromkeys([*_words(given or ""), *(args.task or [])]))
     recipe = None
     if "asr" in tasks:
         recipe = load_recipe(
@@ -156,14 +173,23 @@ def request_of(args: argparse.Namespace) -> Request:
             hidden=args.hidden,
             device=device,
             disjoint=args.disjoint,
-            silence=tuple(name for name in args.silence.split(",") if name),
+            silence=_words(args.silence),
+            ignore=_words(args.ignore),
             dtype=args.dtype,
+            layers=_words(args.layers) if args.layers is not None else None,
+            test_split=args.test_split,
+            segment_seconds=args.segment_seconds,
         ),
         speaker_test=args.speaker_test,
         recipe=recipe,
-        asr_seeds=_numbers("--asr-seeds", args.asr_seeds),
-        asr_shape=args.asr_shape,
+        asr_seeds=_numbers("--asr-seeds", args.asr_seeds) if recipe else (1,),
+        asr_shape=args.asr_shape if recipe else None,
     )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """The parts of a list with commas."""
+    return tuple(word for word in text.replace(" ", "").split(",") if word)
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
@@ -176,7 +202,9 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
 def table(folders: Sequence[ResultFolder]) -> str:
     """Representations x tasks: mean and deviation over seeds on test, chosen on valid; percent."""
     scores = [_scores(folder) for folder in folders]
-    columns = [column for column in _COLUMNS if any(column[:2] in found for found in scores)]
+    labels = sorted({task for found in scores for task, _ in found} - {c[0] for c in _COLUMNS})
+    others = [(task, m, f"{task} {m}"[-14:]) for task in labels for m in ("accuracy", "uar")]
+    columns = [c for c in (*_COLUMNS, *others) if any(c[:2] in found for found in scores)]
     width = max(len("representation"), *(len(folder.path.name) for folder in folders))
     lines = ["  ".join([f"{'representation':<{width}}", *(f"{c[2]:>14}" for c in columns)])]
     for folder, found in zip(folders, scores, strict=True):
@@ -186,9 +214,10 @@ def table(folders: Sequence[ResultFolder]) -> str:
     for folder in folders:
         for name, task in folder.tasks.items():
             chosen = task.representations[task.chosen].name
+            chance = task.chance.get(task.metric, float("nan"))
             lines.append(
                 f"{folder.path.name}, {name}: {chosen}, 95 %: {task.low:.1f} to {task.high:.1f} "
-                f"over {task.interval_over}, chance {task.chance.get(task.metric, float('nan')):.1f}"
+                f"over {task.interval_over}, chance {chance:.1f}"
             )
     notes = [
         note
@@ -196,6 +225,12 @@ def table(folders: Sequence[ResultFolder]) -> str:
         for result in (*folder.tasks.values(), folder.recognition)
         if result is not None and result.data.note
         for note in result.data.note.split("; ")
+    ]
+    notes += [
+        f"{folder.path.name}, {result.task}: {result.overlap.words}"
+        for folder in folders
+        for result in (*folder.tasks.values(), folder.recognition)
+        if result is not None and result.overlap is not None
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in dict.fromkeys(notes))])
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from . import scores
 from .folds import FoldConfig, FoldError, FoldPredictions, cross_validate
-from .items import LabelledManifest, ProbeError, check_disjoint, pool, read_labelled
+from .items import pool
+from .labelled import LabelledManifest, ProbeError, check_disjoint, read_labelled
 from .outcome import Asked, Candidate, Index, Outcome, ProbeOptions, Setup, TaskPlan, choose
 from .results import CHOSEN_PER_FOLD, WEIGHTED_SUM, Embeddings, SplitSize
 from .versions import version_of
@@ -75,7 +76,7 @@ def plan_folds(asked: Asked, ending: str, metric: str) -> TaskPlan:
         **options.stored,
         **version_of(asked.task),
     }
-    return TaskPlan(asked.task, metric, splits, protocol, ending)
+    return TaskPlan(asked.task, metric, splits, protocol, ending, by_fold=True)
 
 
 def _speakers(splits: list[LabelledManifest]) -> list[str] | None:

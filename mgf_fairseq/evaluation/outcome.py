@@ -20,7 +20,7 @@ from mgf_fairseq.data.digests import Progress
 from mgf_fairseq.feature_store import DTYPES, FeatureStore
 from mgf_fairseq.intervals import units_of
 
-from .items import LabelledManifest, ProbeError
+from .labelled import LabelledManifest, ProbeError
 from .results import (
     WEIGHTED_SUM,
     Embeddings,
@@ -106,6 +106,7 @@ class TaskPlan:
     splits: list[LabelledManifest]
     protocol: dict[str, Any]
     ending: str  # of the label files whose lines are the classes
+    by_fold: bool = False  # cross-validated, rather than by train, valid and test
     segment_seconds: float | None = None  # features are means over segments encoded alone
 
 

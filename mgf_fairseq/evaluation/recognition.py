@@ -22,12 +22,14 @@ from mgf_fairseq.data.digests import Progress
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.extract import read_encoder
 from mgf_fairseq.intervals import units_of
+from mgf_fairseq.pretraining_data import recordings_of
 from mgf_fairseq.scoring import ManifestScore, load_recognizer, score_manifest
 from mgf_fairseq.training_run import training_command
 from mgf_fairseq.upstream import ACOUSTIC, RANDOM
 from mgf_fairseq.wer import bootstrap_interval, join_symbols
 
 from .finetuning import SUBWORDS, Start, run_overrides
+from .overlap import find_overlap
 from .provenance import commit, provenance
 from .recognition_plan import Plan
 from .results import Example, RecognitionResult, SplitSize, TaskData, UtteranceCounts
@@ -71,6 +73,7 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
             scores.append(score_manifest(recognizer, path, device=device, advance=told))
         seconds += trainings[-1].seconds + time.monotonic() - scoring_since
     utterances = _counts(test)
+    tested = plan.data / f"{plan.splits['test']}.tsv"
     low, high, over = _interval(utterances, len(test))
     origin = provenance(time.monotonic(), plan.options.device)
     origin = replace(origin, seconds=round(seconds, 1), commit=_commits(trainings, commit()))
@@ -85,6 +88,7 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
         low=low,
         high=high,
         examples=_examples(test[0]),
+        overlap=find_overlap(plan.upstream, recordings_of(read_manifest(tested))),
         interval_over=over,
         utterances=utterances,
     )

@@ -19,7 +19,7 @@ from mgf_fairseq.lengths import parse_conv_layers
 from mgf_fairseq.upstream import ACOUSTIC, Upstream
 
 from .finetuning import Recipe
-from .items import LabelledManifest, check_disjoint, read_labelled
+from .labelled import LabelledManifest, check_disjoint, read_labelled
 from .results import RECOGNITION
 from .training import RecognitionError
 from .versions import version_of
@@ -109,10 +109,12 @@ def _check_split(data: Path, split: str, labels: str) -> None:
     """A split needs a manifest and labels."""
     path, label_path = data / f"{split}.tsv", data / f"{split}.{labels}"
     if not path.is_file():
-        share = " --test-percent 0.1" if split == "test" else ""
+        command = f"mgf prepare SOURCE --dest {data} --labels {labels}"
+        if split == "test":
+            command = f"mgf prepare SOURCE --dest {data} --labels {labels} --test-percent 0.1"
         raise RecognitionError(
             f"{path} does not exist, and recognition learns on train, chooses on valid and is "
-            f"scored on test: mgf prepare SOURCE --dest {data} --labels {labels}{share}"
+            f"scored on test: {command}"
         )
     if not label_path.is_file():
         raise RecognitionError(

@@ -39,9 +39,7 @@ def read_record(path: Path, kind: type[Record]) -> Record:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ResultError(
-            f"{path} does not exist: `mgf probe` or `mgf evaluate` writes it"
-        ) from None
+        raise ResultError(f"{path} does not exist: `mgf evaluate` writes it") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ResultError(
             f"{path} cannot be read ({error}): remove it and evaluate again"

@@ -26,6 +26,7 @@ from .records import write_record as write_record
 UPSTREAM_FILE = "upstream.json"
 PROBE_TASKS = ("phone", "speaker", "emotion")
 RECOGNITION = "asr"
+UNTRAINED = ("fbank", "mfcc", "random")  # kinds of upstream without pre-training
 # Representations that are no layer of the upstream.
 WEIGHTED_SUM = "weighted sum"  # learnt with the probe, over all layers
 CHOSEN_PER_FOLD = "chosen per fold"  # each fold's own choice on its inner folds
@@ -106,6 +107,30 @@ class UtteranceCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Test recordings that the encoder was pre-trained on, as far as that can be known."""
+
+    recordings: int  # of test
+    looked_up: int  # of these; 0: the checkpoint does not say what it was trained on
+    seen: int
+    by: str  # content or name: what was compared; empty where there was nothing to compare
+
+    @property
+    def words(self) -> str:
+        """For tables and pages."""
+        if not self.by:
+            return (
+                f"unknown whether any of {self.recordings} test recordings was in the pre-training "
+                "data: the checkpoint does not say"
+            )
+        some = f" ({self.looked_up} of them looked up)" if self.looked_up < self.recordings else ""
+        return (
+            f"{self.seen} of {self.recordings} test recordings were in the pre-training data"
+            f"{some}, by {self.by}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where a number comes from; the first fields of every result."""
 
@@ -134,6 +159,7 @@ class TaskResult(Provenance):
     layer_weights: list[float]  # of the weighted sum, per layer, mean over seeds; empty: no sum
     confusion: list[list[int]]  # (truth, prediction) counts of the chosen one, summed over seeds
     per_class: list[ClassScore]  # of the chosen one, from the confusion
+    overlap: Overlap | None = field(default=None, metadata=ADDED)  # None: not pre-trained
     interval_over: str = field(default=OLD_INTERVAL, metadata=ADDED)  # what is drawn for it
     utterances: list[UtteranceCounts] = field(default_factory=list, metadata=ADDED)  # chosen one's
     format: int = FORMAT
@@ -162,6 +188,7 @@ class RecognitionResult(Provenance):
     examples: list[Example] = field(default_factory=list)
     metric: str = "cer"
     task: str = RECOGNITION
+    overlap: Overlap | None = field(default=None, metadata=ADDED)  # None: not pre-trained
     interval_over: str = field(default=OLD_INTERVAL, metadata=ADDED)
     utterances: list[UtteranceCounts] = field(default_factory=list, metadata=ADDED)
     format: int = FORMAT

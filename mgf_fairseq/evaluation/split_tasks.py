@@ -14,18 +14,8 @@ import numpy.typing as npt
 from mgf_fairseq.data.labels import UNLABELLED
 
 from . import scores
-from .items import (
-    FrameItems,
-    LabelledManifest,
-    PooledItems,
-    ProbeError,
-    check_disjoint,
-    check_known,
-    frame_items,
-    read_labelled,
-    segment_vectors,
-    utterance_means,
-)
+from .items import FrameItems, PooledItems, frame_items, segment_vectors, utterance_means
+from .labelled import LabelledManifest, ProbeError, check_disjoint, check_known, read_labelled
 from .outcome import (
     Asked,
     Candidate,
@@ -46,7 +36,8 @@ _VALID_PART, _TEST_PART = 10, 5  # every 10th, every 5th recording of each speak
 _SPEAKER_TEST = "speaker_test"
 
 
-def _config(base: ProbeConfig, options: ProbeOptions) -> ProbeConfig:
+def probe_config(base: ProbeConfig, options: ProbeOptions) -> ProbeConfig:
+    """A task's settings with what a person has chosen."""
     epochs = options.max_epochs or base.max_epochs
     return replace(base, hidden=options.hidden, max_epochs=epochs)
 
@@ -68,7 +59,7 @@ def plan_phone(asked: Asked) -> TaskPlan:
         "disjoint": check_disjoint(splits, options.disjoint),
         "features": "standardized per dimension by train",
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
-        "training": asdict(_config(_PHONE, options)),
+        "training": asdict(probe_config(_PHONE, options)),
         **options.stored,
         **version_of("phone"),
     }
@@ -82,7 +73,7 @@ def plan_speaker(asked: Asked) -> TaskPlan:
     if len(set(train.labels["spk"])) < 2:
         raise ProbeError(
             f"{data}/train.spk holds one speaker, so there is nothing to tell apart: prepare a "
-            "corpus of several, with --speaker-level if the folders name them"
+            "corpus of several, by mgf prepare with --speaker-level if the folders name them"
         )
     name = options.test_split or _SPEAKER_TEST
     splits = [train]
@@ -101,15 +92,16 @@ def plan_speaker(asked: Asked) -> TaskPlan:
         "disjoint": check_disjoint(splits, "utterances"),
         "features": "standardized per dimension by train",
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
-        "training": asdict(_config(_SPEAKER, options)),
+        "training": asdict(probe_config(_SPEAKER, options)),
         **options.stored,
         **version_of("speaker"),
     }
-    return TaskPlan("speaker", "accuracy", splits, protocol, "spk", options.segment_seconds)
+    seconds = options.segment_seconds
+    return TaskPlan("speaker", "accuracy", splits, protocol, "spk", segment_seconds=seconds)
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """Items of one task, split."""
 
     train: FrameItems | PooledItems
@@ -149,8 +141,10 @@ def run_phone(setup: Setup) -> Outcome:
         "accuracy_no_sil": majority_class(items[0].labels, len(classes), silence),
     }
     train, valid, test = items
-    parts = _Parts(train, valid, test, sizes, notes)
-    outcome, _ = _train(setup, parts, classes, metrics, majority, _config(_PHONE, options))
+    parts = Parts(train, valid, test, sizes, notes)
+    outcome, _ = train_and_predict(
+        setup, parts, classes, metrics, majority, probe_config(_PHONE, options)
+    )
     return outcome
 
 
@@ -158,9 +152,9 @@ def run_speaker(setup: Setup) -> Outcome:
     """Train on segments and predict those of held-out recordings."""
     parts, classes = _speaker_parts(setup)
     majority = {"accuracy": majority_class(parts.train.labels, len(classes))}
-    config = _config(_SPEAKER, setup.options)
+    config = probe_config(_SPEAKER, setup.options)
     metrics = {"accuracy": scores.accuracy}
-    outcome, trained = _train(setup, parts, classes, metrics, majority, config)
+    outcome, trained = train_and_predict(setup, parts, classes, metrics, majority, config)
     split = setup.plan.splits[-1]
     assert isinstance(parts.test, PooledItems)
     vectors, rows = utterance_means(parts.test)
@@ -169,7 +163,7 @@ def run_speaker(setup: Setup) -> Outcome:
     return replace(outcome, embeddings=Embeddings(chosen, speakers, speakers))
 
 
-def _speaker_parts(setup: Setup) -> tuple[_Parts, list[str]]:
+def _speaker_parts(setup: Setup) -> tuple[Parts, list[str]]:
     train = setup.plan.splits[0]
     classes = sorted(set(train.labels["spk"]))
     position = {name: number for number, name in enumerate(classes)}
@@ -197,7 +191,7 @@ def _speaker_parts(setup: Setup) -> tuple[_Parts, list[str]]:
         )
         for name, p in parts.items()
     }
-    return _Parts(**parts, sizes=sizes, notes=[]), classes
+    return Parts(**parts, sizes=sizes, notes=[]), classes
 
 
 def hold_out(train: LabelledManifest, separate_test: bool) -> list[str]:
@@ -220,14 +214,15 @@ def _take(items: PooledItems, part_of: list[str], name: str) -> PooledItems:
     return PooledItems(items.vectors[:, kept], items.labels[kept], items.utterance[kept])
 
 
-def _train(
+def train_and_predict(
     setup: Setup,
-    parts: _Parts,
+    parts: Parts,
     classes: list[str],
     metrics: Mapping[str, scores.Metric],
     majority: dict[str, int],
     config: ProbeConfig,
 ) -> tuple[Outcome, TrainedProbes]:
+    """Learn on train, and predict with every layer on valid and test."""
     trained = _trained(setup, parts, len(classes), config)
     on_valid, on_test = (predict(trained, items) for items in (parts.valid, parts.test))
     rows, utterance = np.unique(parts.test.utterance, return_inverse=True)
@@ -257,7 +252,7 @@ def _train(
     return outcome, trained
 
 
-def _trained(setup: Setup, parts: _Parts, num_classes: int, config: ProbeConfig) -> TrainedProbes:
+def _trained(setup: Setup, parts: Parts, num_classes: int, config: ProbeConfig) -> TrainedProbes:
     seeds, device = setup.options.seeds, setup.device
     try:
         return train_probes(

@@ -230,7 +230,7 @@ def _protocol(shown: Table) -> list[str]:
             ]
             for result in member.results:
                 parts.append(element("h3", task_name(result.task).capitalize()))
-                parts.append(pairs(protocol.circumstances(result)))
+                parts.append(pairs(protocol.circumstances(member.upstream, result)))
         made.append(fold(row.label, *parts))
     return made
 

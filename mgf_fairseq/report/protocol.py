@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..evaluation.results import SplitSize, TaskResult, UpstreamResult
+from ..evaluation.results import UNTRAINED, SplitSize, TaskResult, UpstreamResult
 from .collect import OF_THE_ROW, Result, chosen_name, scores
 from .wording import items_of, metric_info
 
@@ -48,9 +48,6 @@ def words_of(task: str) -> str:
     return WORDS.get(task, _LABEL_WORDS)
 
 
-UNTRAINED = ("fbank", "mfcc", "random")
-
-
 def sizes(result: Result) -> str:
     """Put the sizes of the splits into words."""
     parts = [
@@ -84,7 +81,16 @@ def _decided(result: Result) -> list[tuple[str, Any]]:
     return [(n, v) for n, v in result.protocol.items() if f"protocol.{n}" not in OF_THE_ROW]
 
 
-def circumstances(result: Result) -> list[tuple[str, str]]:
+def overlap_words(upstream: UpstreamResult, result: Result) -> str:
+    """Whether test recordings were pre-trained on, as far as that can be known."""
+    if upstream.kind in UNTRAINED:
+        return "not pre-trained"
+    if result.overlap is None:
+        return "unknown: not looked up when this was measured"
+    return result.overlap.words
+
+
+def circumstances(upstream: UpstreamResult, result: Result) -> list[tuple[str, str]]:
     """List where a result comes from."""
     values = [
         f"{metric_info(name).title} " + ", ".join(f"{value:.2f}" for value in per_seed)
@@ -101,6 +107,7 @@ def circumstances(result: Result) -> list[tuple[str, str]]:
         ("seeds", plain(result.seeds)),
         *((n, plain(v)) for n, v in result.protocol.items() if f"protocol.{n}" in OF_THE_ROW),
         ("data", sizes(result)),
+        ("test and pre-training", overlap_words(upstream, result)),
         *([("note", result.data.note)] if result.data.note else []),
         ("command", result.command),
         ("commit", result.commit),

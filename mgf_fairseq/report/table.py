@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..evaluation.results import ResultError, TaskResult
+from ..evaluation.results import UNTRAINED, ResultError, TaskResult
 from .cells import (
     Cell,
     Column,
@@ -92,7 +92,8 @@ def make_table(collection: Collection, baseline: str | None = None) -> Table:
     }
     cells = compared(cells, columns, baseline, by_key)
     missing = [*missing_cells(collection.rows, columns, cells), *unpaired(columns, cells)]
-    notes = [*collection.notes, *notes]
+    notes = [*collection.notes, *notes, *_heard_before(collection.rows)]
+    missing += _unknown_overlap(collection.rows)
     return Table(
         tuple(columns), collection.rows, cells, by_key, baseline, tuple(notes), tuple(missing)
     )
@@ -161,3 +162,34 @@ def _columns(task: str, variant: str, results: Sequence[Result]) -> list[Column]
         for name in names
         if metric_info(name).shown
     ]
+
+
+def _heard_before(rows: Sequence[Row]) -> list[str]:
+    """Say whose encoder was pre-trained on recordings that it is tested on."""
+    return [
+        f"{member.upstream.name}, {task_name(result.task)}: {result.overlap.words}; the score is "
+        "not of unheard speech"
+        for row in rows
+        for member in row.members
+        for result in member.results
+        if result.overlap is not None and result.overlap.seen
+    ]
+
+
+def _unknown_overlap(rows: Sequence[Row]) -> list[str]:
+    """Say of which encoders it is not known."""
+    names = [
+        member.upstream.name
+        for row in rows
+        for member in row.members
+        if member.upstream.kind not in UNTRAINED
+        and any(r.overlap is None or not r.overlap.by for r in member.results)
+    ]
+    return (
+        [
+            f"unknown whether test recordings were pre-trained on by {', '.join(names)}: the "
+            "checkpoint does not say, or the result is of an earlier version"
+        ]
+        if names
+        else []
+    )

@@ -14,7 +14,7 @@ from .cells import Cell, Column
 from .collect import Row
 from .findings import findings
 from .pictures import layer_means
-from .protocol import sizes, words_of
+from .protocol import overlap_words, sizes, words_of
 from .table import Table
 
 FORMAT = 1
@@ -121,7 +121,7 @@ def _protocols(table: Table) -> list[str]:
                 f"{_escape(first.data.note)}".rstrip()
             )
     lines = [_line(["name", "seed", "updates", "audio, h", "task", "command", "commit", "hardware",
-                    "date", "s"]), "|---" * 10 + "|"]  # fmt: skip
+                    "date", "s", "test and pre-training"]), "|---" * 11 + "|"]  # fmt: skip
     for row in table.rows:
         for member in row.members:
             u = member.upstream
@@ -129,6 +129,7 @@ def _protocols(table: Table) -> list[str]:
                 hours = "" if u.audio_hours is None else f"{u.audio_hours:.2f}"
                 about = [u.name, _given(u.seed), _given(u.num_updates), hours]
                 where = [r.task, r.command, r.commit, r.hardware, r.date, f"{r.seconds:.0f}"]
+                where.append(overlap_words(u, r))
                 lines.append(_line([*about, *where]))
     return [*parts, "\n".join(lines)]
 

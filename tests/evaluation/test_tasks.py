@@ -11,7 +11,7 @@ import pytest
 
 from mgf_fairseq.cli import main
 from mgf_fairseq.evaluation import outcome as outcome_module
-from mgf_fairseq.evaluation.items import ProbeError
+from mgf_fairseq.evaluation.labelled import ProbeError
 from mgf_fairseq.evaluation.outcome import ProbeOptions
 from mgf_fairseq.evaluation.probe import ProbeConfig
 from mgf_fairseq.evaluation.results import (
@@ -265,6 +265,63 @@ def test_a_row_too_short_for_a_frame_of_this_upstream_needs_no_phones(phones, tm
         plan_probe("phone", prepared.upstream(), phones, tmp_path / "cache", ONE)
 
 
+@pytest.fixture
+def languages(tmp_path):
+    """Three languages by two speakers each in train, one each in valid and test."""
+    data = tmp_path / "data"
+    for name, rounds in {"train": "ab", "valid": "c", "test": "d"}.items():
+        lang = ["de", "fa", "ku"] * 4 * len(rounds)
+        spk = [f"{name}-{r}{k % 3}" for r in rounds for k in range(12)]
+        prepared.write_split(data, name, [40] * len(lang), {"lang": lang, "spk": spk})
+    return data
+
+
+def test_a_label_of_the_corpus_is_learnt_on_train_and_scored_on_test(languages, probe):
+    plan, run = probe("lang", languages, "lang")
+    result = run.result
+    assert result.data.classes == ["de", "fa", "ku"]
+    assert result.representations[1].test == {"accuracy": [100.0] * 2, "uar": [100.0] * 2}
+    assert result.chance["uar"] == pytest.approx(100 / 3)
+    assert sum(map(sum, result.confusion)) == 24 and result.data.test.items == 12
+    assert plan.task.protocol["disjoint"] == "no recording and no speaker in two splits"
+    assert result.interval_over == "3 speakers"
+
+
+def test_speakers_that_splits_of_a_label_share_are_said_in_the_result(languages, probe):
+    (languages / "test.spk").write_text("train-a0\n" * 12)
+    _, run = probe("lang", languages, "lang", ONE)
+    assert "1 of 1 speakers of test are in train or valid too" in run.result.data.note
+    for path in languages.glob("*.spk"):
+        path.unlink()
+    _, run = probe("lang", languages, "lang", ONE)
+    assert "speakers are not known" in run.result.data.note
+
+
+def test_a_label_is_cross_validated_by_fold_or_by_speaker_where_splits_do_not_do(languages, probe):
+    (languages / "test.lang").unlink()
+    plan, run = probe("lang", languages, "lang", ONE)
+    assert "leave one speaker out (9 folds), over train, valid" in plan.task.protocol["splits"]
+    assert run.result.metric == "accuracy"
+    for name, count in (("train", 24), ("valid", 12)):
+        (languages / f"{name}.fold").write_text("".join(f"{k // 3 % 4}\n" for k in range(count)))
+        (languages / f"{name}.spk").unlink()  # folds alone are enough
+    plan, _ = probe("lang", languages, "lang", ONE)
+    assert "leave one fold out (4 folds)" in plan.task.protocol["splits"]
+    assert "speakers are not known" in plan.task.protocol["disjoint"]
+
+
+def test_a_name_that_is_no_task_and_no_label_is_refused_with_those_that_are(languages, tmp_path):
+    for name in ("langs", "spk", "../x", "tsv"):
+        with pytest.raises(ProbeError, match=rf"no task '{name}'.* a label of .* \(lang\)"):
+            plan_probe(name, prepared.upstream(), languages, tmp_path / "cache", ONE)
+
+
+def test_a_class_that_train_lacks_is_refused_by_name(languages, tmp_path):
+    (languages / "valid.lang").write_text("sv\n" * 12)
+    with pytest.raises(ProbeError, match="'sv' for one"):
+        plan_probe("lang", prepared.upstream(), languages, tmp_path / "cache", ONE)
+
+
 def test_emotion_takes_the_folds_that_the_corpus_has(emotions, probe):
     for name, who in {"train": "112", "valid": "3"}.items():
         (emotions / f"{name}.fold").write_text("".join(f"{s}\n" * 6 for s in who))
@@ -343,8 +400,7 @@ def test_bad_data_is_refused_with_a_mend_and_leaves_nothing(
     assert main([*words, "--dest", str(dest), "--device", "cpu"]) == 2
     assert re.search(named, capsys.readouterr().err)
     assert {path: path.read_bytes() for path in phones.iterdir()} == before
-    # What is known of audio files may stay in the cache; a folder of results has not begun.
-    assert not dest.exists() or [path.name for path in dest.iterdir()] == ["cache"]
+    assert not list(dest.rglob(f"{task}.*"))
 
 
 @pytest.mark.parametrize(

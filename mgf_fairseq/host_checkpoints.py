@@ -41,6 +41,7 @@ from .checkpoint_files import (
 from .compat import SAFE_CLASSES
 from .distributed import any_rank, from_first_rank, require_alike
 from .lockstep import at, moved
+from .pretraining_data import recall_training_data
 from .resuming import (
     RESETS,
     Difference,
@@ -174,6 +175,8 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     if shards or cfg.load_checkpoint_on_all_dp_ranks:  # after rank 0 has mended what they may share
         own = _file_to_read(cfg, suffix)
         _on_all_ranks(trainer, lambda: _verify_shard(own) if shards else _verify(own))
+    if first:
+        recall_training_data(trainer.task, _file_to_read(cfg, suffix))
     with _naming_keys():
         loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
     resume = getattr(trainer.task, "resume", None)

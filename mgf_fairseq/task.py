@@ -29,10 +29,11 @@ from .data.entries import ManifestError
 from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
-from .distributed import require_alike
+from .distributed import is_first_rank, require_alike
 from .lockstep import moved
 from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
 from .objectives.base import OBJECTIVES, PACKAGE_OF_ITS_OWN
+from .pretraining_data import note_training_data
 from .ranges import POSITIVE, require_ranges
 from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
 
@@ -158,6 +159,7 @@ class MgfPretrainingTask(FairseqTask):
     """Pre-training on raw audio."""
 
     cfg: MgfPretrainingConfig
+    notes_training_data = True  # in `state`, and so in checkpoints
 
     def __init__(self, cfg: MgfPretrainingConfig) -> None:
         super().__init__(cfg)
@@ -206,9 +208,10 @@ class MgfPretrainingTask(FairseqTask):
                 num_buckets=self.cfg.num_buckets,
             )
 
-        self.datasets[split] = load_split(
-            self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct
-        )
+        dataset = load_split(self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct)
+        self.datasets[split] = dataset
+        if dataset.shuffle and is_first_rank():  # which saves the checkpoints
+            note_training_data(self.state.state_dict, dataset.manifest)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import editdistance
 import numpy as np
 
+from .intervals import draw, percentile_interval, units_of
+
 
 def _letters(symbols: str) -> str:
     return symbols.replace(" ", "").replace("|", " ")
@@ -116,7 +118,7 @@ class CorpusScore:
     utterances: int
     words: int
     wer: float
-    wer_low: float  # bounds of the 95 % bootstrap interval over utterances
+    wer_low: float  # bounds of the 95 % bootstrap interval
     wer_high: float
     cer: float
     cer_low: float
@@ -125,6 +127,7 @@ class CorpusScore:
     insertions: int
     deletions: int
     blank_ratio: float  # frames whose likeliest symbol is the blank, 0 to 1
+    interval_over: str  # what the intervals are drawn over
 
 
 def _percent(errors: float, units: float) -> float:
@@ -132,27 +135,26 @@ def _percent(errors: float, units: float) -> float:
 
 
 def bootstrap_interval(
-    errors: Sequence[int], units: Sequence[int], resamples: int = 1000, seed: int = 0
+    errors: Sequence[float], units: Sequence[int], speakers: Sequence[str] | None = None
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of sum(errors) / sum(units), in percent.
 
-    Utterances are drawn with replacement (Bisani and Ney, ICASSP 2004).
+    Utterances are drawn with replacement (Bisani and Ney, ICASSP 2004), by speaker where these are
+    known (``units_of``).
     """
-    counts, totals = np.asarray(errors, dtype=np.float64), np.asarray(units, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    rates = []
-    for _ in range(resamples):
-        drawn = rng.integers(0, len(counts), len(counts))
-        if totals[drawn].sum() > 0:
-            rates.append(100.0 * counts[drawn].sum() / totals[drawn].sum())
-    if not rates:
-        return float("nan"), float("nan")
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return float(low), float(high)
+    group = units_of(speakers, len(errors)).of_utterance
+    counts = np.bincount(group, np.asarray(errors, dtype=np.float64))
+    totals = np.bincount(group, np.asarray(units, dtype=np.float64))
+    drawn = draw(len(counts))
+    below = drawn @ totals
+    rates = 100.0 * (drawn @ counts)[below > 0] / below[below > 0]
+    return percentile_interval(rates) if len(rates) else (float("nan"), float("nan"))
 
 
-def score_corpus(scores: Sequence[UtteranceScore]) -> CorpusScore:
-    """Sum the utterances up.
+def score_corpus(
+    scores: Sequence[UtteranceScore], speakers: Sequence[str] | None = None
+) -> CorpusScore:
+    """Sum the utterances up; `speakers`, one per utterance, are what intervals are drawn over.
 
     Raises:
         ValueError: there is no utterance, or no reference holds a word.
@@ -162,8 +164,9 @@ def score_corpus(scores: Sequence[UtteranceScore]) -> CorpusScore:
         raise ValueError("no reference words to score against: the label file is empty")
     word_errors = [score.word_errors for score in scores]
     character_errors = [score.character_errors for score in scores]
-    wer_low, wer_high = bootstrap_interval(word_errors, [score.words for score in scores])
-    cer_low, cer_high = bootstrap_interval(character_errors, [score.characters for score in scores])
+    characters = [score.characters for score in scores]
+    wer_low, wer_high = bootstrap_interval(word_errors, [s.words for s in scores], speakers)
+    cer_low, cer_high = bootstrap_interval(character_errors, characters, speakers)
     frames = sum(score.frames for score in scores)
     return CorpusScore(
         utterances=len(scores),
@@ -171,13 +174,14 @@ def score_corpus(scores: Sequence[UtteranceScore]) -> CorpusScore:
         wer=_percent(sum(word_errors), words),
         wer_low=wer_low,
         wer_high=wer_high,
-        cer=_percent(sum(character_errors), sum(score.characters for score in scores)),
+        cer=_percent(sum(character_errors), sum(characters)),
         cer_low=cer_low,
         cer_high=cer_high,
         substitutions=sum(score.edits.substitutions for score in scores),
         insertions=sum(score.edits.insertions for score in scores),
         deletions=sum(score.edits.deletions for score in scores),
         blank_ratio=sum(score.blank_frames for score in scores) / frames if frames else 0.0,
+        interval_over=units_of(speakers, len(scores)).words,
     )
 
 

@@ -49,6 +49,7 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             is_data_parallel_master=first,
             is_fsdp=shards,
             device=torch.device("cpu"),
+            task=None,
             cfg=SimpleNamespace(
                 distributed_training=SimpleNamespace(use_sharded_state=shards),
                 optimization=SimpleNamespace(max_update=0),

@@ -31,7 +31,8 @@ MAY_IMPORT_FAIRSEQ = {
     "encoder.py",
     "criterion.py",
     "checkpoint.py",
-    "scoring.py",  # loads fine-tuned models through fairseq
+    "recognizer.py",  # loads fine-tuned models through fairseq
+    "scoring.py",  # its dictionaries
     "user_packages.py",  # imports a user's package as fairseq does
     "compat.py",  # mends fairseq
     "host_checkpoints.py",  # wraps its saving and resuming

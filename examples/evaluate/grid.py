@@ -238,7 +238,7 @@ def main() -> None:
     dest = args.dest.resolve()
     words = ["mgf", "report", str(dest / "results"), "--dest", str(dest / "report")]
     if grid.report_baseline:
-        words += ["--baseline", grid.report_baseline]
+        words += ["--against", grid.report_baseline]
     subprocess.run(words, check=True, cwd=ROOT)
 
 

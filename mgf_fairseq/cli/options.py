@@ -32,9 +32,7 @@ class Renamed(NamedTuple):
 
 RENAMED = (
     Renamed("check", "--json", "--dest", before=".json"),
-    Renamed("evaluate", "--speaker-test", "--test-split"),
     Renamed("extract", "--layer", "--layers"),
-    Renamed("probe", "--task", "--tasks"),
     Renamed("probe", "--upstream", "--checkpoint"),
     Renamed("score", "--output", "--dest"),
 )

@@ -129,6 +129,7 @@ def _print_report(
     print(f"utterances   {corpus.utterances}{skipped}, {corpus.words} words")
     print(f"WER          {corpus.wer:.2f} %  (95 %: {corpus.wer_low:.2f} to {corpus.wer_high:.2f})")
     print(f"CER          {corpus.cer:.2f} %  (95 %: {corpus.cer_low:.2f} to {corpus.cer_high:.2f})")
+    print(f"intervals    drawn over {corpus.interval_over}")
     print(
         f"word errors  {corpus.substitutions} substituted, {corpus.deletions} deleted, "
         f"{corpus.insertions} inserted"

@@ -123,8 +123,8 @@ def read_manifest(
     newlines = np.flatnonzero(raw == ord("\n")).astype(np.int64)
     if not len(newlines):
         raise ManifestError(
-            f"manifest {path} has a root line and no rows: check `--ext` and the folder that was "
-            "given to `mgf prepare`"
+            f"manifest {path} has a root line and no rows: check the folder that was given to "
+            "`mgf prepare`, and its `--ext`"
         )
     _check_text(path, blob)
     starts = newlines + 1

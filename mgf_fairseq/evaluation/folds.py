@@ -18,6 +18,14 @@ from torch import Tensor, nn
 Index = npt.NDArray[np.int64]
 
 
+class FoldError(ValueError):
+    """The probes of one outer fold cannot be trained; the message says why."""
+
+    def __init__(self, fold: int, reason: str) -> None:
+        super().__init__(reason)
+        self.fold = fold
+
+
 @dataclass(frozen=True)
 class FoldConfig:
     """How probes learn within folds; fixed beforehand, the same for every representation."""
@@ -133,6 +141,9 @@ def cross_validate(
     Within outer fold f, one run of L-BFGS minimizes the sum of the objectives of the inner probes
     and of the probe that learns from all other folds, which share its line search. It is stopped
     where the inner probes' mean loss on their held-out groups is lowest, and all are taken there.
+
+    Raises:
+        FoldError: features or losses of an outer fold's probes are not finite.
     """
     x = torch.from_numpy(vectors).to(device)
     count = int(folds.max()) + 1
@@ -143,19 +154,37 @@ def cross_validate(
     for s, seed in enumerate(seeds):
         for fold in range(count):
             group = inner_groups(folds, fold, config.inner_folds, seed)
-            classes, steps[s, fold], weights[s, fold] = _train_fold(
-                x, labels, group, num_classes, seed, config
-            )
+            found = _train_fold(x, labels, group, num_classes, seed, config)
+            if found is None:
+                raise FoldError(fold, _not_finite(vectors, config))
+            classes, steps[s, fold], weights[s, fold] = found
             inside = folds == fold
             test[s, inside] = classes[inside]
             valid[s, fold, ~inside] = classes[~inside]
     return FoldPredictions(test, valid, steps, weights.mean(axis=(0, 1)))
 
 
+def _not_finite(vectors: npt.NDArray[np.float32], config: FoldConfig) -> str:
+    """Why no loss was finite: the features themselves, or the training."""
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=(0, 2)))
+    if len(bad):
+        return (
+            f"the features of {len(bad)} of {vectors.shape[1]} utterances are not finite (NaN or "
+            "infinite), so nothing can be learnt from them: look for NaN in the checkpoint's "
+            "weights, or for features beyond the range of float16 (--dtype float32)"
+        )
+    return (
+        f"the loss was not finite at any look up to iteration {config.max_steps}, though the "
+        "features are: their values are too large for a probe to learn from"
+    )
+
+
 def _train_fold(
     x: Tensor, labels: Index, group: Index, num_classes: int, seed: int, config: FoldConfig
-) -> tuple[Index, int, npt.NDArray[np.float64]]:
+) -> tuple[Index, int, npt.NDArray[np.float64]] | None:
     """One outer fold: classes (N,) by the probe that had not learnt from the item, step, weights.
+
+    None where no loss was finite.
 
     Job k < K learns from all inner groups but k, job K from all; so the job that an item is judged
     by has the number of its group, and no label of the outer fold enters anywhere.
@@ -186,7 +215,7 @@ def _train_fold(
         return total
 
     items, inside = np.arange(len(labels)), group == last
-    lowest, best_step = np.inf, 0
+    lowest, best_step, best = np.inf, 0, None
     for step in range(config.check_every, config.max_steps + 1, config.check_every):
         optimizer.step(objective)  # type: ignore[no-untyped-call]
         with torch.no_grad():
@@ -196,6 +225,7 @@ def _train_fold(
                 lowest, best_step = loss, step
                 classes = logits.argmax(dim=2).cpu().numpy()[items, group]
                 weights = probes.mixing[last].softmax(dim=0).double().cpu().numpy()
+                best = classes, step, weights
         if step - best_step >= config.patience * config.check_every:
             break
-    return classes, best_step, weights
+    return best

@@ -1,12 +1,11 @@
 """What probes learn from: features of a split joined to its labels, as frames or pooled stretches.
 
-Between the feature store with the label files of `mgf prepare`, and the trainers; every mismatch
-between the two is found here.
+Between the feature store with the labels of labelled.py, and the trainers; every mismatch between
+the two is found here.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,117 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgf_fairseq.data import digests
-from mgf_fairseq.data.corpora import read_lines
-from mgf_fairseq.data.entries import parse_entry
-from mgf_fairseq.data.manifest import Manifest, read_manifest
 from mgf_fairseq.feature_files import FeatureStore
+
+from .labelled import LabelledManifest, ProbeError, check_known
 
 Index = npt.NDArray[np.int64]
 _TOLERATED = 2  # frames by which labels and features may differ: rounding at the end
-
-
-class ProbeError(ValueError):
-    """A probe cannot be run on this data; the message holds the mend."""
-
-
-@dataclass(frozen=True)
-class LabelledManifest:
-    """A split's manifest with its label files, row for row."""
-
-    data: Path
-    name: str
-    manifest: Manifest
-    labels: dict[str, list[str]]  # ending -> one line per row
-
-    @property
-    def recordings(self) -> set[str]:
-        """The files of its rows; two stretches of one file are one recording."""
-        return {self.recording(row) for row in range(len(self.manifest))}
-
-    def recording(self, row: int) -> str:
-        """The file that a row is, or is a stretch of."""
-        return os.path.normpath(parse_entry(self.manifest.entry(row)).recording)
-
-    def audio_key(self, cache: Path, progress: digests.Progress | None = None) -> str:
-        """Digest of what its rows hold; what is known of files is kept in a folder of features."""
-        table = cache / ".digests" / f"probe-{self.name}.tsv"
-        return digests.audio_key(self.manifest, range(len(self.manifest)), table, progress)
-
-
-def read_labelled(
-    data: Path, name: str, needed: Sequence[str], wanted: Sequence[str] = ()
-) -> LabelledManifest:
-    """Read `name`.tsv with the label files needed, and those wanted which are there.
-
-    Raises:
-        ProbeError: a file is missing, rows differ in number, or a label is empty.
-    """
-    mend = f"mgf prepare SOURCE --dest {data} --labels {','.join(needed)}"
-    if not (data / f"{name}.tsv").is_file():
-        raise ProbeError(f"{data} has no split {name!r} ({name}.tsv): {mend} writes it")
-    manifest = read_manifest(data / f"{name}.tsv")
-    labels = {}
-    for ending in [*needed, *wanted]:
-        path = data / f"{name}.{ending}"
-        if not path.is_file():
-            if ending in needed:
-                raise ProbeError(f"{path} does not exist: {mend} writes it")
-            continue
-        lines = read_lines(path, "utf-8")
-        if len(lines) != len(manifest):
-            raise ProbeError(
-                f"{path}: {len(lines)} labels for {len(manifest)} utterances, so they are not of "
-                f"this manifest: {mend} writes both anew"
-            )
-        empty = next((row for row, line in enumerate(lines) if not line.strip()), None)
-        if empty is not None and not (ending == "phn" and manifest.num_samples[empty] < 400):
-            raise ProbeError(
-                f"{path} line {empty + 1} is empty: give {manifest.paths[empty]} a label"
-            )
-        labels[ending] = lines
-    return LabelledManifest(data, name, manifest, labels)
-
-
-def check_disjoint(splits: Sequence[LabelledManifest], claim: str) -> str:
-    """Check that no recording, and by the claim "speakers" no speaker, is in two splits.
-
-    Returns what has been checked, in words for the protocol.
-
-    Raises:
-        ProbeError: they share one, or a split lacks the speakers that the claim is about.
-    """
-    by_recording = {split.name: split.recordings for split in splits}
-    _check_apart(by_recording, "recording", "take it out of one of the manifests")
-    if claim != "speakers":
-        return "no recording in two splits"
-    without = [split for split in splits if "spk" not in split.labels]
-    if without:
-        raise ProbeError(
-            f"{without[0].data / without[0].name}.spk does not exist, so nobody knows whether "
-            f"{', '.join(split.name for split in splits)} share a speaker: mgf prepare with "
-            "--labels spk among others writes it; or say --disjoint utterances, and the result "
-            "claims no more than that"
-        )
-    by_speaker = {split.name: set(split.labels["spk"]) for split in splits}
-    mend = (
-        "split by speaker (mgf prepare --split-by speaker), or say --disjoint utterances if the "
-        "corpus is meant so, as the CPC split of LibriSpeech is"
-    )
-    _check_apart(by_speaker, "speaker", mend)
-    return "no recording and no speaker in two splits"
-
-
-def _check_apart(members: dict[str, set[str]], what: str, mend: str) -> None:
-    names = list(members)
-    for number, first in enumerate(names):
-        for second in names[number + 1 :]:
-            shared = sorted(members[first] & members[second])
-            if shared:
-                raise ProbeError(
-                    f"{first} and {second} share {len(shared)} {what}(s), {shared[0]} for one, so "
-                    f"the score would not be of unseen {what}s: {mend}"
-                )
 
 
 @dataclass
@@ -224,16 +118,6 @@ def _wrong_rate(path: Path, row: int, labels: int, frames: int, frame_rate: floa
         f"{rate:.0f} labels per second where the features have {frame_rate:g}: mgf prepare writes "
         "one label per encoder frame (20 ms); convert them, or probe an upstream of their rate"
     )
-
-
-def check_known(path: Path, found: Sequence[str], classes: Sequence[str], mend: str) -> None:
-    """Raise ProbeError for a class that train lacks."""
-    unknown = sorted(set(found) - set(classes))
-    if unknown:
-        raise ProbeError(
-            f"{path} holds {len(unknown)} class(es) that train lacks, {unknown[0]!r} for one, "
-            f"and no probe can learn them: {mend}"
-        )
 
 
 def mean_of(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

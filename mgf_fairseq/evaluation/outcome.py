@@ -1,6 +1,6 @@
 """What a task's protocol takes and gives, and the result file made of it.
 
-Between the protocols (split_tasks.py, emotion.py) and their front door, tasks.py.
+Between the protocols (split_tasks.py, fold_tasks.py) and their front door, tasks.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import torch
 from mgf_fairseq.data.caveats import read_caveats
 from mgf_fairseq.data.digests import Progress
 from mgf_fairseq.feature_store import DTYPES, FeatureStore
+from mgf_fairseq.intervals import units_of
 
-from .items import LabelledManifest, ProbeError
+from .labelled import LabelledManifest, ProbeError
 from .results import (
     WEIGHTED_SUM,
     Embeddings,
@@ -36,11 +37,12 @@ from .scores import (
     class_scores,
     confusion_matrix,
     score,
+    sum_by,
     tally,
 )
+from .utterances import counts_of
 
 Index = npt.NDArray[np.int64]
-_SAMPLE_RATE = 16000
 _CLAIMS = ("speakers", "utterances")
 
 
@@ -86,6 +88,16 @@ class ProbeOptions:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A task that is asked for, before its labels are looked at."""
+
+    task: str
+    data: Path
+    options: ProbeOptions
+    receptive_field: int  # samples that one frame of the upstream needs
+
+
+@dataclass(frozen=True)
 class TaskPlan:
     """A task on one prepared folder: its splits with their labels, and the protocol in words."""
 
@@ -93,6 +105,8 @@ class TaskPlan:
     metric: str
     splits: list[LabelledManifest]
     protocol: dict[str, Any]
+    ending: str  # of the label files whose lines are the classes
+    by_fold: bool = False  # cross-validated, rather than by train, valid and test
     segment_seconds: float | None = None  # features are means over segments encoded alone
 
 
@@ -104,6 +118,7 @@ class Setup:
     options: ProbeOptions
     layers: list[str]
     stores: dict[str, FeatureStore]  # by split
+    sample_rate: int  # Hz, of the manifests' sample counts: the upstream's own
     device: torch.device
     progress: Progress | None = None
 
@@ -111,6 +126,17 @@ class Setup:
     def representations(self) -> list[str]:
         """Names in the order of a probe bank: the layers, then their sum."""
         return [*self.layers, *([WEIGHTED_SUM] if len(self.layers) > 1 else [])]
+
+    def hours(self, split: LabelledManifest, rows: Sequence[int] | Index) -> float:
+        """Hours of audio in some manifest rows."""
+        samples = int(split.manifest.num_samples[np.asarray(rows, np.int64)].sum())
+        return samples / self.sample_rate / 3600
+
+    def size_of(self, split: LabelledManifest, rows: Index, items: int) -> SplitSize:
+        """How much some manifest rows (repeats allowed) hold."""
+        rows = np.unique(rows)
+        hours = round(self.hours(split, rows), 4)
+        return SplitSize(utterances=len(rows), hours=hours, items=items)
 
 
 @dataclass(frozen=True)
@@ -138,6 +164,8 @@ class Outcome:
     chosen: int
     truth: Index  # (N,) of test
     utterance: Index  # (N,) of test, numbered from 0
+    entries: list[str]  # of these utterances in the manifest
+    speakers: list[str] | None  # of these utterances; None: not known
     majority: dict[str, int]  # metric -> class that chance is told of
     sizes: dict[str, SplitSize]  # train, valid, test
     layer_weights: list[float]
@@ -155,13 +183,6 @@ def majority_class(labels: Index, num_classes: int, without: Sequence[int] = ())
     counts = np.bincount(labels, minlength=num_classes)
     counts[list(without)] = -1
     return int(counts.argmax())
-
-
-def size_of(split: LabelledManifest, rows: Index, items: int) -> SplitSize:
-    """How much some manifest rows (repeats allowed) hold."""
-    rows = np.unique(rows)
-    hours = float(split.manifest.num_samples[rows].sum()) / _SAMPLE_RATE / 3600
-    return SplitSize(utterances=len(rows), hours=round(hours, 4), items=items)
 
 
 def assemble(
@@ -184,7 +205,10 @@ def assemble(
             )
         )
     predicted = outcome.candidates[outcome.chosen].predicted
-    low, high = bootstrap_interval(metrics[plan.metric], _tallies(outcome, predicted))
+    tallies = _tallies(outcome, predicted)
+    units = units_of(outcome.speakers, len(outcome.entries))
+    by_unit = [sum_by(counted, units.of_utterance) for counted in tallies]
+    low, high = bootstrap_interval(metrics[plan.metric], by_unit)
     confusion = sum(confusion_matrix(outcome.truth, mine, count) for mine in predicted)
     assert isinstance(confusion, np.ndarray)
     classes = class_scores(confusion, outcome.classes, len(predicted))
@@ -215,6 +239,8 @@ def assemble(
         layer_weights=outcome.layer_weights,
         confusion=confusion.tolist(),
         per_class=classes,
+        interval_over=units.words,
+        utterances=counts_of(tallies, outcome.entries, outcome.speakers),
     )
 
 

@@ -77,6 +77,14 @@ class Standardizer:
         return Standardizer(self.mean.to(device), self.scale.to(device))
 
 
+class NotFinite(ValueError):
+    """Probes could not be trained; `representations` are their numbers in the bank."""
+
+    def __init__(self, representations: list[int]) -> None:
+        super().__init__(f"no finite loss on valid for representations {representations}")
+        self.representations = representations
+
+
 @dataclass(frozen=True)
 class TrainedProbes:
     """The probes at their best epoch on valid."""
@@ -119,6 +127,9 @@ def train_probes(
     """Train one probe per seed, layer, and sum of layers; keep each at its best epoch on valid.
 
     A seed decides a probe's first weights and the order of its batches within a block of data.
+
+    Raises:
+        NotFinite: a probe's loss on valid was finite at no epoch.
     """
     bank = ProbeBank(seeds, *train.shape, num_classes, config.hidden).to(device)
     standardizer = fit_standardizer(train).to(device)
@@ -137,6 +148,9 @@ def train_probes(
             progress("train probes", epoch, config.max_epochs)
         if epoch - int(best_epoch.max()) >= config.patience:
             break
+    failed = (best_epoch == 0).any(dim=0).nonzero().flatten().tolist()
+    if failed:
+        raise NotFinite(failed)
     return TrainedProbes(best, standardizer, best_epoch.tolist())
 
 

@@ -102,7 +102,8 @@ def write_description(evaluated: Evaluated, manifest: Path) -> str | None:
     if checkpoint is None or upstream.info.get("fine_tuned"):
         return None
     stand = all((folder / name).is_file() for name in (ORIGINAL, DECODED))
-    if upstream.kind == "mgf" and not stand:
+    decodes = upstream.kind == "mgf" and "sample" in (upstream.info.get("objectives") or ())
+    if decodes and not stand:
         found = reconstruct(checkpoint, manifest)
         if found is not None:
             write_reconstruction(found, folder)

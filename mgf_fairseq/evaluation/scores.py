@@ -1,4 +1,4 @@
-"""Accuracy, unweighted average recall, confusion, class scores and their bootstrap interval.
+"""Accuracy, unweighted average recall, confusion, class scores and their bootstrap intervals.
 
 Pure functions on class numbers, in percent as in wer.py; the tasks count with them, results.py
 keeps what they say.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from mgf_fairseq.intervals import RESAMPLES, draw, percentile_interval
 
 from .results import ClassScore
 
@@ -34,7 +37,7 @@ def confusion_matrix(
 class Tally:
     """Items and hits of each class in each utterance: all that the metrics need."""
 
-    hits: npt.NDArray[np.int64]  # (U, C)
+    hits: npt.NDArray[Any]  # (U, C); whole numbers, or means over runs
     counts: npt.NDArray[np.int64]  # (U, C)
 
 
@@ -85,29 +88,61 @@ def score(metric: Metric, counted: Tally) -> float:
     return float(metric(counted.hits.sum(0).astype(float), counted.counts.sum(0).astype(float)))
 
 
+def sum_by(counted: Tally, group: IntArray) -> Tally:
+    """Sum utterances up by the group (numbered from 0) that each belongs to: (U, C) -> (G, C)."""
+    shape = (int(group.max()) + 1, counted.hits.shape[1])
+    hits, counts = (np.zeros(shape, part.dtype) for part in (counted.hits, counted.counts))
+    np.add.at(hits, group, counted.hits)
+    np.add.at(counts, group, counted.counts)
+    return Tally(hits, counts)
+
+
 def bootstrap_interval(
-    metric: Metric, tallies: Sequence[Tally], resamples: int = 1000, seed: int = 0
+    metric: Metric, tallies: Sequence[Tally], resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of the metric's mean over several runs (seeds).
 
-    Utterances are drawn with replacement, the same ones for every run; those without an item are
-    never drawn.
+    The tallies' rows (utterances, or speakers after ``sum_by``) are drawn with replacement, the
+    same ones for every run; those without an item are never drawn.
     """
     filled = np.flatnonzero(tallies[0].counts.sum(1))
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(filled), np.full(len(filled), 1 / len(filled)), resamples)
-    rates = np.mean(
+    drawn = draw(len(filled), resamples, seed)
+    return percentile_interval(_resampled(metric, tallies, filled, drawn))
+
+
+def paired_interval(
+    metric: Metric,
+    ones: Sequence[Tally],
+    others: Sequence[Tally],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of the difference of two means over runs.
+
+    Row k of every tally is the same utterance (or speaker), so both are drawn together and what
+    makes it easy or hard for both drops out.
+    """
+    filled = np.flatnonzero(ones[0].counts.sum(1) + others[0].counts.sum(1))
+    drawn = draw(len(filled), resamples, seed)
+    first, second = (_resampled(metric, tallies, filled, drawn) for tallies in (ones, others))
+    return percentile_interval(first - second)
+
+
+def _resampled(
+    metric: Metric, tallies: Sequence[Tally], rows: IntArray, drawn: IntArray
+) -> FloatArray:
+    """The metric's mean over runs in each resample: (R,)."""
+    rates: FloatArray = np.mean(
         [
             metric(
-                (drawn @ counted.hits[filled]).astype(float),
-                (drawn @ counted.counts[filled]).astype(float),
+                (drawn @ counted.hits[rows]).astype(float),
+                (drawn @ counted.counts[rows]).astype(float),
             )
             for counted in tallies
         ],
         axis=0,
     )
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return float(low), float(high)
+    return rates
 
 
 def class_scores(

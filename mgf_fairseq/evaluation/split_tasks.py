@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +14,10 @@ import numpy.typing as npt
 from mgf_fairseq.data.labels import UNLABELLED
 
 from . import scores
-from .items import (
-    FrameItems,
-    LabelledManifest,
-    PooledItems,
-    ProbeError,
-    check_disjoint,
-    check_known,
-    frame_items,
-    read_labelled,
-    segment_vectors,
-    utterance_means,
-)
+from .items import FrameItems, PooledItems, frame_items, segment_vectors, utterance_means
+from .labelled import LabelledManifest, ProbeError, check_disjoint, check_known, read_labelled
 from .outcome import (
+    Asked,
     Candidate,
     Outcome,
     ProbeOptions,
@@ -35,9 +25,8 @@ from .outcome import (
     TaskPlan,
     choose,
     majority_class,
-    size_of,
 )
-from .probe import ProbeConfig, TrainedProbes, predict, train_probes
+from .probe import NotFinite, ProbeConfig, TrainedProbes, predict, train_probes
 from .results import Embeddings, SplitSize
 from .versions import version_of
 
@@ -47,15 +36,20 @@ _VALID_PART, _TEST_PART = 10, 5  # every 10th, every 5th recording of each speak
 _SPEAKER_TEST = "speaker_test"
 
 
-def _config(base: ProbeConfig, options: ProbeOptions) -> ProbeConfig:
+def probe_config(base: ProbeConfig, options: ProbeOptions) -> ProbeConfig:
+    """A task's settings with what a person has chosen."""
     epochs = options.max_epochs or base.max_epochs
     return replace(base, hidden=options.hidden, max_epochs=epochs)
 
 
-def plan_phone(data: Path, options: ProbeOptions) -> TaskPlan:
+def plan_phone(asked: Asked) -> TaskPlan:
     """Frames of train, valid and test, which share no speaker."""
+    data, options = asked.data, asked.options
     test = options.test_split or "test"
-    splits = [read_labelled(data, name, ["phn"], ["spk"]) for name in ("train", "valid", test)]
+    splits = [
+        read_labelled(data, name, ["phn"], ["spk"], asked.receptive_field)
+        for name in ("train", "valid", test)
+    ]
     protocol = {
         "probe": options.probe_name,
         "items": "one label per encoder frame",
@@ -65,21 +59,21 @@ def plan_phone(data: Path, options: ProbeOptions) -> TaskPlan:
         "disjoint": check_disjoint(splits, options.disjoint),
         "features": "standardized per dimension by train",
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
-        "interval": "95 % bootstrap over utterances of the mean over seeds",
-        "training": asdict(_config(_PHONE, options)),
+        "training": asdict(probe_config(_PHONE, options)),
         **options.stored,
         **version_of("phone"),
     }
-    return TaskPlan("phone", "accuracy", splits, protocol)
+    return TaskPlan("phone", "accuracy", splits, protocol, "phn")
 
 
-def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
+def plan_speaker(asked: Asked) -> TaskPlan:
     """Segments of train and speaker_test, or of train alone."""
+    data, options = asked.data, asked.options
     train = read_labelled(data, "train", ["spk"])
     if len(set(train.labels["spk"])) < 2:
         raise ProbeError(
             f"{data}/train.spk holds one speaker, so there is nothing to tell apart: prepare a "
-            "corpus of several, with --speaker-level if the folders name them"
+            "corpus of several, by mgf prepare with --speaker-level if the folders name them"
         )
     name = options.test_split or _SPEAKER_TEST
     splits = [train]
@@ -98,16 +92,16 @@ def plan_speaker(data: Path, options: ProbeOptions) -> TaskPlan:
         "disjoint": check_disjoint(splits, "utterances"),
         "features": "standardized per dimension by train",
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
-        "interval": "95 % bootstrap over utterances of the mean over seeds",
-        "training": asdict(_config(_SPEAKER, options)),
+        "training": asdict(probe_config(_SPEAKER, options)),
         **options.stored,
         **version_of("speaker"),
     }
-    return TaskPlan("speaker", "accuracy", splits, protocol, options.segment_seconds)
+    seconds = options.segment_seconds
+    return TaskPlan("speaker", "accuracy", splits, protocol, "spk", segment_seconds=seconds)
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """Items of one task, split."""
 
     train: FrameItems | PooledItems
@@ -136,7 +130,7 @@ def run_phone(setup: Setup) -> Outcome:
     metrics = {"accuracy": scores.accuracy, "accuracy_no_sil": without}
     names = ("train", "valid", "test")
     sizes = {
-        name: size_of(split, found.utterance, len(found.labels))
+        name: setup.size_of(split, found.utterance, len(found.labels))
         for name, split, found in zip(names, setup.plan.splits, items, strict=True)
     }
     notes = [note for found in items for note in found.notes]
@@ -147,8 +141,10 @@ def run_phone(setup: Setup) -> Outcome:
         "accuracy_no_sil": majority_class(items[0].labels, len(classes), silence),
     }
     train, valid, test = items
-    parts = _Parts(train, valid, test, sizes, notes)
-    outcome, _ = _train(setup, parts, classes, metrics, majority, _config(_PHONE, options))
+    parts = Parts(train, valid, test, sizes, notes)
+    outcome, _ = train_and_predict(
+        setup, parts, classes, metrics, majority, probe_config(_PHONE, options)
+    )
     return outcome
 
 
@@ -156,9 +152,9 @@ def run_speaker(setup: Setup) -> Outcome:
     """Train on segments and predict those of held-out recordings."""
     parts, classes = _speaker_parts(setup)
     majority = {"accuracy": majority_class(parts.train.labels, len(classes))}
-    config = _config(_SPEAKER, setup.options)
+    config = probe_config(_SPEAKER, setup.options)
     metrics = {"accuracy": scores.accuracy}
-    outcome, trained = _train(setup, parts, classes, metrics, majority, config)
+    outcome, trained = train_and_predict(setup, parts, classes, metrics, majority, config)
     split = setup.plan.splits[-1]
     assert isinstance(parts.test, PooledItems)
     vectors, rows = utterance_means(parts.test)
@@ -167,7 +163,7 @@ def run_speaker(setup: Setup) -> Outcome:
     return replace(outcome, embeddings=Embeddings(chosen, speakers, speakers))
 
 
-def _speaker_parts(setup: Setup) -> tuple[_Parts, list[str]]:
+def _speaker_parts(setup: Setup) -> tuple[Parts, list[str]]:
     train = setup.plan.splits[0]
     classes = sorted(set(train.labels["spk"]))
     position = {name: number for number, name in enumerate(classes)}
@@ -190,12 +186,12 @@ def _speaker_parts(setup: Setup) -> tuple[_Parts, list[str]]:
             "prepare more of each speaker"
         )
     sizes = {
-        name: size_of(
+        name: setup.size_of(
             setup.plan.splits[-1] if name == "test" else train, p.utterance, len(p.labels)
         )
         for name, p in parts.items()
     }
-    return _Parts(**parts, sizes=sizes, notes=[]), classes
+    return Parts(**parts, sizes=sizes, notes=[]), classes
 
 
 def hold_out(train: LabelledManifest, separate_test: bool) -> list[str]:
@@ -218,25 +214,19 @@ def _take(items: PooledItems, part_of: list[str], name: str) -> PooledItems:
     return PooledItems(items.vectors[:, kept], items.labels[kept], items.utterance[kept])
 
 
-def _train(
+def train_and_predict(
     setup: Setup,
-    parts: _Parts,
+    parts: Parts,
     classes: list[str],
     metrics: Mapping[str, scores.Metric],
     majority: dict[str, int],
     config: ProbeConfig,
 ) -> tuple[Outcome, TrainedProbes]:
-    trained = train_probes(
-        parts.train,
-        parts.valid,
-        len(classes),
-        setup.options.seeds,
-        config,
-        setup.device,
-        setup.progress,
-    )
+    """Learn on train, and predict with every layer on valid and test."""
+    trained = _trained(setup, parts, len(classes), config)
     on_valid, on_test = (predict(trained, items) for items in (parts.valid, parts.test))
-    utterance = np.unique(parts.test.utterance, return_inverse=True)[1]
+    rows, utterance = np.unique(parts.test.utterance, return_inverse=True)
+    tested = setup.plan.splits[-1]
     candidates = []
     for k, layer in enumerate(setup.representations):
         valid: dict[str, list[float]] = {name: [] for name in metrics}
@@ -252,12 +242,29 @@ def _train(
         chosen=choose(candidates, setup.plan.metric),
         truth=parts.test.labels,
         utterance=utterance,
+        entries=[tested.manifest.paths[row] for row in rows.tolist()],
+        speakers=tested.lines_of("spk", rows.tolist()),
         majority=majority,
         sizes=parts.sizes,
         layer_weights=trained.bank.layer_weights().mean(dim=0).tolist(),
         notes=parts.notes,
     )
     return outcome, trained
+
+
+def _trained(setup: Setup, parts: Parts, num_classes: int, config: ProbeConfig) -> TrainedProbes:
+    seeds, device = setup.options.seeds, setup.device
+    try:
+        return train_probes(
+            parts.train, parts.valid, num_classes, seeds, config, device, setup.progress
+        )
+    except NotFinite as error:
+        names = ", ".join(setup.representations[k] for k in error.representations)
+        raise ProbeError(
+            f"{setup.plan.name}: the probes of {names} never had a finite loss on valid: look for "
+            "NaN in the checkpoint's weights, or for features beyond the range of float16 "
+            "(--dtype float32)"
+        ) from None
 
 
 def _embed(

@@ -1,7 +1,7 @@
 """The probed tasks: what each needs, plans with a key, runs that give a result, files of a result.
 
 The evaluation's front door: `plan_probe`, `run_probe`, `write_probe`. Protocols are in
-split_tasks.py (phone, speaker) and emotion.py.
+split_tasks.py (phone, speaker) and fold_tasks.py (emotion).
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from mgf_fairseq.data.digests import Progress
 from mgf_fairseq.feature_store import FeatureStore, cache_features, choose_layers
 from mgf_fairseq.upstream import Upstream
 
-from .emotion import plan_emotion, run_emotion
-from .items import ProbeError
-from .outcome import Outcome, ProbeOptions, Setup, TaskPlan, assemble
+from .fold_tasks import labelled_splits, plan_emotion, run_folds
+from .label_tasks import is_label_name, labels_of, plan_label, run_label
+from .labelled import ProbeError
+from .outcome import Asked, Outcome, ProbeOptions, Setup, TaskPlan, assemble
+from .overlap import find_overlap
 from .provenance import provenance
 from .results import (
     PROBE_TASKS,
+    RECOGNITION,
     UPSTREAM_FILE,
     Embeddings,
     ResultError,
@@ -42,16 +45,37 @@ from .split_tasks import plan_phone, plan_speaker, run_phone, run_speaker
 
 @dataclass(frozen=True)
 class _Task:
-    plan: Callable[[Path, ProbeOptions], TaskPlan]
+    plan: Callable[[Asked], TaskPlan]
     run: Callable[[Setup], Outcome]
 
 
 TASKS = {
     "phone": _Task(plan_phone, run_phone),
     "speaker": _Task(plan_speaker, run_speaker),
-    "emotion": _Task(plan_emotion, run_emotion),
+    "emotion": _Task(plan_emotion, run_folds),
 }
 assert tuple(TASKS) == PROBE_TASKS
+
+
+_LABEL = _Task(plan_label, run_label)
+
+
+def protocol_of(task: str, data: Path) -> _Task:
+    """The protocol of a task, which may be the name of a label of utterances.
+
+    Raises:
+        ProbeError: it is neither.
+    """
+    if task in TASKS:
+        return TASKS[task]
+    if not is_label_name(task) or not labelled_splits(data, task):
+        there = labels_of(data) if data.is_dir() else []
+        found = f", or a label of {data} ({', '.join(there)})" if there else ""
+        raise ProbeError(
+            f"no task {task!r}: choose from {', '.join((*TASKS, RECOGNITION))}{found}; "
+            f"mgf prepare SOURCE --dest {data} --label NAME makes a label of a column of the table"
+        )
+    return _LABEL
 
 
 @dataclass(frozen=True)
@@ -87,7 +111,7 @@ def plan_probe(
     """Check a task's data and say by a key what decides its result, before anything long runs.
 
     Args:
-        task: one of ``TASKS``.
+        task: one of ``TASKS``, or a label of the folder (``<split>.<task>``).
         upstream: what is probed.
         data: a folder of ``mgf prepare``.
         cache: folder of features; what is known of audio files is kept there.
@@ -98,10 +122,10 @@ def plan_probe(
         ProbeError: the folder lacks a split or labels, they do not fit the task's claims, or
             segments are too short for one frame.
     """
-    if task not in TASKS:
-        raise ValueError(f"no probe task {task!r}: choose from {', '.join(TASKS)}")
     layers = choose_layers(upstream, options.layers)
-    plan = TASKS[task].plan(data, options)
+    plan = protocol_of(task, data).plan(
+        Asked(task, data, options, upstream.geometry.receptive_field)
+    )
     features_of = _in_segments(upstream, plan.segment_seconds)
     decided = [features_of.fingerprint, layers, task, plan.protocol, options.seeds]
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
@@ -131,15 +155,30 @@ def run_probe(plan: ProbePlan, progress: Progress | None = None) -> ProbeRun:
             plan.features_of, path, plan.cache, plan.layers, plan.options.dtype, progress=progress
         )
     device = torch.device(plan.options.device)
-    setup = Setup(plan.task, plan.options, plan.layers, stores, device, progress)
-    outcome = TASKS[plan.task.name].run(setup)
+    rate = plan.upstream.sample_rate
+    setup = Setup(plan.task, plan.options, plan.layers, stores, rate, device, progress)
+    outcome = protocol_of(plan.task.name, plan.data).run(setup)
     origin = provenance(started, plan.options.device)
     result = assemble(setup, outcome, plan.data, plan.key, origin)
+    overlap = find_overlap(plan.upstream, _tested(plan.task, outcome))
+    result = dataclasses.replace(result, overlap=overlap)
     if result.layer_weights:  # a layer that was not chosen has no part in the sum
         shares = dict(zip(plan.layers, result.layer_weights, strict=True))
         weights = [shares.get(name, 0.0) for name in plan.upstream.layer_names]
         result = dataclasses.replace(result, layer_weights=weights)
     return ProbeRun(result, outcome.embeddings)
+
+
+def _tested(plan: TaskPlan, outcome: Outcome) -> list[str]:
+    """The recordings that a task was scored on, each once."""
+    entries = set(outcome.entries)
+    recordings = [
+        split.recording(row)
+        for split in (plan.splits if plan.by_fold else plan.splits[-1:])
+        for row in range(len(split.manifest))
+        if split.manifest.paths[row] in entries
+    ]
+    return list(dict.fromkeys(recordings))
 
 
 def result_name(upstream: Upstream) -> str:

@@ -14,5 +14,5 @@ VERSIONS = {"phone": 1, "speaker": 1, "emotion": 2, RECOGNITION: 2}
 
 def version_of(task: str) -> dict[str, int]:
     """The protocol's entry; version 1, of before there were any, goes unsaid and keeps its keys."""
-    version = VERSIONS[task]
+    version = VERSIONS.get(task, 1)
     return {"version": version} if version > 1 else {}

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..evaluation.results import RecognitionResult, TaskResult
 from . import pictures, protocol
+from .cells import Column
 from .collect import Result, Row
 from .findings import findings
 from .markup import Html, bullets, element, fold, gallery, join, pairs, picture, table
 from .scores import reading_help, scores_table
 from .style import CSS
-from .table import TASK_NAMES, Column, Table
+from .table import Table
+from .wording import task_name
 
 Progress = Callable[[str], None]
 
@@ -207,13 +209,13 @@ def _transcripts(shown: Table) -> list[str]:
 
 def _protocol(shown: Table) -> list[str]:
     made: list[str] = []
-    for task, words in protocol.WORDS.items():
+    for task in shown.tasks:
         for column in shown.variants(task):
             first = next(rs[0] for (_, t, v), rs in shown.results.items()
                          if (t, v) == (task, column.variant))  # fmt: skip
             made += [
                 element("h3", column.heading),
-                element("p", words),
+                element("p", protocol.words_of(task)),
                 element("p", f"Data: {protocol.sizes(first)}. {first.data.note}"),
                 pairs(protocol.told(first)),
                 fold("Settings", pairs(protocol.settings(first))),
@@ -227,8 +229,8 @@ def _protocol(shown: Table) -> list[str]:
                 pairs(protocol.training(member.upstream)),
             ]
             for result in member.results:
-                parts.append(element("h3", TASK_NAMES[result.task].capitalize()))
-                parts.append(pairs(protocol.circumstances(result)))
+                parts.append(element("h3", task_name(result.task).capitalize()))
+                parts.append(pairs(protocol.circumstances(member.upstream, result)))
         made.append(fold(row.label, *parts))
     return made
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..evaluation.results import CHOSEN_PER_FOLD, TaskResult, read_embeddings
 from ..training_log import JSONL_NAME, read_jsonl
+from .cells import Column
 from .collect import Member, Result, Row
 from .confusion import draw_confusion, sentence, top_confusions
 from .curves import PROGRESS, Run, draw_panel, loss_panels
@@ -21,8 +22,9 @@ from .phones import are_arpabet
 from .ranking import Bar, draw_ranking
 from .reconstruction import Clip, draw_reconstruction, read_clip
 from .scatter import draw_scatter, lay_out
-from .table import ITEMS, TASK_NAMES, Column, Table
+from .table import Table
 from .theme import Picture
+from .wording import items_of, task_name
 
 _FEATURES = "features"  # the one "layer" of fbank and mfcc
 
@@ -184,8 +186,8 @@ def confusion_of(table: Table, row: Row, column: Column) -> Confusion | None:
         return None
     classes = results[0].data.classes
     counts = np.sum([np.array(r.confusion, dtype=np.int64) for r in results], axis=0)
-    title = f"{row.label}: {TASK_NAMES[column.task]}"
-    items = ITEMS[column.task]
+    title = f"{row.label}: {task_name(column.task)}"
+    items = items_of(column.task)
     arpabet = column.task == "phone" and are_arpabet(classes)
     sentences = [sentence(c, items, arpabet) for c in top_confusions(classes, counts)]
     return Confusion(draw_confusion(title, classes, counts, items, arpabet), sentences)

@@ -19,7 +19,7 @@ class Bar:
 
     label: str
     mean: float
-    low: float  # 95 % interval over test utterances
+    low: float  # 95 % interval
     high: float
     single: tuple[float, ...]  # each seed by itself
     baseline: bool
@@ -74,7 +74,7 @@ def draw_ranking(
         put_title(
             figure,
             f"{title}: further {direction} is better",
-            "Blue circle: MGF; yellow diamond: baseline; bar: 95 % interval over test utterances; "
+            "Blue circle: MGF; yellow diamond: baseline; bar: 95 % interval; "
             "thin strokes: single seeds",
         )
         axes.set_xlabel(unit)

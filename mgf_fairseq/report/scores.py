@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .cells import Cell, Column
 from .collect import Row
 from .markup import Html, element, join
-from .table import Cell, Column, Table
+from .table import Table
 
 
 def scores_table(table: Table) -> Html:
@@ -23,7 +24,7 @@ def scores_table(table: Table) -> Html:
             band = element("th", name, colspan=width, scope="rowgroup")
             body.append(element("tr", band, class_="band"))
             body += [_row(table, row) for row in rows]
-    body.append(_chance(table))
+    body += [_chance(table), _drawn_over(table)]
     whole = element("table", _head(table.columns), element("tbody", *body), class_="scores")
     return element("div", whole, class_="scroll", tabindex="0")
 
@@ -82,7 +83,7 @@ def _cell(cell: Cell | None, column: Column) -> Html:
     if cell.spread is not None:
         inside.append(f" \u00b1 {cell.spread:.1f}")
     if cell.difference is not None:
-        inside.append(_difference(cell.difference, column.info.lower_is_better))
+        inside.append(_difference(cell, column.info.lower_is_better))
     if cell.low is not None and cell.high is not None:
         inside.append(element("small", f"95 %: {cell.low:.1f} to {cell.high:.1f}"))
     if column.leading:
@@ -95,12 +96,19 @@ def _cell(cell: Cell | None, column: Column) -> Html:
     return element("td", *inside, title=hover, **({"class_": "best"} if cell.best else {}))
 
 
-def _difference(difference: float, lower_is_better: bool) -> Html:
-    better = difference < 0 if lower_is_better else difference > 0
-    if abs(difference) < 0.05:
-        return element("small", "\u00b1 0.0 to baseline")
+def _difference(cell: Cell, lower_is_better: bool) -> Html:
+    """The difference to the row compared with, and its paired interval."""
+    assert cell.difference is not None
+    low, high = cell.difference_low, cell.difference_high
+    known = low is not None and high is not None
+    between = f" ({low:+.1f} to {high:+.1f})" if known else ""
+    better = cell.difference < 0 if lower_is_better else cell.difference > 0
+    if abs(cell.difference) < 0.05:
+        return element("small", f"\u00b1 0.0{between}")
+    if known and not (low > 0 or high < 0):  # type: ignore[operator]
+        return element("small", f"{cell.difference:+.1f}{between} not shown to differ")
     word, arrow = ("better", "\u25b2") if better else ("worse", "\u25bc")
-    return element("small", f"{arrow} {difference:+.1f} {word}", class_=word)
+    return element("small", f"{arrow} {cell.difference:+.1f}{between} {word}", class_=word)
 
 
 def _chance(table: Table) -> Html:
@@ -113,17 +121,31 @@ def _chance(table: Table) -> Html:
     return element("tr", name, element("td", ""), *cells)
 
 
+def _drawn_over(table: Table) -> Html:
+    """Make the line that says what the intervals of each task are drawn over."""
+    name = element("th", "intervals", element("small", "drawn over"), scope="row")
+    cells = [
+        element("td", element("small", table.drawn_over(column) if column.leading else ""))
+        for column in table.columns
+    ]
+    return element("tr", name, element("td", ""), *cells)
+
+
 def reading_help(table: Table) -> Html:
     """Say how to read the table, in small print."""
     text = (
         "All numbers are percent. Mean \u00b1 standard deviation over the seeds named in the cell; "
-        "a row with several pre-training seeds is the mean of their means. 95 %: interval over "
-        "test utterances (bootstrap), averaged over pre-training seeds. Below it: what the score "
-        "was read from, chosen on the valid split. \u2605: best of the column. Point at a cell for "
-        "each seed by itself."
+        "a row with several pre-training seeds is the mean of their means. 95 %: bootstrap "
+        "interval over what the last line says, averaged over pre-training seeds. Below it: what "
+        "the score was read from, chosen on the valid split. \u2605: best of the column. Point at "
+        "a cell for each seed by itself."
     )
     if table.baseline:
-        text += f" \u25b2 \u25bc: difference in points to {table.baseline}."
+        text += (
+            f" \u25b2 \u25bc: difference in points to {table.baseline}, with its 95 % interval in "
+            "brackets where both rows were paired utterance by utterance; without an arrow it "
+            "includes 0."
+        )
     notes = {
         f"{column.task_title}: {note}"
         for (_, task, variant), results in table.results.items()

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..evaluation.results import TaskResult
+from .cells import Cell, Column
 from .collect import Row
 from .findings import findings
 from .pictures import layer_means
-from .protocol import WORDS, sizes
-from .table import Cell, Column, Table
+from .protocol import overlap_words, sizes, words_of
+from .table import Table
 
 FORMAT = 1
 
@@ -34,9 +35,11 @@ def markdown(table: Table, title: str) -> str:
 
 
 _HOW_TO_READ = (
-    "Percent; mean \u00b1 standard deviation over seeds (in brackets: how many, of what); below, "
-    "the 95 % bootstrap interval over test utterances of each task's leading metric. Bold: best of "
-    "the column. Layers are chosen on valid."
+    "Percent; mean \u00b1 standard deviation over seeds (in brackets: how many, of what). Below: "
+    "the difference in points to the row that all are compared with, in brackets its 95 % interval "
+    "(paired: both rows on the same draws); the 95 % bootstrap interval of each task's leading "
+    "metric, and what it was read from. The last line says what the intervals are drawn over. "
+    "Bold: best of the column. Layers are chosen on valid."
 )
 
 
@@ -52,6 +55,8 @@ def _scores(table: Table) -> str:
             lines.append(_line([_escape(row.label), *cells], escaped=True))
     chance = ["" if c.chance is None else f"{c.chance:.1f}" for c in table.columns]
     lines.append(_line(["*chance (most frequent class)*", *chance], escaped=True))
+    over = [_escape(table.drawn_over(c)) if c.leading else "" for c in table.columns]
+    lines.append(_line(["*intervals drawn over*", *over], escaped=True))
     return "\n".join(lines)
 
 
@@ -63,7 +68,9 @@ def _cell(cell: Cell | None, baseline: str | None) -> str:
         text += f" \u00b1 {cell.spread:.1f}"
     text += f" ({cell.count} {cell.over if cell.count > 1 else cell.over.removesuffix('s')})"
     if cell.difference is not None and baseline is not None:
-        text += f"<br>{round(cell.difference, 1) + 0.0:+.1f} to {_escape(baseline)}"
+        text += f"<br>{round(cell.difference, 1) + 0.0:+.1f} vs {_escape(baseline)}"
+        if cell.difference_low is not None:
+            text += f" ({cell.difference_low:+.1f} to {cell.difference_high:+.1f})"
     if cell.low is not None:
         text += f"<br>{cell.low:.1f} to {cell.high:.1f}; {_escape(cell.representation)}"
     return text + (f"<br>only {_escape(cell.note)}" if cell.note else "")
@@ -101,7 +108,7 @@ def layers_of(table: Table, row: Row, column: Column) -> dict[str, float]:
 
 def _protocols(table: Table) -> list[str]:
     parts = []
-    for task, words in WORDS.items():
+    for task in table.tasks:
         for column in table.variants(task):
             first = next(
                 results[0]
@@ -109,11 +116,12 @@ def _protocols(table: Table) -> list[str]:
                 if (t, variant) == (task, column.variant)
             )
             parts.append(
-                f"**{_escape(column.task_title)}**: {words} Data: {_escape(sizes(first))}. "
+                f"**{_escape(column.task_title)}**: {words_of(task)} "
+                f"Data: {_escape(sizes(first))}. "
                 f"{_escape(first.data.note)}".rstrip()
             )
     lines = [_line(["name", "seed", "updates", "audio, h", "task", "command", "commit", "hardware",
-                    "date", "s"]), "|---" * 10 + "|"]  # fmt: skip
+                    "date", "s", "test and pre-training"]), "|---" * 11 + "|"]  # fmt: skip
     for row in table.rows:
         for member in row.members:
             u = member.upstream
@@ -121,6 +129,7 @@ def _protocols(table: Table) -> list[str]:
                 hours = "" if u.audio_hours is None else f"{u.audio_hours:.2f}"
                 about = [u.name, _given(u.seed), _given(u.num_updates), hours]
                 where = [r.task, r.command, r.commit, r.hardware, r.date, f"{r.seconds:.0f}"]
+                where.append(overlap_words(u, r))
                 lines.append(_line([*about, *where]))
     return [*parts, "\n".join(lines)]
 
@@ -149,13 +158,13 @@ def machine_readable(table: Table, title: str) -> str:
         "baseline": table.baseline,
         "notes": list(table.notes),
         "missing": list(table.missing),
-        "columns": [_column(column) for column in table.columns],
+        "columns": [_column(table, column) for column in table.columns],
         "rows": [_row(table, row) for row in table.rows],
     }
     return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(table: Table, column: Column) -> dict[str, Any]:
     return {
         "task": column.task,
         "metric": column.metric,
@@ -163,6 +172,7 @@ def _column(column: Column) -> dict[str, Any]:
         "leading": column.leading,
         "lower_is_better": column.info.lower_is_better,
         "chance": column.chance,
+        "intervals_over": table.drawn_over(column),
     }
 
 

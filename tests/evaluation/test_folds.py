@@ -7,7 +7,13 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from mgf_fairseq.evaluation.folds import FoldConfig, FoldProbes, cross_validate, inner_groups
+from mgf_fairseq.evaluation.folds import (
+    FoldConfig,
+    FoldError,
+    FoldProbes,
+    cross_validate,
+    inner_groups,
+)
 
 CPU = torch.device("cpu")
 SHORT = FoldConfig(max_steps=30, inner_folds=3)
@@ -122,3 +128,12 @@ def test_a_seed_deals_the_inner_groups_anew(corpus):
     deals = {tuple(inner_groups(folds, 0, 2, seed).tolist()) for seed in range(6)}
     assert len(deals) > 1
     assert np.array_equal(inner_groups(folds, 0, 2, 3), inner_groups(folds, 0, 2, 3))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_named_with_the_fold_instead_of_a_defect(corpus, bad):
+    vectors, labels, folds = corpus
+    vectors[1, 30, 2] = bad  # an utterance of fold 1, which fold 0 is the first to learn from
+    with pytest.raises(FoldError, match="features of 1 of 120 utterances are not finite") as caught:
+        cross_validate(vectors[1:], labels, folds, 3, [1], SHORT, CPU)
+    assert caught.value.fold == 0

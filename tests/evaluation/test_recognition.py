@@ -12,13 +12,13 @@ import tiny
 import torch
 
 from mgf_fairseq.encoder import EncoderConfig
-from mgf_fairseq.evaluation import recognition, training
+from mgf_fairseq.evaluation import recognition, recognition_plan, training
 from mgf_fairseq.evaluation.finetuning import RecipeError, find_recipe, load_recipe
-from mgf_fairseq.evaluation.recognition import (
+from mgf_fairseq.evaluation.recognition import run_recognition
+from mgf_fairseq.evaluation.recognition_plan import (
     RecognitionError,
     RecognitionOptions,
     plan_recognition,
-    run_recognition,
 )
 from mgf_fairseq.evaluation.results import RecognitionResult, read_record, write_record
 from mgf_fairseq.evaluation.versions import VERSIONS
@@ -148,7 +148,7 @@ def test_the_frame_grid_of_the_shape_decides_the_key_of_features_and_channels_do
     def key(conv):
         shape = EncoderConfig(conv_feature_layers=conv, encoder_layers=1)
         held = SimpleNamespace(config=shape)
-        monkeypatch.setattr(recognition, "read_encoder", lambda path: held)
+        monkeypatch.setattr(recognition_plan, "read_encoder", lambda path: held)
         upstream = load_upstream("fbank")
         return plan_recognition(upstream, data, tmp_path / "cache", options(Path("ck.pt"))).key
 
@@ -189,10 +189,15 @@ def test_the_interval_counts_an_utterance_with_its_errors_in_all_seeds():
     scores = []
     for hypotheses in seeds:
         rows = [score_utterance(str(i), "AB", text) for i, text in enumerate(hypotheses)]
-        scores.append(recognition.ManifestScore(score_corpus(rows), rows, {}))
-    low, high = recognition._interval(scores)
+        scores.append(recognition.ManifestScore(score_corpus(rows), rows, [0, 1], {}))
+    utterances = recognition._counts(scores)
+    assert [utterance.counts for utterance in utterances] == [
+        [0, 1, 0, 1, 2, 0],
+        [0, 1, 2, 1, 2, 3],
+    ]
+    low, high, over = recognition._interval(utterances, 2)
     # Of two utterances, the first without an error and the second with 3 of 4: 0 to 75 %.
-    assert (low, high) == (0.0, 75.0)
+    assert (low, high) == (0.0, 75.0) and over == "2 utterances (speakers unknown)"
 
 
 def test_a_recipe_is_its_yaml_with_the_overrides(tmp_path):

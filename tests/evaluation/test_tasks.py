@@ -12,7 +12,7 @@ import pytest
 
 from mgf_fairseq.cli import main
 from mgf_fairseq.evaluation import outcome as outcome_module
-from mgf_fairseq.evaluation.items import ProbeError, read_labelled
+from mgf_fairseq.evaluation.labelled import ProbeError, read_labelled
 from mgf_fairseq.evaluation.outcome import ProbeOptions
 from mgf_fairseq.evaluation.probe import ProbeConfig
 from mgf_fairseq.evaluation.results import (
@@ -31,6 +31,8 @@ from mgf_fairseq.evaluation.tasks import (
     write_probe,
 )
 from mgf_fairseq.evaluation.versions import VERSIONS
+from mgf_fairseq.feature_files import layer_file
+from mgf_fairseq.lengths import ConvGeometry
 from mgf_fairseq.upstream import load_upstream
 
 PHONES = ["AA", "B", "SIL"]
@@ -211,6 +213,130 @@ def test_emotion_leaves_one_speaker_out_and_chooses_in_each_fold(emotions, probe
     assert run.embeddings.vectors.shape[0] == 24 and set(run.embeddings.labels) == {"anger", "joy"}
 
 
+def spoil_features(monkeypatch):
+    """Let one vector of the planted layer be NaN in every split."""
+    own = prepared.PlantedStores.__call__
+
+    def call(self, *arguments, **more):
+        store = own(self, *arguments, **more)
+        path = store.folder / layer_file("layer 1")
+        values = np.load(path)
+        values[3] = np.nan
+        np.save(path, values)
+        return store
+
+    monkeypatch.setattr(prepared.PlantedStores, "__call__", call)
+
+
+def test_a_nan_in_features_is_an_error_that_names_task_layer_and_fold(emotions, probe, monkeypatch):
+    spoil_features(monkeypatch)
+    where = r"emotion: layer 1, mean, with speaker a left out: the features of 2 of 24 utterances"
+    with pytest.raises(ProbeError, match=where):
+        probe("emotion", emotions, "emo", ONE)
+
+
+def test_a_nan_in_frames_is_an_error_instead_of_a_score_of_untrained_probes(
+    phones, probe, monkeypatch
+):
+    spoil_features(monkeypatch)
+    with pytest.raises(ProbeError, match=r"phone: the probes of layer 1 never had a finite loss"):
+        probe("phone", phones, "phn", ONE)
+
+
+def test_each_test_utterance_leaves_its_counts_with_its_speaker(speakers, probe):
+    _, run = probe("speaker", speakers, "spk")
+    first = run.result.utterances[0]
+    assert (first.entry, first.speaker) == ("speaker_test0.wav", "a")
+    assert first.counts == [0, 2, 4]  # class a, two segments, found by both seeds
+    assert run.result.interval_over == "2 speakers"
+
+
+def test_the_interval_is_drawn_by_speaker_where_speakers_are_known(phones, probe):
+    _, run = probe("phone", phones, "phn")
+    assert run.result.interval_over == "3 utterances of one speaker"
+    counted = np.sum([np.reshape(u.counts, (-1, 3))[:, 1].sum() for u in run.result.utterances])
+    assert counted == run.result.data.test.items
+    for path in phones.glob("*.spk"):
+        path.unlink()
+    _, run = probe("phone", phones, "phn", replace(OPTIONS, disjoint="utterances"))
+    assert run.result.interval_over == "3 utterances (speakers unknown)"
+
+
+def test_hours_are_counted_at_the_rate_of_the_upstream(phones, tmp_path, monkeypatch):
+    stores = prepared.PlantedStores(tmp_path / "features", "phn")
+    monkeypatch.setattr("mgf_fairseq.evaluation.tasks.cache_features", stores)
+    upstream = prepared.upstream()
+    upstream.sample_rate = 8000
+    result = run_probe(plan_probe("phone", upstream, phones, tmp_path / "cache", ONE)).result
+    assert result.data.train.hours == round(4 * (320 * 60 + 80) / 8000 / 3600, 4)
+
+
+def test_a_row_too_short_for_a_frame_of_this_upstream_needs_no_phones(phones, tmp_path):
+    upstream = prepared.upstream()
+    upstream.geometry = ConvGeometry((25000,), (320,))
+    (phones / "test.phn").write_text("\n" * 3)
+    plan_probe("phone", upstream, phones, tmp_path / "cache", ONE)
+    with pytest.raises(ProbeError, match="line 1 is empty"):
+        plan_probe("phone", prepared.upstream(), phones, tmp_path / "cache", ONE)
+
+
+@pytest.fixture
+def languages(tmp_path):
+    """Three languages by two speakers each in train, one each in valid and test."""
+    data = tmp_path / "data"
+    for name, rounds in {"train": "ab", "valid": "c", "test": "d"}.items():
+        lang = ["de", "fa", "ku"] * 4 * len(rounds)
+        spk = [f"{name}-{r}{k % 3}" for r in rounds for k in range(12)]
+        prepared.write_split(data, name, [40] * len(lang), {"lang": lang, "spk": spk})
+    return data
+
+
+def test_a_label_of_the_corpus_is_learnt_on_train_and_scored_on_test(languages, probe):
+    plan, run = probe("lang", languages, "lang")
+    result = run.result
+    assert result.data.classes == ["de", "fa", "ku"]
+    assert result.representations[1].test == {"accuracy": [100.0] * 2, "uar": [100.0] * 2}
+    assert result.chance["uar"] == pytest.approx(100 / 3)
+    assert sum(map(sum, result.confusion)) == 24 and result.data.test.items == 12
+    assert plan.task.protocol["disjoint"] == "no recording and no speaker in two splits"
+    assert result.interval_over == "3 speakers"
+
+
+def test_speakers_that_splits_of_a_label_share_are_said_in_the_result(languages, probe):
+    (languages / "test.spk").write_text("train-a0\n" * 12)
+    _, run = probe("lang", languages, "lang", ONE)
+    assert "1 of 1 speakers of test are in train or valid too" in run.result.data.note
+    for path in languages.glob("*.spk"):
+        path.unlink()
+    _, run = probe("lang", languages, "lang", ONE)
+    assert "speakers are not known" in run.result.data.note
+
+
+def test_a_label_is_cross_validated_by_fold_or_by_speaker_where_splits_do_not_do(languages, probe):
+    (languages / "test.lang").unlink()
+    plan, run = probe("lang", languages, "lang", ONE)
+    assert "leave one speaker out (9 folds), over train, valid" in plan.task.protocol["splits"]
+    assert run.result.metric == "accuracy"
+    for name, count in (("train", 24), ("valid", 12)):
+        (languages / f"{name}.fold").write_text("".join(f"{k // 3 % 4}\n" for k in range(count)))
+        (languages / f"{name}.spk").unlink()  # folds alone are enough
+    plan, _ = probe("lang", languages, "lang", ONE)
+    assert "leave one fold out (4 folds)" in plan.task.protocol["splits"]
+    assert "speakers are not known" in plan.task.protocol["disjoint"]
+
+
+def test_a_name_that_is_no_task_and_no_label_is_refused_with_those_that_are(languages, tmp_path):
+    for name in ("langs", "spk", "../x", "tsv"):
+        with pytest.raises(ProbeError, match=rf"no task '{name}'.* a label of .* \(lang\)"):
+            plan_probe(name, prepared.upstream(), languages, tmp_path / "cache", ONE)
+
+
+def test_a_class_that_train_lacks_is_refused_by_name(languages, tmp_path):
+    (languages / "valid.lang").write_text("sv\n" * 12)
+    with pytest.raises(ProbeError, match="'sv' for one"):
+        plan_probe("lang", prepared.upstream(), languages, tmp_path / "cache", ONE)
+
+
 def test_emotion_takes_the_folds_that_the_corpus_has(emotions, probe):
     for name, who in {"train": "112", "valid": "3"}.items():
         (emotions / f"{name}.fold").write_text("".join(f"{s}\n" * 6 for s in who))
@@ -291,8 +417,7 @@ def test_bad_data_is_refused_with_a_mend_and_leaves_nothing(
     assert main([*words, "--dest", str(dest), "--device", "cpu"]) == 2
     assert re.search(named, capsys.readouterr().err)
     assert {path: path.read_bytes() for path in phones.iterdir()} == before
-    # What is known of audio files may stay in the cache; a folder of results has not begun.
-    assert not dest.exists() or [path.name for path in dest.iterdir()] == ["cache"]
+    assert not list(dest.rglob(f"{task}.*"))
 
 
 @pytest.mark.parametrize(

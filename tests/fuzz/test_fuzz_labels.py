@@ -21,7 +21,7 @@ from mgf_fairseq.data.labels import UNLABELLED, frame_labels, num_frames
 from mgf_fairseq.data.manifest import write_manifest
 from mgf_fairseq.data.prepare import PrepareOptions, prepare
 from mgf_fairseq.data.splits import read_split_list
-from mgf_fairseq.evaluation.items import ProbeError, read_labelled
+from mgf_fairseq.evaluation.labelled import ProbeError, read_labelled
 
 LETTERS = b"T H E | C A T |\nA |\n\nZ Z Z |\n"
 DICTIONARY = "T 10\nH 9\nE 8\n| 7\nä 6\n▁<x> 1\n".encode()

@@ -98,8 +98,8 @@ def test_the_page_carries_the_circumstances_of_each_number(page):
 def test_markdown_and_json_hold_the_numbers_of_the_page(report, page):
     markdown = (report / "results.md").read_text()
     assert (
-        "| all | **52.0** \u00b1 0.5 (3 probe seeds)<br>+13.7 to fbank<br>50.8 to 53.3; layer 1"
-        in (markdown)
+        "| all | **52.0** \u00b1 0.5 (3 probe seeds)<br>+13.7 vs fbank<br>50.8 to 53.3; layer 1"
+        in markdown
     )
     assert "| *chance (most frequent class)* | 12.5" in markdown
     content = json.loads((report / "results.json").read_text())

@@ -19,6 +19,7 @@ from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
 import mgf_fairseq
 from mgf_fairseq.acoustic_model import AcousticModelConfig
 from mgf_fairseq.cli import VERBS
+from mgf_fairseq.cli.options import RENAMED
 from mgf_fairseq.criterion import MgfCriterionConfig
 from mgf_fairseq.evaluation.labelled import prepare_command
 from mgf_fairseq.model import MgfConfig
@@ -40,12 +41,24 @@ SPEAKER = {
     **dict.fromkeys(
         (
             f"data/{name}"
-            for name in ("prepare", "label", "corpora", "layouts", "splits", "caveats")
+            for name in (
+                "prepare",
+                "label",
+                "corpora",
+                "layouts",
+                "splits",
+                "caveats",
+                "columns",
+                "convert",
+                "path_labels",
+            )
         ),
         "prepare",
     ),
     **dict.fromkeys(("scoring.py", "recognizer.py", "wer.py"), "score"),
     "feature_": "extract",
+    # Shared by the verbs that read checkpoints, of which this is one.
+    **dict.fromkeys(("cli/options.py", "user_packages.py", "objectives/base.py"), "extract"),
     "health.py": "health",
 }
 # Options of other programs, which are said behind their names.
@@ -90,7 +103,8 @@ def options_of(verb: str) -> set[str]:
     parser = argparse.ArgumentParser(prog=verb)
     module.add_arguments(parser)
     own = {name for action in parser._actions for name in action.option_strings}
-    return own | {"--help", "--traceback"}
+    earlier = {change.old for change in RENAMED if change.verb == verb}
+    return own | earlier | {"--help", "--traceback"}
 
 
 OPTIONS = {verb: options_of(verb) for verb in VERBS}

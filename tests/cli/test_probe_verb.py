@@ -41,8 +41,9 @@ def test_probe_prints_layers_by_metrics_and_writes_the_result(spoken, small, tmp
     arguments += ["--dest", str(dest), "--seeds", "1", "--device", "cpu"]
     held = small.read_bytes()
     assert main(arguments) == 0
-    printed = capsys.readouterr().out
-    assert "mgf probe is now mgf evaluate" in printed
+    shown = capsys.readouterr()
+    printed = shown.out
+    assert "this is mgf evaluate --checkpoint CK --tasks TASK now" in shown.err
     assert "leave one speaker out (3 folds)" in printed and "exactly one Linear" in printed
     for name in ("layer 0, mean ", "layer 2, mean+std", "weighted sum, mean", "majority"):
         assert name in printed
@@ -108,8 +109,8 @@ def test_a_wrong_option_is_one_line_and_writes_nothing(spoken, tmp_path, capsys,
     dest = tmp_path / "results"
     arguments = ["probe", "--tasks", "emotion", "--checkpoint", "mfcc", "--data", str(spoken)]
     assert main([*arguments, "--dest", str(dest), "--device", "cpu", *change]) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("mgf probe: error: ") and shown.count("\n") == 1
+    note, shown = capsys.readouterr().err.splitlines()
+    assert note.startswith("mgf probe: note: ") and shown.startswith("mgf probe: error: ")
     assert any(part in shown for part in named.split("|"))
     assert not dest.exists()
 

@@ -103,7 +103,7 @@ def test_the_worst_utterances_have_the_most_wrong_words_then_letters_and_none_is
 
 
 def test_the_interval_of_an_error_rate_holds_95_percent_of_the_resamples() -> None:
-    found = bootstrap_interval([0, 5] * 200, [5] * 400, resamples=5000)
+    found = bootstrap_interval([0, 5] * 200, [5] * 400)
     exact = [100 * binom.ppf(p, 400, 0.5) / 400 for p in (0.025, 0.975)]
     # Steps of 0.25; an interval of 90 percent lies 0.75 within it.
     assert found == pytest.approx(exact, abs=0.3)

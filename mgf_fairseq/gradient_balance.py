@@ -118,7 +118,8 @@ class GradientBalance:
         for number, part in enumerate(self.parts):
 
             def take(gradient: Tensor, number: int = number) -> None:
-                square = at_least_fp32(gradient.detach()).square().sum().double()
+                wide = torch.promote_types(gradient.dtype, torch.float32)
+                square = torch.linalg.vector_norm(gradient.detach(), dtype=wide).double().square()
                 self._squares[number] = self._squares[number] + square * self._unit.square()
 
             view = views[part]

@@ -144,10 +144,10 @@ def load_checkpoint_to_cpu(
         read_state(Path(path), SAFE_CLASSES, mmap=True, progress=moved)
     with interpreting(path):
         state = _load_checkpoint_to_cpu(path, arg_overrides, load_on_all_ranks)
-    # fairseq saves the task's state and forgets it; what it hands to all ranks is the extra state.
-    if TASK_STATE in state and "extra_state" in state:
-        state["extra_state"] = {**state["extra_state"], TASK_STATE: state[TASK_STATE]}
-    return state
+        # fairseq saves the task's state and forgets it; all ranks are handed the extra state.
+        if TASK_STATE in state and "extra_state" in state:
+            state["extra_state"] = {**state["extra_state"], TASK_STATE: state[TASK_STATE]}
+        return state
 
 
 def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:

@@ -150,7 +150,9 @@ def train(
         for parameter in model.parameters():
             if parameter.grad is not None:
                 parameter.grad *= scale
-    return {name: p.grad for name, p in model.named_parameters()}
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    means = criterion.balance.state_dict() if shares else {}
+    return gradients | {f"mean norm of {part}": torch.tensor(x) for part, x in means.items()}
 
 
 def train_rank(rank: int, names: Any, batches: Any, *args: Any, **kwargs: Any) -> Any:

@@ -162,7 +162,7 @@ def test_a_share_of_0_is_absence():
         g.any() for name, g in gradients.items() if name.startswith("objectives.utterance")
     )
     numbers, wanted = with_zero.balance.numbers(), absent.balance.numbers()
-    assert numbers.pop("pull_utterance") == 0.0
+    assert numbers.pop("pull_utterance") == numbers.pop("factor_utterance") == 0.0
     assert numbers == pytest.approx(wanted, rel=1e-4)
 
 
@@ -189,6 +189,18 @@ def test_a_wrong_share_is_named(settings, words):
     for word in words:
         with pytest.raises(ValueError, match=word):
             MgfCriterion(MgfCriterionConfig(sample_rate=16000, **settings), task)
+
+
+def test_means_are_over_earlier_updates_and_forget_two_percent_with_each():
+    model, criterion = training()
+    norms = []
+    for number in range(3):
+        update(model, criterion, tiny.tiny_sample(range(number, number + 6)), number)
+        criterion.finish_update()
+        norms.append(criterion.balance.numbers()["norm_phoneme"])
+    total, weight = criterion.balance.state_dict()["phoneme"]
+    assert weight == pytest.approx(0.98**2 + 0.98 + 1)
+    assert total == pytest.approx(0.98**2 * norms[0] + 0.98 * norms[1] + norms[2])
 
 
 def test_the_means_survive_a_checkpoint_exactly():
@@ -241,10 +253,16 @@ def test_a_skipped_update_changes_no_mean_and_neither_does_an_infinite_norm():
     update(model, criterion, sample)
     task.optimizer_step(Optimizer(), model, 0)
     before = criterion.balance.state_dict()
-    update(model, criterion, sample, 1)
+    update(model, criterion, tiny.tiny_sample(range(6, 12)), 1)
     task.guard._skip_step = True
     task.optimizer_step(Optimizer(), model, 1)
     assert criterion.balance.state_dict() == before
+    # Nor is it in the next measurement.
+    wanted = oracle_norms(model, sample)
+    update(model, criterion, sample, 1)
+    task.optimizer_step(Optimizer(), model, 1)
+    assert criterion.balance.numbers()["norm_frame"] == pytest.approx(wanted["frame"], rel=1e-4)
+    before = criterion.balance.state_dict()
     # As where fp16 overflows: the loss is finite, the gradient is not.
     update(model, criterion, sample, 2, loss_scale=math.inf)
     task.optimizer_step(Optimizer(), model, 2)

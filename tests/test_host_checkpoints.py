@@ -35,7 +35,9 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`resume(first=..., suffix=..., shards=..., **checkpoint keys)`: as one rank of a run."""
     loaded: list[str] = []
     monkeypatch.setattr(
-        host_checkpoints, "_load_checkpoint", lambda cfg, trainer, **_: loaded.append("read")
+        host_checkpoints,
+        "_load_checkpoint",
+        lambda cfg, trainer, **_: (loaded.append("read"), None),
     )
 
     # What else is looked at before a start: tests/test_start_checks.py.
@@ -45,6 +47,7 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def run(first: bool = True, suffix: str = "", shards: bool = False, **keys: Any) -> list[str]:
         trainer = SimpleNamespace(
+            task=None,
             checkpoint_suffix=suffix,
             is_data_parallel_master=first,
             is_fsdp=shards,
@@ -131,3 +134,13 @@ def test_after_sigterm_nothing_is_called_saved_that_is_not(keys, said, monkeypat
         stopping._save_and_exit(cfg, trainer, None)
     assert re.search(said, caplog.text)
     assert caplog.text.count("saved") == 1
+
+
+def test_the_state_of_a_task_comes_to_every_rank_with_the_extra_state(tmp_path):
+    # fairseq saves it and does not read it.
+    path = tmp_path / "checkpoint.pt"
+    history = [{"num_updates": 1, "lr_scheduler_state": {}}]
+    state = {"model": {}, "cfg": {}, "optimizer_history": history, "task_state": {"a": 1}}
+    torch.save({**state, "args": None, "extra_state": {"epoch": 1}}, path)
+    found = host_checkpoints.load_checkpoint_to_cpu(str(path))["extra_state"]
+    assert (found["epoch"], found["task_state"]) == (1, {"a": 1})

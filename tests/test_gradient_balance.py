@@ -162,7 +162,7 @@ def test_a_share_of_0_is_absence():
         g.any() for name, g in gradients.items() if name.startswith("objectives.utterance")
     )
     numbers, wanted = with_zero.balance.numbers(), absent.balance.numbers()
-    assert numbers.pop("pull_utterance") == 0.0
+    assert numbers.pop("pull_utterance") == numbers.pop("factor_utterance") == 0.0
     assert numbers == pytest.approx(wanted, rel=1e-4)
 
 

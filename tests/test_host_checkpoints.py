@@ -34,12 +34,12 @@ def save(path: Path, updates: int, whole: bool = True) -> Path:
 def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`resume(first=..., suffix=..., shards=..., **checkpoint keys)`: as one rank of a run."""
     loaded: list[str] = []
-    monkeypatch.setattr(
-        host_checkpoints,
-        "_load_checkpoint",
-        lambda cfg, trainer, **_: (loaded.append("read"), None),
-    )
 
+    def load(cfg: Any, trainer: Any, **_: Any) -> tuple[None, None]:
+        loaded.append("read")
+        return None, None  # as fairseq where there is no extra state
+
+    monkeypatch.setattr(host_checkpoints, "_load_checkpoint", load)
     # What else is looked at before a start: tests/test_start_checks.py.
     monkeypatch.setattr(host_checkpoints, "look_before_start", lambda cfg: None)
     monkeypatch.setattr(host_checkpoints, "require_best_metric", lambda trainer: None)
@@ -47,12 +47,11 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     def run(first: bool = True, suffix: str = "", shards: bool = False, **keys: Any) -> list[str]:
         trainer = SimpleNamespace(
-            task=None,
             checkpoint_suffix=suffix,
             is_data_parallel_master=first,
             is_fsdp=shards,
             device=torch.device("cpu"),
-            task=None,
+            task=SimpleNamespace(),
             cfg=SimpleNamespace(
                 distributed_training=SimpleNamespace(use_sharded_state=shards),
                 optimization=SimpleNamespace(max_update=0),

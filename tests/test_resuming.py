@@ -122,9 +122,11 @@ class Run:
         self.read: list[Any] = []  # the group `checkpoint` as fairseq was given it
         monkeypatch.setattr(host_checkpoints, "look_before_start", lambda cfg: None)
         monkeypatch.setattr(host_checkpoints, "require_best_metric", lambda trainer: None)
-        monkeypatch.setattr(
-            host_checkpoints, "_load_checkpoint", lambda cfg, trainer, **_: self.read.append(cfg)
-        )
+        monkeypatch.setattr(host_checkpoints, "_load_checkpoint", self._load)
+
+    def _load(self, cfg: Any, trainer: Any, **_: Any) -> tuple[None, None]:
+        self.read.append(cfg)
+        return None, None  # as fairseq where there is no extra state
 
     def __call__(
         self, *, width: int = 3, save: str = "run", keys: Any = None, **settings: Any
@@ -140,6 +142,7 @@ class Run:
             is_fsdp=False,
             device=torch.device("cpu"),
             cfg=config,
+            task=SimpleNamespace(),
             get_num_updates=lambda: 5,
             get_model=lambda: model,
             state_dict=lambda: {

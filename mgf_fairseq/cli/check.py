@@ -50,21 +50,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample-rate",
         type=int,
         metavar="HZ",
-        help="rate of training (default: the one that the manifests count at)",
+        help="rate of training, in Hz (default: the one that the manifests count at)",
     )
     parser.add_argument(
         "--min-seconds",
         type=float,
         metavar="X",
         default=0.025,
-        help="shorter is skipped (default: 0.025, one frame)",
+        help="shorter is skipped, in seconds (default: 0.025, one frame)",
     )
     parser.add_argument(
         "--max-seconds",
         type=float,
         metavar="X",
         default=math.inf,
-        help="longer is skipped (default: none)",
+        help="longer is skipped, in seconds (default: none)",
     )
     parser.add_argument(
         "--min-sample-size",

@@ -61,7 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--columns",
         metavar="ROLE=NAME,...",
-        help=f"what a table calls its columns; roles: {', '.join(ROLES)}",
+        help=f"what a table calls its columns; roles: {', '.join(ROLES)} "
+        "(default: their usual names)",
     )
     add(
         "--labels-from",
@@ -127,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label",
         metavar="COLUMNS",
         help="classes from these columns of the table, as in keyword,lang or lang=language: "
-        "SPLIT.keyword and dict.keyword.txt, and so on",
+        "SPLIT.keyword and dict.keyword.txt, and so on (default: none)",
     )
     add(
         "--label-from",

@@ -75,6 +75,7 @@ def test_a_pretraining_resumes(tmp_path, data, trainings: Trainings, user_dir, p
     training = trainings.start(
         [
             *("--config-dir", str(pretrain_configs), "--config-name", "mgf_debug"),
+            *("objectives=weights_0_1", "task.min_sample_size=8000"),  # the recipe of that version
             *(f"task.data={data}", f"common.user_dir={user_dir}", "common.log_interval=1"),
             *(f"checkpoint.save_dir={path.parent}", "dataset.num_workers=0"),
             *("dataset.disable_validation=true", "dataset.max_tokens=50000"),

@@ -168,4 +168,4 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert main(["report", str(tmp_path), "--dest", str(tmp_path / "out")]) == 2
-    assert "pip install 'mgf-fairseq[report]'" in capsys.readouterr().err
+    assert "pip install '.[report]'" in capsys.readouterr().err

@@ -6,11 +6,9 @@ Objectives are summed by weights of their losses or by shares of the gradient (g
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import logging
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +23,7 @@ from .distributed import all_reduce_sum
 from .gradient_balance import GradientBalance
 from .model import PretrainingOutput
 from .nonfinite import Budget, guilty_rows, say_utterances, zero_of
+from .ranges import read_numbers, require_names
 from .types import EncoderOutput, ObjectiveOutput
 
 logger = logging.getLogger(__name__)
@@ -99,12 +98,13 @@ class MgfCriterion(FairseqCriterion):
 
     def __init__(self, cfg: MgfCriterionConfig, task: Any) -> None:
         super().__init__(task)
-        given = cfg.loss_weights, cfg.gradient_shares
-        if all(given):
+        self.loss_weights = read_numbers(cfg.loss_weights or {}, "criterion.loss_weights")
+        self.gradient_shares = read_numbers(cfg.gradient_shares or {}, "criterion.gradient_shares")
+        if self.loss_weights and self.gradient_shares:
             raise ValueError(
                 "criterion.loss_weights and criterion.gradient_shares are two ways to sum the "
-                f"objectives: weights are for {sorted(given[0])}, shares for {sorted(given[1])}; "
-                "give one of them"
+                f"objectives: weights are for {sorted(self.loss_weights)}, shares for "
+                f"{sorted(self.gradient_shares)}; give one of them"
             )
         built: dict[str, tuple[str, ...]] = task.objective_parts
         if not built:
@@ -114,14 +114,12 @@ class MgfCriterion(FairseqCriterion):
             )
         self.parts = built  # objective -> its parts
         parts = [part for names in built.values() for part in names]
-        self.loss_weights = _numbers(cfg.loss_weights or {}, "loss_weights")
-        self.gradient_shares = _numbers(cfg.gradient_shares or {}, "gradient_shares")
         if self.gradient_shares:
-            _require_names("gradient_shares", self.gradient_shares, parts)
+            require_names("criterion.gradient_shares", self.gradient_shares, parts)
             if not any(self.gradient_shares.values()):
                 raise ValueError("criterion.gradient_shares are all 0, so nothing would train")
         else:
-            _require_names("loss_weights", self.loss_weights, built)
+            require_names("criterion.loss_weights", self.loss_weights, built)
         self.balance = GradientBalance(parts, self.gradient_shares or None)
         if cfg.cosine_interval < 0:
             raise ValueError(
@@ -190,7 +188,7 @@ class MgfCriterion(FairseqCriterion):
         """Say what the mean loss of each term is multiplied by."""
         if self.gradient_shares:
             return self.balance.factors(device).float().unbind()
-        return list(self.loss_weights.values())
+        return [self.loss_weights[name] for name in self.parts]
 
     def _per_part(self, values: Tensor) -> Tensor:
         """Bring values of terms to parts: (terms,) -> (K,)."""
@@ -325,33 +323,6 @@ def _as_floats(log: dict[str, Any]) -> dict[str, float]:
         return log
     values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()])
     return {**log, **dict(zip(tensors, values.tolist(), strict=True))}
-
-
-def _numbers(mapping: Any, key: str) -> dict[str, float]:
-    """Check ``criterion.<key>``: name -> weight or share."""
-    where = f"criterion.{key}"
-    if not isinstance(mapping, Mapping):
-        raise ValueError(f"{where}={mapping!r} must map names to numbers")
-    for name, value in mapping.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and math.isfinite(value) and value >= 0):
-            raise ValueError(f"{where}.{name}={value!r} must be a number, finite and not negative")
-    return {str(name): float(value) for name, value in mapping.items()}
-
-
-def _require_names(key: str, given: Collection[str], built: Collection[str]) -> None:
-    """Raise ValueError unless numbers are given for just what is built; name the nearest."""
-    if set(given) == set(built):
-        return
-    hints = []
-    for name in sorted(set(given) - set(built)):
-        near = difflib.get_close_matches(name, list(built), n=1)
-        meant = f", did you mean {near[0]!r}?" if near else ""
-        hints.append(f"; {name!r} is none of them{meant}")
-    raise ValueError(
-        f"criterion.{key} must name what is built: numbers are for {sorted(given)}, built are "
-        f"{sorted(built)} (model.objectives){''.join(hints)}"
-    )
 
 
 @torch.no_grad()

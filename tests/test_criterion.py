@@ -62,6 +62,17 @@ def test_the_loss_is_the_weighted_sum_of_the_objectives_means():
     torch.testing.assert_close(log["loss"], loss.detach())
 
 
+def test_weights_and_shares_go_by_name_in_whatever_order_they_are_given():
+    task, model, criterion = tiny.tiny_training()
+    sample = tiny.tiny_sample(ROWS)
+    backwards = dict(reversed(tiny.WEIGHTS.items()))
+    other = MgfCriterion(MgfCriterionConfig(loss_weights=backwards, sample_rate=16000), task)
+    assert criterion(model, sample)[0] == other(model, sample)[0]
+    shares = dict(reversed(tiny.SHARES.items()))
+    other = MgfCriterion(MgfCriterionConfig(gradient_shares=shares, sample_rate=16000), task)
+    assert tiny.shares_criterion(task)(model, sample)[0] == other(model, sample)[0]
+
+
 def test_the_total_gradient_is_the_weighted_sum_of_the_single_gradients():
     _, model, criterion = tiny.tiny_training()
     sample = tiny.tiny_sample(ROWS)

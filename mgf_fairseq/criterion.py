@@ -1,7 +1,8 @@
 """Criterion ``mgf``: the sum of the objectives, normalised over all ranks, and its log.
 
 The last station before fairseq's trainer; holds no parameters and knows no objective by name.
-Objectives are summed by weights of their losses or by shares of the gradient (gradient_balance.py).
+Objectives are summed by weights of their losses or by shares of the gradient
+(objectives/gradient_balance.py).
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from fairseq.logging import metrics
 from omegaconf import II
 from torch import Tensor
 
-from .distributed import all_reduce_sum
-from .gradient_balance import GradientBalance
 from .model import PretrainingOutput
-from .nonfinite import Budget, guilty_rows, say_utterances, zero_of
-from .ranges import read_numbers, require_names
+from .monitoring.nonfinite import Budget, guilty_rows, say_utterances, zero_of
+from .objectives.gradient_balance import GradientBalance
 from .types import EncoderOutput, ObjectiveOutput
+from .utils.distributed import all_reduce_sum
+from .utils.settings import read_numbers, require_names
 
 logger = logging.getLogger(__name__)
 

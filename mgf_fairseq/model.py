@@ -1,7 +1,7 @@
 """Model ``mgf``: the speech encoder with its objectives, and the contract with fine-tuning.
 
-Wires :class:`~mgf_fairseq.encoder.SpeechEncoder` to the objectives for pre-training; after
-``remove_pretraining_modules`` it is what fairseq's ``wav2vec_ctc`` and its relatives hold.
+Wires :class:`~mgf_fairseq.encoder.speech_encoder.SpeechEncoder` to the objectives for pre-training;
+after ``remove_pretraining_modules`` it is what fairseq's ``wav2vec_ctc`` and its relatives hold.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
-from .encoder import EncoderConfig, SpeechEncoder
-from .features import unit_variance
-from .gradient_balance import view_apart
+from .acoustics.features import unit_variance
+from .encoder.config import EncoderConfig
+from .encoder.speech_encoder import SpeechEncoder
 from .objectives import build_objectives
+from .objectives.gradient_balance import view_apart
 from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 
 

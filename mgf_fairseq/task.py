@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
@@ -29,18 +27,23 @@ from .data.entries import ManifestError
 from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
-from .distributed import is_first_rank, require_alike
-from .lockstep import moved
-from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
+from .data.pretraining_data import note_training_data
+from .host.heartbeat import moved
+from .host.iterators import MgfBatchIterator, StepClock, log_data_wait
+from .monitoring.gradient_guard import (
+    GradientGuard,
+    explain_gradient,
+    parameters_not_finite,
+    unwrapped,
+)
+from .monitoring.live import HealthWatch
 from .objectives.base import OBJECTIVES, PACKAGE_OF_ITS_OWN
-from .pretraining_data import note_training_data
-from .ranges import POSITIVE, require_ranges
-from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
+from .utils.distributed import is_first_rank, require_alike
+from .utils.settings import POSITIVE, require_ranges
 
 logger = logging.getLogger(__name__)
 
 AUTOCAST = {"none": None, "bf16": torch.bfloat16}
-MAX_DUMMY_TRIES = 100
 BALANCE = "gradient_balance"  # in the task's state
 TASK_RANGES = {
     "sample_rate": (1000, 1_000_000),
@@ -100,58 +103,6 @@ class MgfPretrainingConfig(FairseqDataclass):
         metadata={"help": "the set that is shuffled and mixed by weight: dataset.train_subset"},
     )
     seed: int = II("common.seed")
-
-
-class MgfBatchIterator(EpochBatchIterator):
-    """fairseq's epoch iterator with a dummy batch that is readable and marked as such.
-
-    A rank without a batch of its own (at the end of an epoch, in validation, or where no file of a
-    batch could be read) runs the dummy to keep step with the others.
-    """
-
-    clock: StepClock | None = None
-
-    @property
-    def first_batch(self) -> dict[str, Any]:
-        """Collate the first batch that can be read, as one that counts for nothing."""
-        for indices in self.frozen_batches[:MAX_DUMMY_TRIES]:
-            # Not by the collater, which would count here, for nothing, what others have left out.
-            batch = self.dataset.collate([self.dataset[index] for index in indices])
-            if batch:
-                return without_weight(batch)
-        raise ManifestError(
-            f"not one of {len(self.frozen_batches)} batches could be read (see the warnings "
-            "above); run 'mgf check' on the data"
-        )
-
-    def _filled(self, batch: dict[str, Any]) -> dict[str, Any]:
-        moved()  # also where fairseq only reads, before it trains
-        return batch or self.first_batch
-
-    def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        """Make fairseq's iterator, timed if a clock is given (training's is, validation's not).
-
-        Raises:
-            RankError: ranks have other batches than each other, and so would wait for ever.
-        """
-        if self.num_shards > 1:
-            indices = np.concatenate([np.asarray(batch, np.int64) for batch in self.frozen_batches])
-            require_alike(
-                "the number or order of batches (do all machines have the same manifests and "
-                "settings?)",
-                len(self.frozen_batches),
-                zlib.crc32(indices.tobytes()),
-            )
-        iterator = super()._get_iterator_for_epoch(*args, **kwargs)
-        if iterator is None:
-            return None
-        # fairseq puts a dummy in the place of an empty batch too, but then forgets what else this
-        # rank has in the update.
-        iterator._itr = map(self._filled, iterator._itr)
-        if self.clock is not None:
-            iterator.__class__ = TimedIterator
-            iterator.clock = self.clock
-        return iterator
 
 
 @register_task("mgf_pretraining", dataclass=MgfPretrainingConfig)
@@ -246,7 +197,7 @@ class MgfPretrainingTask(FairseqTask):
                 f"{self.cfg.data}'"
             )
         criterion = super().build_criterion(cfg, from_checkpoint)
-        if self.objective_names:  # else it is fairseq's own, see baseline.py
+        if self.objective_names:  # else it is fairseq's own, see baselines/wav2vec2.py
             self.criterion = criterion
         return criterion
 
@@ -276,7 +227,7 @@ class MgfPretrainingTask(FairseqTask):
                 "set one of them"
             )
         seconds = self.clock.begin()
-        if self.objective_names:  # not those of fairseq's own criterion, see baseline.py
+        if self.objective_names:  # not those of fairseq's own criterion, see baselines/wav2vec2.py
             criterion.update = update_num + 1
             self.guard.install(
                 optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
@@ -381,10 +332,3 @@ def _known(cfg: Any) -> Any:
     with read_write(cfg), open_dict(cfg):
         cfg.objectives = {name: held[name] for name in held if name in OBJECTIVES}
     return cfg
-
-
-def without_weight(batch: dict[str, Any]) -> dict[str, Any]:
-    """Mark a batch that a rank runs only to keep step with the others: it counts for nothing."""
-    net_input = dict(batch["net_input"])
-    net_input["utterance"] = torch.full_like(net_input["utterance"], -1)
-    return {**batch, "net_input": net_input, "ignore": True}

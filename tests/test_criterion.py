@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig, feature_deviation
 from mgf_fairseq.data.entries import ManifestError
-from mgf_fairseq.task import MgfBatchIterator, without_weight
+from mgf_fairseq.host.iterators import MgfBatchIterator, without_weight
 
 ROWS = range(6)
 NAMES = tuple(tiny.OBJECTIVES)

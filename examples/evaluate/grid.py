@@ -27,9 +27,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from mgf_fairseq.children import Children
-from mgf_fairseq.training_run import override, run_training, training_command
-from mgf_fairseq.upstream import ACOUSTIC
+from mgf_fairseq.extract.baselines import ACOUSTIC
+from mgf_fairseq.host.training_process import override, run_training, training_command
+from mgf_fairseq.utils.processes import Children
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"config", "overrides", "tasks", "rows", "baselines", "report_baseline"}

@@ -9,9 +9,9 @@ import argparse
 import random
 from pathlib import Path
 
-from mgf_fairseq.data.corpora import read_lines
 from mgf_fairseq.data.manifest import looks_like_manifest, read_manifest
-from mgf_fairseq.data.replacing import refuse_foreign, replace_file
+from mgf_fairseq.data.text import read_lines
+from mgf_fairseq.utils.atomic import refuse_foreign, replace_file
 
 
 def choose(num_samples: list[int], limit: int, seed: int) -> list[int]:

@@ -1,6 +1,6 @@
 """`mgf check`: report what training would skip or be spoilt by, with the fix for each.
 
-Run it between `mgf prepare` and the first training minute; data/check.py holds the rules.
+Run it between `mgf prepare` and the first training minute; check/manifests.py holds the rules.
 """
 
 from __future__ import annotations
@@ -15,19 +15,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mgf_fairseq.bars import bar
-from mgf_fairseq.data.check import (
-    ManifestReport,
-    check_manifests,
-    exit_code,
-    find_manifests,
-)
-from mgf_fairseq.data.check_audio import Options
-from mgf_fairseq.data.entries import ManifestError
-from mgf_fairseq.data.limits import FINETUNING_MAX_TOKENS, PRETRAINING_MIN_SAMPLES
-from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.data.rates import counted_rate
-from mgf_fairseq.data.replacing import begins_with, refuse_foreign
+from ..check.audio import Options
+from ..check.manifests import ManifestReport, check_manifests, exit_code, find_manifests
+from ..data.entries import ManifestError
+from ..data.limits import FINETUNING_MAX_TOKENS, PRETRAINING_MIN_SAMPLES
+from ..data.manifest import read_manifest
+from ..data.rates import counted_rate
+from ..utils.atomic import begins_with, refuse_foreign
+from ..utils.progress import bar
 
 HELP = "report what training would skip in a prepared folder, and how to fix it"
 EXAMPLES = """\

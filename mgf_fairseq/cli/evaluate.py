@@ -27,8 +27,8 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mgf_fairseq.evaluation.results import ResultFolder
-    from mgf_fairseq.evaluation.run import Request
+    from ..evaluation.results import ResultFolder
+    from ..evaluation.run import Request
 
 HELP = "phoneme, speaker and emotion probes and speech recognition, for one or many representations"
 EXAMPLES = """\
@@ -135,10 +135,10 @@ def run(args: argparse.Namespace) -> int:
     # Before torch is loaded: threads that wait give their core to others on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from mgf_fairseq.cli.layer_table import layer_table
-    from mgf_fairseq.cli.progress import Bars
-    from mgf_fairseq.evaluation.run import evaluate
-    from mgf_fairseq.training_run import TrainingError
+    from ..evaluation.run import evaluate
+    from ..host.training_process import TrainingError
+    from ..utils.progress import Bars
+    from .layer_table import layer_table
 
     request = request_of(args)
     prepare_libraries(args)
@@ -168,9 +168,9 @@ def run(args: argparse.Namespace) -> int:
 
 def request_of(args: argparse.Namespace) -> Request:
     """Turn options into a request; bad values raise ValueError."""
-    from mgf_fairseq.evaluation.finetuning import load_recipe
-    from mgf_fairseq.evaluation.outcome import ProbeOptions
-    from mgf_fairseq.evaluation.run import Request
+    from ..evaluation.finetuning.recipe import load_recipe
+    from ..evaluation.options import ProbeOptions
+    from ..evaluation.run import Request
 
     device = device_of(args.device)
     tasks = tuple(dict.fromkeys(names(args.tasks or DEFAULT_TASKS)))

@@ -9,7 +9,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mgf_fairseq.evaluation.results import Representation, TaskResult
+    from ..evaluation.results import Representation, TaskResult
 
 
 def layer_table(result: TaskResult, name: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from ..suggestions import did_you_mean
+from ..utils.suggestions import did_you_mean
 
 Add = Callable[..., Any]  # add_argument of a parser or of a group
 RANDOM = "random:"
@@ -190,7 +190,7 @@ def add_checkpoint(add: Add, baselines: bool = False, many: bool = False) -> Non
 
 def checkpoint_of(spec: str) -> str:
     """The spec with a run's folder replaced by the file in it that is read, which is said."""
-    from ..checkpoint import find_checkpoint
+    from ..checkpoints.reading import find_checkpoint
 
     prefix = RANDOM if spec.startswith(RANDOM) else ""
     path, seed = spec.removeprefix(prefix), ""
@@ -255,7 +255,7 @@ def prepare_libraries(args: argparse.Namespace) -> None:
     # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
     if args.user_dir is not None:
-        from ..user_packages import import_package
+        from ..host.user_packages import import_package
 
         import_package(args.user_dir)
 

@@ -1,4 +1,4 @@
-"""`mgf prepare`: options, progress bar and summary table around `mgf_fairseq.data.prepare`.
+"""`mgf prepare`: options, progress bar and summary table around `mgf_fairseq.prepare.prepare`.
 
 The first verb that a newcomer types; it ends by naming the next.
 """
@@ -10,14 +10,15 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from ..bars import bar
-from ..data.columns import ROLES
-from ..data.corpora import AUDIO_EXTENSIONS, PrepareError, Search
-from ..data.label_files import LABEL_KINDS
-from ..data.layouts import LAYOUTS, detect_layout
-from ..data.path_labels import FIELDS
-from ..data.prepare import SPLIT_BY, PrepareOptions, Summary, prepare
-from ..data.rows import Progress
+from ..prepare.corpora.base import AUDIO_EXTENSIONS, PrepareError, Search
+from ..prepare.corpora.columns import ROLES
+from ..prepare.corpora.registry import LAYOUTS, detect_layout
+from ..prepare.label_files import LABEL_KINDS
+from ..prepare.options import SPLIT_BY, PrepareOptions
+from ..prepare.path_labels import FIELDS
+from ..prepare.prepare import Summary, prepare
+from ..prepare.rows import Progress
+from ..utils.progress import bar
 
 HELP = "turn a folder of recordings into wav2vec manifests (.tsv), labels and dictionaries"
 EXAMPLES = """\

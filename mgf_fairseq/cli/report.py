@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             "the report draws with matplotlib, which is not installed: pip install '.[report]'"
         )
-    from mgf_fairseq.bars import bar
-    from mgf_fairseq.report.build import TITLE, build_report
-    from mgf_fairseq.report.findings import findings
+    from ..report.build import TITLE, build_report
+    from ..report.findings import findings
+    from ..utils.progress import bar
 
     with bar(bar_format="{desc} {elapsed}", leave=False) as shown:
         table = build_report(

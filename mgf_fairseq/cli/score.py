@@ -1,6 +1,7 @@
 """`mgf score`: word and character error rate of a CTC fine-tuned checkpoint, greedily decoded.
 
-Last step after stock fine-tuning; scoring.py transcribes, wer.py counts, this file prints.
+Last step after stock fine-tuning; inference/decoding.py transcribes, inference/wer.py counts, this
+file prints.
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mgf_fairseq.data.replacing import begins_with, refuse_foreign
-
+from ..utils.atomic import begins_with, refuse_foreign
 from .options import (
     add_checkpoint,
     add_device,
@@ -23,8 +23,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from mgf_fairseq.scoring import Recognizer
-    from mgf_fairseq.wer import CorpusScore, UtteranceScore
+    from ..inference.recognizer import Recognizer
+    from ..inference.wer import CorpusScore, UtteranceScore
 
 HELP = "word and character error rate of a fine-tuned wav2vec_ctc checkpoint (greedy decoding)"
 EXAMPLES = """\
@@ -69,9 +69,10 @@ def run(args: argparse.Namespace) -> int:
     """Score the manifest, print the result, and return 0."""
     import torch
 
-    from mgf_fairseq.bars import bar
-    from mgf_fairseq.data.manifest import read_manifest
-    from mgf_fairseq.scoring import load_recognizer, score_manifest
+    from ..data.manifest import read_manifest
+    from ..evaluation.finetuning.score import score_manifest
+    from ..inference.recognizer import load_recognizer
+    from ..utils.progress import bar
 
     _check_options(args)
     device = torch.device(device_of(args.device))
@@ -116,7 +117,7 @@ def _print_report(
     failed: int,
     count: int,
 ) -> None:
-    from mgf_fairseq.wer import worst
+    from ..inference.wer import worst
 
     bad = worst(scores, count)
     if bad:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .replacing import replace_file
+from ..utils.atomic import replace_file
 
 CAVEATS_FILE = "caveats.txt"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .corpora import read_lines
 from .entries import ManifestError
+from .text import read_lines
 
 DISTINCT = ("utterance", "speaker", "none")
 

@@ -14,9 +14,9 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from ..utils.atomic import replace_file
 from .entries import MOST_DIGITS, ManifestError, is_count, within_root
 from .prepared import require_finished
-from .replacing import replace_file
 
 _LOOKED_AT = 1 << 16  # bytes at the beginning of a file that may be a manifest
 _BLOCK = 1 << 20  # bytes

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..utils.atomic import begins_with
 from .caveats import CAVEATS_FILE
 from .manifest import looks_like_manifest
 from .prepared import Record, read_record
-from .replacing import begins_with
 
 SKIPPED_FILE = "skipped.txt"
 SKIPPED_HEAD = "path\treason\n"

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ..utils.atomic import replace_file
 from .entries import ManifestError
-from .replacing import replace_file
 
 RECORD = ".prepared.json"
 _STAGING = ".preparing"

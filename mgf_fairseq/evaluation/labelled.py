@@ -1,6 +1,6 @@
-"""Splits of a prepared folder with their labels, checked row for row, and what they may share.
+"""A prepared manifest with its labels, checked against each other and against other splits.
 
-Between the label files of `mgf prepare` and items.py, which joins them to features.
+The protocols read their splits here before any feature is extracted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgf_fairseq.data import digests
-from mgf_fairseq.data.corpora import read_lines
-from mgf_fairseq.data.entries import parse_entry
-from mgf_fairseq.data.label_files import LABEL_KINDS
-from mgf_fairseq.data.manifest import Manifest, read_manifest
-from mgf_fairseq.lengths import STANDARD_GRID
+from ..data import content_digests
+from ..data.entries import parse_entry
+from ..data.manifest import Manifest, read_manifest
+from ..data.text import read_lines
+from ..encoder.geometry import STANDARD_GRID
+from ..prepare.label_files import LABEL_KINDS
+from ..utils.progress import Progress
 
 
 class ProbeError(ValueError):
@@ -45,10 +46,10 @@ class LabelledManifest:
         lines = self.labels.get(ending)
         return None if lines is None else [lines[row] for row in rows]
 
-    def audio_key(self, cache: Path, progress: digests.Progress | None = None) -> str:
+    def audio_key(self, cache: Path, progress: Progress | None = None) -> str:
         """Digest of what its rows hold; what is known of files is kept in a folder of features."""
         table = cache / ".digests" / f"probe-{self.name}.tsv"
-        return digests.audio_key(self.manifest, range(len(self.manifest)), table, progress)
+        return content_digests.audio_key(self.manifest, range(len(self.manifest)), table, progress)
 
 
 def prepare_command(data: Path, endings: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """Whether the test recordings of a task were in the pre-training data of an upstream.
 
-Between the marks inside checkpoints (pretraining_data.py) and the results.
+Between the marks inside checkpoints (data/pretraining_data.py) and the results.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mgf_fairseq.pretraining_data import look_up, read_marks
-from mgf_fairseq.upstream import Upstream
-
+from ..data.pretraining_data import look_up, read_marks
+from ..extract.upstream import Upstream
 from .results import UNTRAINED, Overlap
 
 

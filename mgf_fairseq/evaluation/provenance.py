@@ -46,7 +46,7 @@ def commit() -> str:
 
     A package outside its own checkout has no commit of its own.
     """
-    from mgf_fairseq import __version__
+    from .. import __version__
 
     package = Path(__file__).resolve().parents[1]
     if not (package.parent / ".git").exists():

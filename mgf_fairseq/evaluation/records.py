@@ -12,7 +12,7 @@ import typing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mgf_fairseq.data.replacing import replace_file
+from ..utils.atomic import replace_file
 
 FORMAT = 1
 ADDED = {"added": True}  # metadata of fields that files of earlier versions lack

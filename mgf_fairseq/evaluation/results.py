@@ -1,7 +1,7 @@
 """The files of a result folder as dataclasses: what the probes and the recognizer write.
 
 Last in the evaluation; `mgf report` reads them. All metrics, intervals and class scores are in
-percent (as in wer.py); only names that end in `_ratio` are shares between 0 and 1.
+percent (as in inference/wer.py); only names that end in `_ratio` are shares between 0 and 1.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgf_fairseq.data.replacing import replacing
-
+from ..utils.atomic import replacing
 from .records import ADDED, FORMAT
 from .records import ResultError as ResultError
 from .records import read_record as read_record

@@ -9,26 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mgf_fairseq.data.digests import Progress
-from mgf_fairseq.upstream import ACOUSTIC
-
-from .finetuning import Recipe
-from .outcome import ProbeOptions
-from .recognition import run_recognition
-from .recognition_plan import Plan, RecognitionOptions, plan_recognition
-from .representations import Evaluated, EvaluationError, load_all, write_description
+from ..extract.baselines import ACOUSTIC
+from ..utils.progress import Progress
+from .finetuning.recipe import Recipe
+from .options import ProbeOptions
+from .probing import ProbePlan, plan_probe, protocol_of, run_probe, write_probe
+from .protocols.asr import run_recognition
+from .protocols.asr_plan import Plan, RecognitionOptions, plan_recognition
+from .records import ResultError, read_record, write_record
+from .result_folders import Evaluated, EvaluationError, load_all, write_description
 from .results import (
     PROBE_TASKS,
     RECOGNITION,
     RecognitionResult,
-    ResultError,
     ResultFolder,
     TaskResult,
-    read_record,
     read_results,
-    write_record,
 )
-from .tasks import ProbePlan, plan_probe, protocol_of, run_probe, write_probe
 
 ALL_TASKS = (*PROBE_TASKS, RECOGNITION)
 _LABELS = {"phone": "phn", "speaker": "spk", "emotion": "emo"}  # what a task cannot do without

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .metrics import Tally
 from .results import UtteranceCounts
-from .scores import Tally
 
 WORDS, CHARACTERS = 0, 1  # the "classes" of recognition, whose "hits" are errors
 

@@ -12,19 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..decoders import FrameDecoder
-from ..features import AcousticFeatures
-from ..losses import smooth_l1
+from ..acoustics.features import AcousticFeatures
+from ..losses.reconstruction import smooth_l1
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
-from .base import (
-    Objective,
-    ObjectiveConfig,
-    level_dim,
-    read_level,
-    register_objective,
-    resolve_level,
-    select_frames,
-)
+from .base import Objective, register_objective
+from .config import ObjectiveConfig
+from .heads import FrameDecoder
+from .levels import level_dim, read_level, resolve_level, select_frames
 
 
 @dataclass

@@ -17,22 +17,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .. import draws
-from ..decoders import ProjectionHead
-from ..features import AcousticFeatures
-from ..losses import Contrast, contrast_pool, contrast_rows, smooth_l1
+from ..acoustics.features import AcousticFeatures
+from ..losses.contrastive import Contrast, contrast_pool, contrast_rows
+from ..losses.reconstruction import smooth_l1
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
-from .base import (
-    Objective,
-    ObjectiveConfig,
-    level_dim,
-    read_level,
-    register_objective,
-    select_frames,
-)
+from ..utils import rng
+from .base import Objective, register_objective
+from .config import ObjectiveConfig
+from .diversity import diversity
+from .heads import ProjectionHead
+from .levels import level_dim, read_level, select_frames
 
 
 @dataclass
@@ -182,9 +178,9 @@ class PhonemeObjective(Objective):
         first = per_row.cumsum(0)[row] - per_row[row]  # (M,) where the frame's row begins
         size = per_row[row]
         place = torch.arange(len(row), device=row.device) - first  # (M,) position in its row
-        key = draws.combine(draws.combine(batch.row_id, batch.draw)[row], place)
+        key = rng.combine(rng.combine(batch.row_id, batch.draw)[row], place)
         near, far = self.config.num_negatives, self.config.cross_sample_negatives
-        share = draws.uniform(key, near + far)
+        share = rng.uniform(key, near + far)
         # Steps of 1 .. size - 1 around the own row, so that a frame never meets itself.
         step = 1 + (share[:, :near] * (size - 1).clamp(min=1)[:, None]).long()
         own = first[:, None] + (place[:, None] + step) % size[:, None]
@@ -205,16 +201,3 @@ def _output(found: Contrast, keys: Tensor) -> ObjectiveOutput:
         "diversity": diversity(keys),
     }
     return ObjectiveOutput(found.loss_sum, found.num_queries, metrics)
-
-
-def diversity(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Measure how far (M, D) vectors point in different directions: (sum, M).
-
-    One minus the squared length of the mean unit vector, which is one minus the mean cosine of
-    all pairs: 0 where all are equal (collapse), near 1 where they spread.
-    """
-    count = vectors.new_tensor(float(len(vectors)), dtype=torch.float32)
-    if len(vectors) == 0:
-        return count, count
-    mean = F.normalize(vectors.detach().float(), dim=1).mean(dim=0)
-    return (1.0 - mean.square().sum()) * count, count

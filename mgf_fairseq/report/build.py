@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..data.replacing import begins_with, refuse_foreign, replace_file
+from ..utils.atomic import begins_with, refuse_foreign, replace_file
 from .collect import collect
-from .page import make_page
+from .markdown import machine_readable, markdown
+from .page.page import make_page
 from .table import Table, make_table
-from .texts import machine_readable, markdown
 
 NAMES = ("results.json", "results.md", "index.html")
 TITLE = "Speech representations, four ways"

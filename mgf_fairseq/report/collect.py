@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.records import ResultError
 from ..evaluation.results import (
     PROBE_TASKS,
     RECOGNITION,
     UPSTREAM_FILE,
     RecognitionResult,
-    ResultError,
     ResultFolder,
     TaskResult,
     UpstreamResult,

@@ -10,8 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..evaluation.results import TaskResult, UtteranceCounts
-from ..evaluation.scores import (
+from ..evaluation.metrics import (
     Metric,
     Tally,
     accuracy,
@@ -20,8 +19,9 @@ from ..evaluation.scores import (
     sum_by,
     uar,
 )
+from ..evaluation.results import TaskResult, UtteranceCounts
 from ..evaluation.utterances import CHARACTERS, WORDS, tally_of
-from ..intervals import units_of
+from ..utils.intervals import units_of
 from .collect import Result
 
 _Key = tuple[str, int]  # an entry of the manifest, and how often it has come before

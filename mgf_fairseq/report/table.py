@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..evaluation.results import UNTRAINED, ResultError, TaskResult
+from ..evaluation.records import ResultError
+from ..evaluation.results import UNTRAINED, TaskResult
 from .cells import (
     Cell,
     Column,

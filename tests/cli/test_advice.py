@@ -17,7 +17,7 @@ from fairseq.optim.adam import FairseqAdamConfig
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
 
 import mgf_fairseq
-from mgf_fairseq.acoustic_model import AcousticModelConfig
+from mgf_fairseq.baselines.acoustic_model import AcousticModelConfig
 from mgf_fairseq.cli import VERBS
 from mgf_fairseq.cli.options import RENAMED
 from mgf_fairseq.criterion import MgfCriterionConfig
@@ -27,7 +27,7 @@ from mgf_fairseq.task import MgfPretrainingConfig
 
 PACKAGE = Path(mgf_fairseq.__file__).parent
 HOLE = "\0"  # stands for what an f-string fills in
-NO_MESSAGES = ("report/style.py", "report/theme.py")  # CSS
+NO_MESSAGES = ("report/page/style.py", "report/figures/theme.py")  # CSS
 # Whose messages a part of the package writes, longest prefix first; elsewhere an option must stand
 # behind the command that has it.
 SPEAKER = {
@@ -35,31 +35,17 @@ SPEAKER = {
     "cli/layer_table.py": "evaluate",
     "evaluation/": "evaluate",
     "report/": "report",
-    "data/check": "check",
-    "data/shards": "shard",
-    "data/packing": "shard",
-    **dict.fromkeys(
-        (
-            f"data/{name}"
-            for name in (
-                "prepare",
-                "label",
-                "corpora",
-                "layouts",
-                "splits",
-                "caveats",
-                "columns",
-                "convert",
-                "path_labels",
-            )
-        ),
-        "prepare",
-    ),
-    **dict.fromkeys(("scoring.py", "recognizer.py", "wer.py"), "score"),
-    "feature_": "extract",
+    "evaluation/finetuning/score.py": "score",
+    "check/": "check",
+    "prepare/": "prepare",
+    "prepare/shards.py": "shard",
+    "prepare/packing.py": "shard",
+    **dict.fromkeys(("data/label_format.py", "data/caveats.py", "data/prepared.py"), "prepare"),
+    "inference/": "score",
+    "extract/": "extract",
     # Shared by the verbs that read checkpoints, of which this is one.
-    **dict.fromkeys(("cli/options.py", "user_packages.py", "objectives/base.py"), "extract"),
-    "health.py": "health",
+    **dict.fromkeys(("cli/options.py", "host/user_packages.py", "objectives/base.py"), "extract"),
+    "monitoring/health.py": "health",
 }
 # Options of other programs, which are said behind their names.
 PROGRAMS = {

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import mgf_checkpoint
+from tiny_checkpoints import mgf_checkpoint
 
 from mgf_fairseq.cli import VERBS, _verb_parser, main
 from mgf_fairseq.cli.options import (

@@ -1,16 +1,16 @@
 """`mgf probe` from audio to a table and files; the upstream stays as it was, bit for bit."""
 
-import checkpoints
 import pytest
 import soundfile
 import tiny
+import tiny_checkpoints as checkpoints
 import torch
 
 from mgf_fairseq.cli import main
-from mgf_fairseq.evaluation.outcome import ProbeOptions
+from mgf_fairseq.evaluation.options import ProbeOptions
+from mgf_fairseq.evaluation.probing import plan_probe, run_probe
 from mgf_fairseq.evaluation.results import read_results
-from mgf_fairseq.evaluation.tasks import plan_probe, run_probe
-from mgf_fairseq.upstream import load_upstream
+from mgf_fairseq.extract.upstream import load_upstream
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_failure_half_way_leaves_no_result(spoken, tmp_path, monkeypatch, caps
     def broken(*arguments, **more):
         raise ValueError("the disk is full")
 
-    monkeypatch.setattr("mgf_fairseq.evaluation.fold_tasks.cross_validate", broken)
+    monkeypatch.setattr("mgf_fairseq.evaluation.protocols.emotion.cross_validate", broken)
     dest = tmp_path / "results"
     arguments = ["probe", "--tasks", "emotion", "--checkpoint", "mfcc", "--data", str(spoken)]
     assert main([*arguments, "--dest", str(dest), "--device", "cpu"]) == 2

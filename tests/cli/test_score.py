@@ -18,15 +18,12 @@ from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from omegaconf import OmegaConf
 from scipy.stats import binom
 
-from mgf_fairseq.batching import plan_batches
-from mgf_fairseq.checkpoint import CheckpointError
+from mgf_fairseq.checkpoints.files import CheckpointError
 from mgf_fairseq.cli.score import advice
-from mgf_fairseq.scoring import (
-    collapse,
-    decode_batch,
-    load_recognizer,
-)
-from mgf_fairseq.wer import (
+from mgf_fairseq.data.batching import plan_batches
+from mgf_fairseq.inference.decoding import collapse, decode_batch
+from mgf_fairseq.inference.recognizer import load_recognizer
+from mgf_fairseq.inference.wer import (
     bootstrap_interval,
     count_edits,
     join_symbols,

@@ -20,7 +20,7 @@ from described import fill
 from trainings import Trainings
 
 from mgf_fairseq import cli
-from mgf_fairseq.extract import load_encoder
+from mgf_fairseq.extract.encoder import load_encoder
 from mgf_fairseq.report.build import build_report
 
 MADE = Path(__file__).parent / "made"
@@ -98,7 +98,7 @@ def test_a_prepared_folder_passes_its_check(data, capsys):
 
 
 def test_a_folder_of_features_opens(tmp_path):
-    store = importlib.import_module("mgf_fairseq.feature_files")
+    store = importlib.import_module("mgf_fairseq.extract.folder")
     summary = json.loads((MADE / "features.json").read_text())
     frames = [49, summary["frames"] - 49]
     shutil.copy(MADE / "features.json", tmp_path)

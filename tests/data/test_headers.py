@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from mgf_fairseq.check.audio import Options, measure
 from mgf_fairseq.data.audio import AudioError, AudioReader, audio_info
-from mgf_fairseq.data.check_audio import Options, measure
 
 RATE = 16000
 SAMPLES = 32000

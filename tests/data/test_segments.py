@@ -8,8 +8,9 @@ import soundfile
 
 from mgf_fairseq.data.audio import AudioReader
 from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.data.prepare import PrepareOptions, Summary, prepare
-from mgf_fairseq.data.threads import ordered_map
+from mgf_fairseq.prepare.options import PrepareOptions
+from mgf_fairseq.prepare.prepare import Summary, prepare
+from mgf_fairseq.utils.threads import ordered_map
 
 RATE = 8000  # of the recordings; manifests count at 16 kHz
 

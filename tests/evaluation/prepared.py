@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mgf_fairseq.feature_files import FeatureStore, layer_file
-from mgf_fairseq.lengths import ConvGeometry
+from mgf_fairseq.encoder.geometry import ConvGeometry
+from mgf_fairseq.extract.folder import FeatureStore, layer_file
 
 LAYERS = ["layer 0", "layer 1"]
 

@@ -157,7 +157,7 @@ time.sleep(600)
 """
 GRID = """\
 import runpy, sys
-from mgf_fairseq import training_run
+from mgf_fairseq.host import training_process as training_run
 def command(recipe, overrides):
     run = next(o.split("=", 1)[1] for o in overrides if o.startswith("checkpoint.save_dir="))
     return [sys.executable, {training!r}, run]

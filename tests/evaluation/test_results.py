@@ -6,23 +6,21 @@ import json
 import numpy as np
 import pytest
 
+from mgf_fairseq.evaluation.records import ResultError, read_record, write_record
 from mgf_fairseq.evaluation.results import (
     ClassScore,
     Embeddings,
     Example,
     RecognitionResult,
     Representation,
-    ResultError,
     SplitSize,
     TaskData,
     TaskResult,
     UpstreamResult,
     UtteranceCounts,
     read_embeddings,
-    read_record,
     read_results,
     write_embeddings,
-    write_record,
 )
 
 SIZE = SplitSize(utterances=3, hours=0.5, items=70)

@@ -10,12 +10,12 @@ import soundfile
 import tiny
 import torch
 
-from mgf_fairseq.checkpoint import CheckpointError, load_pretrained
+from mgf_fairseq.checkpoints.files import CheckpointError
 from mgf_fairseq.cli import main
 from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.data.prepare import PrepareOptions, prepare
+from mgf_fairseq.data.pretraining_data import note_training_data
 from mgf_fairseq.evaluation import run as module
-from mgf_fairseq.evaluation.recognition_plan import Plan
+from mgf_fairseq.evaluation.protocols.asr_plan import Plan
 from mgf_fairseq.evaluation.results import (
     Example,
     RecognitionResult,
@@ -23,8 +23,10 @@ from mgf_fairseq.evaluation.results import (
     TaskData,
     read_results,
 )
-from mgf_fairseq.pretraining_data import note_training_data
-from mgf_fairseq.training_run import TrainingError
+from mgf_fairseq.extract.pretrained import load_pretrained
+from mgf_fairseq.host.training_process import TrainingError
+from mgf_fairseq.prepare.options import PrepareOptions
+from mgf_fairseq.prepare.prepare import prepare
 
 SPEAKERS = ("ann", "bob", "cat", "dan", "eve", "fay")
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from mgf_fairseq.evaluation.records import write_record
 from mgf_fairseq.evaluation.results import (
     CHOSEN_PER_FOLD,
     ClassScore,
@@ -29,9 +30,8 @@ from mgf_fairseq.evaluation.results import (
     UpstreamResult,
     UtteranceCounts,
     write_embeddings,
-    write_record,
 )
-from mgf_fairseq.report.phones import MANNERS
+from mgf_fairseq.report.figures.arpabet import MANNERS
 
 LAYERS = ["layer 0", "layer 1", "layer 2"]
 PHONES = [phone for phones in MANNERS.values() for phone in phones]

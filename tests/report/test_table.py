@@ -5,12 +5,12 @@ import json
 import fabricated as fab
 import pytest
 
-from mgf_fairseq.evaluation.results import ResultError
+from mgf_fairseq.evaluation.records import ResultError
 from mgf_fairseq.report.collect import collect
 from mgf_fairseq.report.findings import findings
-from mgf_fairseq.report.scores import scores_table, training_effort
+from mgf_fairseq.report.markdown import machine_readable, markdown
+from mgf_fairseq.report.page.scores_table import scores_table, training_effort
 from mgf_fairseq.report.table import make_table
-from mgf_fairseq.report.texts import machine_readable, markdown
 
 
 def table_of(*sources, baseline=None):

@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name} {getattr(args, option):g} must be above 0")
     device = device_of(args.device)
     prepare_libraries(args)
-    from mgf_fairseq.cli.progress import Bars
-    from mgf_fairseq.inference.classifier import Classifier
-    from mgf_fairseq.inference.long_audio import Skipped
-    from mgf_fairseq.inference.sources import found_sources
+    from ..inference.classifier import Classifier
+    from ..inference.long_audio import Skipped
+    from ..inference.sources import found_sources
+    from ..utils.progress import Bars
 
     found, skipped = [], []
     with found_sources(args.inputs, sys.stdin.buffer) as sources, Bars() as bars:

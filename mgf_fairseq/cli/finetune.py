@@ -31,9 +31,7 @@ _USE = {
         "mgf score --checkpoint {folder} --manifest {data}/valid.tsv",
         "mgf classify {folder} RECORDINGS",
     ),
-    "seq2seq": (
-        "fairseq-validate {data} --path {folder}/checkpoint_best.pt --task audio_finetuning",
-    ),
+    "seq2seq": (),
 }
 
 
@@ -72,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fine-tune, print how it went, and return 0."""
     quiet_libraries()
-    from mgf_fairseq.train.plans import plan_finetuning
+    from ..train.plans import plan_finetuning
 
     checkpoint = Path(checkpoint_of(args.checkpoint))
     plan = plan_finetuning(

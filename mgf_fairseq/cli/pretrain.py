@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pre-train, print how it went, and return 0."""
     quiet_libraries()
-    from mgf_fairseq.train.plans import plan_pretraining
+    from ..train.plans import plan_pretraining
 
     plan = plan_pretraining(
         args.data, args.size, args.dest, args.updates, args.hours, args.overrides

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mgf_fairseq.train.plans import Plan
+    from ..train.plans import Plan
 
 Add = Callable[..., Any]
 
@@ -35,7 +35,7 @@ def add_plan_arguments(add: Add) -> None:
 
 def run_plan(args: argparse.Namespace, plan: Plan, following: Sequence[str]) -> int:
     """Print the command, run it, and end with its health and what to type next."""
-    from mgf_fairseq.training_run import CONSOLE_LOG, run_training
+    from ..host.training_process import CONSOLE_LOG, run_training
 
     print(f"$ {shlex.join(plan.command)}", flush=True)
     args.result = {"command": plan.command, "folder": plan.folder, "updates": plan.updates}
@@ -49,15 +49,14 @@ def run_plan(args: argparse.Namespace, plan: Plan, following: Sequence[str]) -> 
         raise
     found, healthy = _outcome(plan)
     args.result |= {"outcome": found, "healthy": healthy}
-    print("\n".join([*found, "", "next:", *(f"  {line}" for line in following)]))
+    print("\n".join([*found, *["", "next:"] * bool(following), *(f"  {x}" for x in following)]))
     return 0
 
 
 def _outcome(plan: Plan) -> tuple[list[str], bool]:
     """What the log of a training says at its end, in words; and whether it is healthy."""
-    from mgf_fairseq.health import diagnose
-    from mgf_fairseq.training_log import LOG_NAME, read_log
-
+    from ..monitoring.health import diagnose
+    from ..monitoring.training_log import LOG_NAME, read_log
     from .health import words
 
     log = plan.folder / LOG_NAME

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from .options import add_device, add_user_dir, checkpoint_of, device_of, prepare_libraries
 
 if TYPE_CHECKING:
-    from mgf_fairseq.inference.sources import Source
-    from mgf_fairseq.inference.transcripts import Transcript
+    from ..inference.sources import Source
+    from ..inference.transcripts import Transcript
 
 HELP = "transcribe recordings of any length, rate and format with a wav2vec_ctc checkpoint"
 EXAMPLES = """\
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe everything and return 0; 1 if recordings were skipped."""
-    from mgf_fairseq.inference.sources import found_sources
+    from ..inference.sources import found_sources
 
     if args.batch_seconds <= 0:
         raise ValueError(f"--batch-seconds {args.batch_seconds:g} must be above 0")
@@ -83,17 +83,16 @@ def _transcribe(
     args: argparse.Namespace, sources: Sequence[Source], targets: Sequence[Path | None], device: str
 ) -> int:
     prepare_libraries(args)
-    from mgf_fairseq.cli.progress import Bars
-    from mgf_fairseq.inference.formats import described
-    from mgf_fairseq.inference.long_audio import Skipped
-    from mgf_fairseq.inference.transcribing import to_device, transcription
-    from mgf_fairseq.scoring import load_recognizer
+    from ..inference.formats import described
+    from ..inference.long_audio import Skipped
+    from ..inference.recognizer import Recognizer
+    from ..utils.progress import Bars
 
     checkpoint = Path(checkpoint_of(args.checkpoint))
-    recognizer = to_device(load_recognizer(checkpoint, checkpoint.parent, args.dict), device)
+    recognizer = Recognizer.load(checkpoint, args.dict, device)
     found, skipped = [], []
     with Bars() as bars:
-        run = transcription(recognizer, batch_seconds=args.batch_seconds, progress=bars)
+        run = recognizer.transcription(batch_seconds=args.batch_seconds, progress=bars)
         results = run.over([source.entry for source in sources], [s.name for s in sources])
         for result, target in zip(results, targets, strict=True):
             if isinstance(result, Skipped):
@@ -144,8 +143,8 @@ def _targets(args: argparse.Namespace, sources: Sequence[Source]) -> list[Path |
 
 def _written(args: argparse.Namespace, transcript: Transcript, target: Path | None) -> str | None:
     """Write a transcript to its file, or return what standard output gets."""
-    from mgf_fairseq.data.replacing import replace_file
-    from mgf_fairseq.inference.formats import FORMATS
+    from ..inference.formats import FORMATS
+    from ..utils.atomic import replace_file
 
     text = FORMATS[_form(args)](transcript, args.words)
     if target is not None:

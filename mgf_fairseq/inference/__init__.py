@@ -1,1 +1,1 @@
-"""Use a fine-tuned model: load it, transcribe or classify recordings of any length."""
+"""Use a fine-tuned model: load it, transcribe or classify recordings, count errors."""

@@ -19,12 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from .. import plugin as plugin  # the model in the checkpoint may be ours
-from ..checkpoint import CheckpointError, config_of, find_checkpoint, read_checkpoint
-from ..checkpoint_files import interpreting
-from ..lengths import ConvGeometry, parse_conv_layers
-from ..waveforms import Waveforms, as_list
+from ..checkpoints.files import CheckpointError, interpreting
+from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
+from ..encoder.geometry import ConvGeometry, parse_conv_layers
+from ..extract.waveforms import Waveforms, as_list
+from ..utils.progress import Progress
 from .frame_model import FrameModel
-from .long_audio import Progress, Recording, Run, Skipped, flags_of
+from .long_audio import Recording, Run, flags_of
 
 KIND = "wav2vec_classification"
 _FIT = {
@@ -95,12 +96,7 @@ class Classifier:
         Raises:
             ValueError: a waveform cannot be used; the message says which, and why.
         """
-        found = []
-        for result in self.run(sample_rate=sample_rate).over(as_list(waveforms)):
-            if isinstance(result, Skipped):
-                raise ValueError(f"{result.name}: {result.reason}")
-            found.append(result)
-        return found
+        return self.run(sample_rate=sample_rate).all_of(as_list(waveforms))
 
     def run(
         self,

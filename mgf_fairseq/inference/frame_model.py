@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..lengths import ConvGeometry, padding_mask_of
-from ..waveform_model import WaveformModel
+from ..encoder.geometry import ConvGeometry
+from ..encoder.padding import padding_mask_of
+from ..extract.waveform_model import WaveformModel
 
 Outputs = Callable[[nn.Module, Tensor, Tensor], Tensor]
 

@@ -15,14 +15,14 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..batching import plan_batches
 from ..data.audio import resampled_length
-from ..lengths import ConvGeometry
-from ..waveforms import Waveform, opened
+from ..data.batching import plan_batches
+from ..encoder.geometry import ConvGeometry
+from ..extract.waveforms import Waveform, opened
+from ..utils.progress import Progress
 from .frame_model import FrameModel
 
 Result = TypeVar("Result")
-Progress = Callable[[str, float, float], None]
 
 CPU = torch.device("cpu")
 SILENT, SHORT = "silent", "too short"
@@ -114,6 +114,19 @@ class Run(Generic[Result]):
                 found |= self._results([given[number] for number in batch], advance)
             for number in window:
                 yield found[number]
+
+    def all_of(self, items: Sequence[Waveform]) -> list[Result]:
+        """The results of all recordings.
+
+        Raises:
+            ValueError: one cannot be used; the message says which, and why.
+        """
+        found = []
+        for result in self.over(items):
+            if isinstance(result, Skipped):
+                raise ValueError(f"{result.name}: {result.reason}")
+            found.append(result)
+        return found
 
     def _length(self, item: _Item) -> int | Skipped:
         """Samples at the model's rate, by the header of a file and the shape of an array."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..data.corpora import AUDIO_EXTENSIONS, has_extension, walk_files
 from ..data.manifest import read_manifest
+from ..prepare.corpora.base import AUDIO_EXTENSIONS, has_extension, walk_files
 
 STDIN = "-"
 _HEAD = 4096  # bytes that decide whether standard input is audio

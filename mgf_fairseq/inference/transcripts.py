@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..wer import JOINERS
-from .decoder import Hypothesis
+from .decoding import Hypothesis
+from .wer import JOINERS
 
 # A subtitle ends after so many characters (two lines of 42) or seconds, or before a pause.
 CUE_CHARACTERS, CUE_SECONDS, CUE_PAUSE = 84, 7.0, 1.0

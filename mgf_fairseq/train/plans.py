@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from ..extract import read_encoder
-from ..training_run import override, training_command
+from ..checkpoints.encoder import read_encoder
+from ..host.training_process import override, training_command
 from .recipes import PlanError, config_folder, read_recipe
 
 SIZES = ("mini", "small", "base")
@@ -110,7 +110,7 @@ def plan_pretraining(
         added.append(override("lr_scheduler.warmup_updates", warmup))
     if hours is not None:
         if hours <= 0:
-            raise PlanError(f"--hours {hours:g} must be above 0")
+            raise PlanError(f"hours={hours:g} must be above 0")
         added.append(override("optimization.stop_time_hours", hours))
     return _plan(recipe, _merged(machine, added, overrides), folder, PRETRAINING)
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from checkpoints import mgf_checkpoint
+from tiny_checkpoints import mgf_checkpoint
 
-from mgf_fairseq import training_run
 from mgf_fairseq.cli import main
+from mgf_fairseq.host import training_process as training_run
 
 # A training that only logs: what the verbs show is read from the log.
 _TRAINING = """\

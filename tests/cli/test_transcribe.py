@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from checkpoints import finetuned, mgf_checkpoint
+from tiny_checkpoints import finetuned, mgf_checkpoint
 
 from mgf_fairseq.cli import main
 

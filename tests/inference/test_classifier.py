@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from checkpoints import finetuned, waveforms
+from tiny_checkpoints import finetuned, waveforms
 
-from mgf_fairseq import waveform_model
-from mgf_fairseq.checkpoint import CheckpointError
+from mgf_fairseq.checkpoints.files import CheckpointError
+from mgf_fairseq.extract import waveform_model
 from mgf_fairseq.inference.classifier import Classifier
 
 

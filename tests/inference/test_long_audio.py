@@ -11,11 +11,11 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from mgf_fairseq import waveform_model
 from mgf_fairseq.data import audio
+from mgf_fairseq.encoder.geometry import STANDARD_GRID
+from mgf_fairseq.extract import waveform_model
 from mgf_fairseq.inference.frame_model import FrameModel
 from mgf_fairseq.inference.long_audio import WINDOW, Recording, Run, Skipped
-from mgf_fairseq.lengths import STANDARD_GRID
 
 RATE = 16000
 

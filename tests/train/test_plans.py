@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from checkpoints import finetuned, mgf_checkpoint
 from fairseq.dataclass.initialize import add_defaults
 from omegaconf import DictConfig
+from tiny_checkpoints import finetuned, mgf_checkpoint
 
 from mgf_fairseq.train.plans import TASKS, Plan, plan_finetuning, plan_pretraining
 from mgf_fairseq.train.recipes import PlanError, read_recipe

@@ -59,9 +59,17 @@ def find_checkpoint(path: Path | str) -> Path:
     if len(found) == 1:
         return found[0]
     last, best = found
-    with interpreting(last):
-        name = OmegaConf.select(config_of(peek_state(last, SAFE_CLASSES), last), "model._name")
-    return last if name in PRETRAINED else best
+    return last if model_name(last) in PRETRAINED else best
+
+
+def model_name(path: Path) -> str:
+    """The name of the model in a checkpoint file, such as mgf or wav2vec_ctc.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    with interpreting(path):
+        return str(OmegaConf.select(config_of(peek_state(path, SAFE_CLASSES), path), "model._name"))
 
 
 def _where_else(folder: Path) -> str:

@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain", "pre-train on a prepared folder"),
     "finetune": ("finetune", "fine-tune a checkpoint to recognize or classify"),
     "health": ("health", "is a training healthy, and which key to turn if not"),
-    "score": ("score", "word and character error rate of a fine-tuned checkpoint"),
+    "score": ("score", "error rates or accuracy of a fine-tuned checkpoint"),
     "transcribe": ("transcribe", "what is said in recordings, by a fine-tuned checkpoint"),
     "classify": ("classify", "the labels of recordings, by a fine-tuned checkpoint"),
     "extract": ("extract", "features of chosen layers of a checkpoint, as .npy files"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..utils.atomic import begins_with, refuse_foreign
+from .class_table import HEAD, run_classes
 from .options import (
     add_checkpoint,
     add_device,
@@ -26,18 +27,22 @@ if TYPE_CHECKING:
     from ..inference.recognizer import Recognizer
     from ..inference.wer import CorpusScore, UtteranceScore
 
-HELP = "word and character error rate of a fine-tuned wav2vec_ctc checkpoint (greedy decoding)"
+HELP = (
+    "error rates of a fine-tuned wav2vec_ctc checkpoint, accuracy of a wav2vec_classification one"
+)
 EXAMPLES = """\
 examples:
   mgf score --checkpoint out/ctc/checkpoint_best.pt --manifest data/test.tsv
   mgf score --checkpoint CK --manifest data/test.tsv --worst 20 --dest test.json
 
 The labels lie beside the manifest (test.ltr for test.tsv). Letters and SentencePiece pieces are
-joined to words first; the character error rate counts the space between words.
+joined to words first; the character error rate counts the space between words. Decoding is greedy.
+Of a classifier it prints accuracy, unweighted average recall (UAR) and which label is taken for
+which.
 """
 
 
-_BEGINNINGS = ('{\n "corpus"', "entry\twords\tword_errors")  # of what `_write` writes
+_BEGINNINGS = ('{\n "corpus"', "entry\twords\tword_errors", HEAD)  # of what `_write` writes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     """Score the manifest, print the result, and return 0."""
     import torch
 
+    from ..checkpoints.reading import model_name
     from ..data.manifest import read_manifest
     from ..evaluation.finetuning.score import score_manifest
     from ..inference.recognizer import load_recognizer
@@ -79,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
     prepare_libraries(args)
     total = len(read_manifest(args.manifest))
     checkpoint = Path(checkpoint_of(args.checkpoint))
+    if model_name(checkpoint) == "wav2vec_classification":
+        return run_classes(args, checkpoint, str(device))
     recognizer = load_recognizer(checkpoint, args.manifest.resolve().parent, args.dict)
     with bar(total=total, unit="utt", desc="transcribe", leave=False) as shown:
         found = score_manifest(

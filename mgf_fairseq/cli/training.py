@@ -64,10 +64,11 @@ def _outcome(plan: Plan) -> tuple[list[str], bool]:
     done = int(max([entry.get("num_updates", 0) for entry in [*entries, *valid]], default=0))
     lines = [f"{done} of {plan.updates} updates done: {plan.folder}"]
     if valid:
+        own = {word: name for word, name in plan.metrics.items() if name.startswith("valid_")}
         numbers = [
-            f"{word} {valid[-1][name.removeprefix('valid_')]:.4g}"
-            for word, name in plan.metrics.items()
-            if math.isfinite(valid[-1].get(name.removeprefix("valid_"), math.nan))
+            f"{word.removesuffix(' on valid')} {valid[-1][short]:.4g}"
+            for word, name in (own or plan.metrics).items()
+            if math.isfinite(valid[-1].get(short := name.removeprefix("valid_"), math.nan))
         ]
         lines.append(f"on held-out data: {', '.join(numbers)}")
     diagnosis = diagnose(entries)

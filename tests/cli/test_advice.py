@@ -33,6 +33,7 @@ NO_MESSAGES = ("report/page/style.py", "report/figures/theme.py")  # CSS
 SPEAKER = {
     **{f"cli/{module}.py": verb for verb, (module, _) in VERBS.items()},
     "cli/layer_table.py": "evaluate",
+    "cli/class_table.py": "score",
     "evaluation/": "evaluate",
     "report/": "report",
     "evaluation/finetuning/score.py": "score",

@@ -38,7 +38,7 @@ def _composed(plan: Plan) -> DictConfig:
     return config
 
 
-@pytest.mark.parametrize("size", ["mini", "small", "base"])
+@pytest.mark.parametrize("size", ["mini", "base"])
 def test_a_pretraining_plan_is_its_recipe_on_this_machine(data: Path, size: str) -> None:
     plan = plan_pretraining(data, size)
     config = _composed(plan)
@@ -111,7 +111,6 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(data: Path) -> 
     [
         (["optimization.lrr=3"], "optimization.lrr"),
         (["opt"], "no setting"),
-        (["size=huge"], "huge"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_before_anything_starts(

@@ -87,30 +87,24 @@ def score_manifest(
         for row, best in decoded.items()
     ]
     rows = list(decoded)
-    speakers = _read_speakers(path, manifest)
+    speakers = read_speakers(path, manifest)
     known = [speakers[row] for row in rows] if speakers else None
     return ManifestScore(score_corpus(scores, known), scores, rows, failed, speakers)
 
 
-def _read_speakers(manifest_path: Path, manifest: Manifest) -> list[str] | None:
+def read_speakers(manifest_path: Path, manifest: Manifest) -> list[str] | None:
     """The .spk beside a manifest, which intervals are drawn by; None where there is none."""
-    path = manifest_path.with_suffix(".spk")
-    if not path.is_file():
+    if not manifest_path.with_suffix(".spk").is_file():
         return None
-    speakers = read_lines(path, "utf-8")
-    if len(speakers) != len(manifest):
-        raise ValueError(
-            f"{path}: {len(speakers)} labels for {len(manifest)} utterances; run mgf check "
-            f"{path.parent}"
-        )
-    return speakers
+    return read_rows(manifest_path, "spk", manifest)
 
 
-def _read_references(
-    manifest_path: Path, labels: str | None, recognizer: Recognizer, manifest: Manifest
-) -> list[str]:
-    """Read the label file beside the manifest and turn its rows into words."""
-    ending = labels or recognizer.labels
+def read_rows(manifest_path: Path, ending: str, manifest: Manifest) -> list[str]:
+    """The lines of a label file beside a manifest, one per row.
+
+    Raises:
+        ValueError: there is no such file, or it is of another length.
+    """
     path = manifest_path.with_suffix(f".{ending}")
     if not path.is_file():
         raise ValueError(f"{path}: no such label file; name its ending with --labels")
@@ -120,6 +114,14 @@ def _read_references(
             f"{path}: {len(rows)} labels for {len(manifest)} utterances; run mgf check "
             f"{path.parent}"
         )
+    return rows
+
+
+def _read_references(
+    manifest_path: Path, labels: str | None, recognizer: Recognizer, manifest: Manifest
+) -> list[str]:
+    """Read the label file beside the manifest and turn its rows into words."""
+    ending = labels or recognizer.labels
     default = "none" if labels else recognizer.post_process
     post_process = POST_PROCESS_OF_LABELS.get(ending, default)
-    return [join_symbols(row, post_process) for row in rows]
+    return [join_symbols(row, post_process) for row in read_rows(manifest_path, ending, manifest)]

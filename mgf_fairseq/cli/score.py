@@ -72,6 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score the manifest, print the result, and return 0."""
+    _check_options(args)
+    device = device_of(args.device)
+    prepare_libraries(args)
     import torch
 
     from ..checkpoints.reading import model_name
@@ -80,17 +83,19 @@ def run(args: argparse.Namespace) -> int:
     from ..inference.recognizer import load_recognizer
     from ..utils.progress import bar
 
-    _check_options(args)
-    device = torch.device(device_of(args.device))
-    prepare_libraries(args)
     total = len(read_manifest(args.manifest))
     checkpoint = Path(checkpoint_of(args.checkpoint))
     if model_name(checkpoint) == "wav2vec_classification":
-        return run_classes(args, checkpoint, str(device))
+        return run_classes(args, checkpoint, device)
     recognizer = load_recognizer(checkpoint, args.manifest.resolve().parent, args.dict)
     with bar(total=total, unit="utt", desc="transcribe", leave=False) as shown:
         found = score_manifest(
-            recognizer, args.manifest, args.labels, args.batch_seconds, device, shown.update
+            recognizer,
+            args.manifest,
+            args.labels,
+            args.batch_seconds,
+            torch.device(device),
+            shown.update,
         )
     for index, reason in sorted(found.failed.items()):
         print(f"skipped: line {index + 2}: {reason}")

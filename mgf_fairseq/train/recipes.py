@@ -29,9 +29,11 @@ def config_folder(kind: str) -> Path:
     Raises:
         PlanError: it is not there.
     """
-    folder = Path(__file__).resolve().parents[2] / "examples" / kind / "config"
+    package = Path(__file__).absolute().parents[1]
+    packaged = package / "configs" / kind
+    folder = packaged if packaged.is_dir() else package.parent / "examples" / kind / "config"
     if not folder.is_dir():
-        raise PlanError(f"{folder}: no such folder of recipes; run from a checkout of mgf_fairseq")
+        raise PlanError(f"{folder}: no such folder of recipes; install mgf_fairseq again")
     return folder
 
 

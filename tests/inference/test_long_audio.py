@@ -75,8 +75,16 @@ def test_no_more_than_a_piece_of_a_long_file_is_in_memory(
 
     monkeypatch.setattr(audio.AudioReader, "read", watched)
     soundfile.write(tmp_path / "long.wav", _noise(200), RATE)
-    ((_, frames),) = Run(_model(), _whole).over([tmp_path / "long.wav"])
-    assert len(frames) == STANDARD_GRID.num_frames(200 * RATE)
+    finished: list[str] = []
+
+    def finish(recording: Recording, frames: Iterable[Tensor]) -> int:
+        finished.append(recording.name)
+        return sum(len(stretch) for stretch in frames)
+
+    items = [_noise(1), tmp_path / "long.wav", _noise(2)]  # which would fit into one batch
+    counts = list(Run(_model(), finish, batch_seconds=1000).over(items))
+    assert counts == [STANDARD_GRID.num_frames(seconds * RATE) for seconds in (1, 200, 2)]
+    assert len(finished) == 3
     limit = waveform_model.PIECE_SECONDS + 2 * waveform_model.CONTEXT_SECONDS
     assert max(sizes) <= limit * RATE + STANDARD_GRID.receptive_field
 

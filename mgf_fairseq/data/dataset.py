@@ -18,6 +18,7 @@ from fairseq.data import FairseqDataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..utils.rng import generator
 from .audio import AudioError, AudioReader, entry_exists
 from .distinct import plan_distinct
 from .entries import ManifestError
@@ -220,9 +221,7 @@ class MgfDataset(FairseqDataset):
 
     def _read_views(self, line: int, repeat: int, length: int) -> list[Tensor]:
         """Read each view by seeking: tensors of (S,) fp32."""
-        key = np.array([self.seed, line], dtype=np.uint64)
-        counter = np.array([0, 0, repeat, int(self.epoch)], dtype=np.uint64)
-        rng = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        rng = generator(self.seed, line, repeat, int(self.epoch))
         entry = self.manifest.entry(line)
         promised = int(self.manifest.num_samples[line])
         with AudioReader(entry, self.sample_rate) as reader:

@@ -207,7 +207,7 @@ class SpeechEncoder(nn.Module):
 
     def _draw_layers(self, update: int) -> list[float]:
         """Draw the numbers that decide which layers are skipped, the same on every rank."""
-        rng = generator(self.mask_seed, update, row=0, axis=LAYERS)
+        rng = generator(self.mask_seed, 0, update, LAYERS)
         return rng.random(len(self.encoder.layers)).tolist()  # type: ignore[no-any-return]
 
     def _apply_masks(self, x: Tensor, frame: Tensor, channel: Tensor | None) -> Tensor:

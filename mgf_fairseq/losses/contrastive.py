@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils.rng import vector_keys
 from .precision import check_same, in_full_precision
 
 NORM_FLOOR = 1e-6  # cosine of a shorter vector shrinks to 0 instead of dividing by 0
@@ -72,16 +73,6 @@ def info_nce(
     return _contrast(positive, negative.masked_fill(left_out, float("-inf")))
 
 
-def _keys(vectors: Tensor) -> Tensor:
-    """(R, D) -> (R,) int64 hash of the bits: equal vectors have equal keys, others by 2**-64."""
-    whole = torch.int64 if vectors.dtype == torch.float64 else torch.int32
-    bits = (vectors.detach() + 0.0).contiguous().view(whole).long()  # -0.0 + 0.0 is 0.0
-    mixed = bits + torch.arange(bits.shape[-1], device=bits.device) * -7046029254386353131
-    mixed = (mixed ^ (mixed >> 30)) * -4658895280553007687  # the mixer of SplitMix64
-    mixed = (mixed ^ (mixed >> 27)) * -7723592293110705685
-    return (mixed ^ (mixed >> 31)).sum(-1)  # wraps around: the order of addition does not matter
-
-
 def info_nce_pool(
     queries: Tensor,
     positives: Tensor,
@@ -114,7 +105,7 @@ def contrast_pool(
     check_same("contrast_pool queries and positives", queries.shape, positives.shape)
     check_same("contrast_pool pool and queries, width", pool.shape[1:], queries.shape[1:])
     check_same("contrast_pool rows of index", negative_index.shape[:1], queries.shape[:1])
-    left_out = _keys(pool)[negative_index] == _keys(positives)[:, None]  # (M, N)
+    left_out = vector_keys(pool)[negative_index] == vector_keys(positives)[:, None]  # (M, N)
     if negative_valid is not None:
         check_same("contrast_pool negative_valid, index", negative_valid.shape, left_out.shape)
         left_out = left_out | ~negative_valid
@@ -145,7 +136,7 @@ def contrast_rows(
     check_same("contrast_rows queries and keys", queries.shape, keys.shape)
     check_same("contrast_rows asked and queries", asked.shape, queries.shape[:2])
     check_same("contrast_rows valid and queries", valid.shape, queries.shape[:2])
-    same = _keys(keys)  # (B, T)
+    same = vector_keys(keys)  # (B, T)
     counted = valid[:, None, :] & (same[:, :, None] != same[:, None, :])  # (B, T, T)
     asked = asked & valid & counted.any(2)
     queries, keys = (x.masked_fill(~valid[..., None], 0) for x in (queries, keys))

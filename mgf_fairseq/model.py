@@ -15,7 +15,7 @@ from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
-from .acoustics.features import unit_variance
+from .acoustics.normalization import unit_variance_rows
 from .encoder.config import EncoderConfig
 from .encoder.speech_encoder import SpeechEncoder
 from .objectives import build_objectives
@@ -96,8 +96,9 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         # Validation draws the same masks every time, so that its curves can be compared.
         update = self.mask_update if self.training else 0
         heard = source.float()
+        normalized = heard if self.normalized else unit_variance_rows(heard, padding_mask)
         batch = Batch(
-            waveform=heard if self.normalized else unit_variance(heard, padding_mask),
+            waveform=normalized.detach(),  # targets have no gradient
             padding_mask=padding_mask,
             utterance=utterance,
             row_id=row_id,

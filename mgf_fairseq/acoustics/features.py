@@ -31,7 +31,6 @@ LOG_FLOOR = 1e-7  # of power and energy: digital silence gives log(1e-7) = -16.1
 SILENCE_ENERGY = 1e-6  # mean square under which a frame is unvoiced, whatever surrounds it
 PAUSE_ENERGY = 1e-2  # of the row's mean square: hum in pauses, 20 dB under speech, is unvoiced
 STD_FLOOR = 1e-3  # of a bin over one utterance
-WAVEFORM_EPSILON = 1e-5  # of a waveform's variance, as `F.layer_norm` has it
 VOICING_THRESHOLD = 0.5  # of the normalised autocorrelation's peak
 LOG_F0, VOICED, LOG_ENERGY = range(3)  # columns of prosody
 
@@ -188,19 +187,6 @@ class AcousticFeatures(Fp32Constants):
             if name == "prosody":
                 values[..., VOICED] = fixed
         return values.masked_fill_(~counted, 0)
-
-
-def unit_variance(waveform: Tensor, padding_mask: Tensor) -> Tensor:
-    """(B, S), (B, S) True = padding -> fp32 with zero mean and unit variance over valid samples.
-
-    As the dataset does under ``task.normalize`` (`F.layer_norm` with its epsilon); padding is 0.
-    """
-    valid = ~padding_mask
-    values = waveform.float().masked_fill(padding_mask, 0)
-    count = valid.sum(1, keepdim=True).clamp(min=1)
-    centred = (values - values.sum(1, keepdim=True) / count).masked_fill(padding_mask, 0)
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred * (variance + WAVEFORM_EPSILON).rsqrt()
 
 
 def _standardise(values: Tensor, counted: Tensor) -> Tensor:

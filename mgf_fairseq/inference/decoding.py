@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
+from ..acoustics.normalization import unit_variance
 from ..data.audio import AudioReader
 from ..data.batching import plan_batches
 from ..encoder.padding import padding_mask_of
@@ -52,7 +52,7 @@ def decode_batch(
     lengths = [len(row) for row in rows]
     if recognizer.normalize:
         # As fairseq's RawAudioDataset.postprocess: each utterance by its own mean and variance.
-        rows = [F.layer_norm(row, row.shape) for row in rows]
+        rows = [unit_variance(row) for row in rows]
     source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
     mask = padding_mask_of(lengths, source.shape[1], device)
     with torch.inference_mode():

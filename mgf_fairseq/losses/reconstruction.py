@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,6 +67,13 @@ def si_sdr(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     distortion = (prediction - scaled).square().sum(1) + floor
     ratio = 10 * (torch.log10(signal) - torch.log10(distortion))
     return ratio.masked_fill(~audible, 0)
+
+
+def si_sdr_of(original: npt.NDArray[np.float32], decoded: npt.NDArray[np.float32]) -> float:
+    """`si_sdr` in dB of one decoded signal, over as many samples as both have."""
+    size = min(len(original), len(decoded))
+    truth, made = (torch.from_numpy(signal[:size])[None] for signal in (original, decoded))
+    return float(si_sdr(made, truth, torch.ones(1, size, dtype=torch.bool)))
 
 
 @in_full_precision

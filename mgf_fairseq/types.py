@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+Sum = tuple[Tensor, Tensor]  # () what was added up, () and over how many
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -62,7 +64,7 @@ class ObjectiveOutput:
 
     loss_sum: Tensor  # () fp32, in nats (or the unit the objective documents)
     count: Tensor  # () fp32, what loss_sum was summed over
-    metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # name -> (sum, count)
+    metrics: dict[str, Sum] = field(default_factory=dict)
     # Parts that get a share of the gradient each: Objective.part_names -> (loss_sum, count). Empty:
     # the objective is one part, under its own name.
-    parts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    parts: dict[str, Sum] = field(default_factory=dict)

@@ -124,7 +124,7 @@ def loudness():
     """An objective that is registered for the length of a test."""
 
     class LoudnessObjective(Objective):
-        """Predict the mean square of each row from its mean context."""
+        """Predict the mean square of each row from its mean context; in the form of 0.1."""
 
         name = "loudness"
         config_type = ObjectiveConfig

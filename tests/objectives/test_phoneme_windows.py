@@ -52,7 +52,7 @@ def test_windows_are_the_frames_around_each_frame_and_end_with_the_row() -> None
 def test_the_target_is_the_normalised_mfcc_of_the_window() -> None:
     encoded, batch = encoded_batch()
     objective = build("phoneme", **FORMS["all other frames"])
-    found = objective.target(encoded, batch).numpy()
+    found = objective.target_windows(encoded, batch).numpy()
     lengths = encoded.num_frames.tolist()
     objective.features.normalization = "none"
     raw = objective.features(

@@ -16,8 +16,9 @@ from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
 from .acoustics.normalization import unit_variance_rows
+from .encoder.build import build_parts
 from .encoder.config import EncoderConfig
-from .encoder.speech_encoder import SpeechEncoder
+from .encoder.speech_encoder import EncoderParts, SpeechEncoder
 from .objectives import build_objectives
 from .objectives.gradient_balance import view_apart
 from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
@@ -50,7 +51,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
     """The encoder under fairseq's ``wav2vec2`` parameter names, plus ``objectives.<name>.*``."""
 
     def __init__(self, cfg: MgfConfig) -> None:
-        super().__init__(cfg)
+        super().__init__(self.encoder_parts(cfg))
         self.cfg = cfg
         self.mask_seed = cfg.seed
         self.normalized = True  # rows come at unit variance (task.normalize); the task says so
@@ -66,6 +67,11 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         if OmegaConf.is_config(mapping):
             mapping = OmegaConf.to_container(mapping, resolve=True)
         self.objectives: nn.ModuleDict | None = build_objectives(mapping or {}, self.shape)
+
+    @staticmethod
+    def encoder_parts(cfg: Any) -> EncoderParts:
+        """Build the encoder's parts; a model with another front end overrides this."""
+        return build_parts(cfg)
 
     @classmethod
     def build_model(cls, cfg: MgfConfig, task: Any = None) -> MgfModel:

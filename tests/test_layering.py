@@ -28,7 +28,6 @@ MAY_IMPORT_FAIRSEQ = {
     "baselines/wav2vec2.py",  # fairseq's wav2vec2 on our data
     "baselines/acoustic_model.py",  # fixed features in the fine-tuning recipes
     "model.py",
-    "encoder/speech_encoder.py",
     "criterion.py",
     "checkpoints/reading.py",
     "inference/decoding.py",  # its dictionaries

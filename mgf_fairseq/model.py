@@ -54,7 +54,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         super().__init__(self.encoder_parts(cfg))
         self.cfg = cfg
         self.mask_seed = cfg.seed
-        self.normalized = True  # rows come at unit variance (task.normalize); the task says so
+        self.normalized = True  # rows come at unit variance; the task sets it
         self.shape = EncoderShape(
             latent_dim=self.latent_dim,
             embed_dim=cfg.encoder_embed_dim,
@@ -97,7 +97,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
             padding_mask: (B, S) bool, True = padding.
             utterance: (B,) int64, equal for views of one utterance; negative rows do not count
                 for the utterance objective.
-            row_id: (B,) int64, what random choices hang on.
+            row_id: (B,) int64, what random choices depend on.
         """
         # Validation draws the same masks every time, so that its curves can be compared.
         update = self.mask_update if self.training else 0
@@ -158,7 +158,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         }
 
     def remove_pretraining_modules(self) -> None:
-        """Drop what fine-tuning does not use; ``mask_emb`` stays, since fine-tuning masks too.
+        """Remove what fine-tuning does not use; ``mask_emb`` stays, since fine-tuning masks too.
 
         None, not ``del``: a child that is None lets ``objectives.*`` in a checkpoint pass a
         strict load, which is what fairseq's fine-tuning models ask for.

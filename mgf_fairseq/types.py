@@ -19,18 +19,18 @@ Sum = tuple[Tensor, Tensor]  # () what was added up, () and over how many
 
 @dataclass(frozen=True)
 class Batch:
-    """What the objectives get of the data."""
+    """The data as the objectives receive it."""
 
     waveform: Tensor  # (B, S) fp32 at unit variance, zeros where padded: what targets are made of
     padding_mask: Tensor  # (B, S) bool, True = padding
     utterance: Tensor  # (B,) int64, the manifest line: equal numbers are views of one utterance
-    row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices hang on
+    row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices depend on
     draw: int = 0  # changes with every update; with row_id it decides every random choice
 
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What an objective must know of the encoder to build its heads."""
+    """What an objective needs to know about the encoder to build its heads."""
 
     latent_dim: int  # C
     embed_dim: int  # D
@@ -54,7 +54,7 @@ class EncoderOutput:
     views: Mapping[str, EncoderOutput] = field(default_factory=dict)
 
     def seen_by(self, part: str) -> EncoderOutput:
-        """Give what a part of an objective is to read, so that its pull is measured apart."""
+        """Give the levels that one part of an objective reads; its gradient is measured there."""
         return self.views.get(part, self)
 
 

@@ -117,7 +117,7 @@ class PhonemeObjective(Objective[PhonemeConfig]):
                 hop_length=shape.hop_length,
                 receptive_field=shape.receptive_field,
                 n_fft=shape.receptive_field // 2 * 2,
-                normalization="utterance",  # a row is what is normalised
+                normalization="utterance",  # a row is what is normalized
             )
             bins = self.features.dims[config.target]
         width, dim = bins * len(config.offsets), level_dim(self.level, shape)

@@ -22,7 +22,7 @@ def test_numbers_are_uniform_and_below_one() -> None:
     assert (counts - 1e4).abs().max() < 570
 
 
-def test_neighbouring_keys_and_places_are_not_correlated() -> None:
+def test_neighboring_keys_and_places_are_not_correlated() -> None:
     values = rng.uniform(torch.arange(1000), 100)
     for shifted in (values[1:, :] - 0.5, values[:, 1:] - 0.5):
         plain = values[: len(shifted), : shifted.shape[1]] - 0.5

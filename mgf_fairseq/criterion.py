@@ -1,6 +1,6 @@
-"""Criterion ``mgf``: the sum of the objectives, normalised over all ranks, and its log.
+"""Criterion ``mgf``: the sum of the objectives, normalized over all ranks, and its log.
 
-The last station before fairseq's trainer; holds no parameters and knows no objective by name.
+The last step before fairseq's trainer. It has no parameters and knows no objective by name.
 Objectives are summed by weights of their losses or by shares of the gradient
 (objectives/gradient_balance.py).
 """
@@ -54,7 +54,7 @@ class MgfCriterionConfig(FairseqDataclass):
         default=20,
         metadata={
             "help": "updates of the last 1000 that may hold a NaN or an infinity, which is named "
-            "and left out; one more stops the training"
+            "and skipped; one more stops the training"
         },
     )
     sample_rate: int = II("task.sample_rate")
@@ -129,7 +129,7 @@ class MgfCriterion(FairseqCriterion):
         self.cosine_interval = cfg.cosine_interval
         self.sample_rate = cfg.sample_rate
         self.budget = Budget(cfg.nonfinite_budget)
-        self.update = 1  # that the next batch is for; the task says so
+        self.update = 1  # that the next batch is for, see begin_update
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
@@ -186,7 +186,7 @@ class MgfCriterion(FairseqCriterion):
         ]
 
     def _factors(self, device: torch.device) -> Sequence[Tensor | float]:
-        """Say what the mean loss of each term is multiplied by."""
+        """Give the factor of each term's mean loss."""
         if self.gradient_shares:
             return self.balance.factors(device).float().unbind()
         return [self.loss_weights[name] for name in self.parts]
@@ -199,7 +199,7 @@ class MgfCriterion(FairseqCriterion):
         return torch.cat([x.expand(size) for x, size in zip(values, sizes, strict=True)])
 
     def _compare(self, output: PretrainingOutput, active: int, all_counted: bool) -> None:
-        """Now and then measure the angles between the gradients of all parts."""
+        """Every cosine_interval updates, measure the angles between the gradients of all parts."""
         shared = output.encoded.latents  # where every objective's gradient passes
         due = self.cosine_interval > 0 and self.update % self.cosine_interval == 0
         if due and all_counted and shared.requires_grad and len(self.balance.parts) > 1:
@@ -212,6 +212,22 @@ class MgfCriterion(FairseqCriterion):
                 shared,
             )
 
+    def begin_update(self, update: int) -> None:
+        """Take the number of the update that the next batch is for, counted from 1."""
+        self.update = update
+
+    def spend_budget(self) -> None:
+        """Count this update as one with a NaN or an infinity.
+
+        Raises:
+            NonFiniteError: there were too many (``criterion.nonfinite_budget``).
+        """
+        self.budget.spend(self.update)
+
+    def skip_update(self) -> None:
+        """Forget what an update has measured whose step is skipped."""
+        self.balance.drop()
+
     def finish_update(self) -> None:
         """Take what an update has measured into the balance, on every rank, before it steps."""
         device = self.balance.device
@@ -221,13 +237,13 @@ class MgfCriterion(FairseqCriterion):
     def _counted(
         self, everywhere: Tensor, here: Tensor, output: PretrainingOutput, sample: dict[str, Any]
     ) -> dict[str, bool]:
-        """Say of each objective whether it counts: on no rank if its loss is not finite on one.
+        """Decide which objectives count: on no rank if the loss is not finite on one.
 
-        All ranks leave out the same: the gather of some has a backward that they take together.
+        All ranks skip the same: the gather of some has a backward that they take together.
 
         Args:
             everywhere: (K + 1,) how many ranks have it: each objective, then the encoder, whose
-                NaN leaves out all.
+                NaN skips all.
             here: (K + 1,) bool, whether this rank has.
             output: what the model made.
             sample: the batch.
@@ -238,11 +254,11 @@ class MgfCriterion(FairseqCriterion):
         *objectives, encoder = (everywhere > 0).tolist()
         counted = {name: not (bad or encoder) for name, bad in zip(names, objectives, strict=True)}
         # What gathers over ranks is not finite on all of them: with a bad encoder somewhere, only
-        # the ranks that have it know whose fault it is.
+        # the ranks that have it know the cause.
         if bool(here[-1] if encoder else here.any()):
             rows = guilty_rows(output.encoded, sample["net_input"]["source"])
             logger.warning(
-                "update %d%s: not finite: %s; %s. Left out of this update on all ranks: %s",
+                "update %d%s: not finite: %s; %s. Skipped in this update on all ranks: %s",
                 self.update,
                 "" if self.training else ", validation",
                 ", ".join(itertools.compress([*names, "encoder"], here.tolist())),
@@ -250,7 +266,7 @@ class MgfCriterion(FairseqCriterion):
                 ", ".join(name for name, counts in counted.items() if not counts),
             )
         if self.training:
-            self.budget.spend(self.update)
+            self.spend_budget()
         return counted
 
     def _logging_output(
@@ -294,8 +310,8 @@ class MgfCriterion(FairseqCriterion):
         def total(key: str) -> float:
             return sum(log.get(key, 0.0) for log in sums)
 
-        # Without a sample (every rank had nothing to read), or where an objective was left out of
-        # the sum, the weight is 0: no mean moves.
+        # Without a sample (every rank had nothing to read), or where an objective was skipped
+        # in the sum, the weight is 0: no mean moves.
         size = total("sample_size")
         metrics.log_scalar("loss", total("loss") / max(size, 1), total("num_whole"), round=4)
         for key in (k for k in logging_outputs[0] if k.startswith("sum:")):
@@ -330,7 +346,7 @@ def _as_floats(log: dict[str, Any]) -> dict[str, float]:
 def feature_deviation(encoded: EncoderOutput) -> dict[str, Tensor]:
     """Measure how much each level varies: mean over channels of the deviation over valid frames.
 
-    Near zero means collapse: the encoder says the same whatever it hears.
+    Near zero means collapse: the encoder gives the same output for any input.
     """
     levels = {"latents": encoded.latents, "context": encoded.context}
     levels |= {f"layer{number}": x for number, x in enumerate(encoded.hidden_states)}

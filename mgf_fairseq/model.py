@@ -15,9 +15,10 @@ from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
-from .acoustics.features import unit_variance
+from .acoustics.normalization import unit_variance_rows
+from .encoder.build import build_parts
 from .encoder.config import EncoderConfig
-from .encoder.speech_encoder import SpeechEncoder
+from .encoder.speech_encoder import EncoderParts, SpeechEncoder
 from .objectives import build_objectives
 from .objectives.gradient_balance import view_apart
 from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
@@ -50,10 +51,10 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
     """The encoder under fairseq's ``wav2vec2`` parameter names, plus ``objectives.<name>.*``."""
 
     def __init__(self, cfg: MgfConfig) -> None:
-        super().__init__(cfg)
+        super().__init__(self.encoder_parts(cfg))
         self.cfg = cfg
         self.mask_seed = cfg.seed
-        self.normalized = True  # rows come at unit variance (task.normalize); the task says so
+        self.normalized = True  # rows come at unit variance; the task sets it
         self.shape = EncoderShape(
             latent_dim=self.latent_dim,
             embed_dim=cfg.encoder_embed_dim,
@@ -66,6 +67,11 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         if OmegaConf.is_config(mapping):
             mapping = OmegaConf.to_container(mapping, resolve=True)
         self.objectives: nn.ModuleDict | None = build_objectives(mapping or {}, self.shape)
+
+    @staticmethod
+    def encoder_parts(cfg: Any) -> EncoderParts:
+        """Build the encoder's parts; a model with another front end overrides this."""
+        return build_parts(cfg)
 
     @classmethod
     def build_model(cls, cfg: MgfConfig, task: Any = None) -> MgfModel:
@@ -91,13 +97,14 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
             padding_mask: (B, S) bool, True = padding.
             utterance: (B,) int64, equal for views of one utterance; negative rows do not count
                 for the utterance objective.
-            row_id: (B,) int64, what random choices hang on.
+            row_id: (B,) int64, what random choices depend on.
         """
         # Validation draws the same masks every time, so that its curves can be compared.
         update = self.mask_update if self.training else 0
         heard = source.float()
+        normalized = heard if self.normalized else unit_variance_rows(heard, padding_mask)
         batch = Batch(
-            waveform=heard if self.normalized else unit_variance(heard, padding_mask),
+            waveform=normalized.detach(),  # targets have no gradient
             padding_mask=padding_mask,
             utterance=utterance,
             row_id=row_id,
@@ -151,7 +158,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         }
 
     def remove_pretraining_modules(self) -> None:
-        """Drop what fine-tuning does not use; ``mask_emb`` stays, since fine-tuning masks too.
+        """Remove what fine-tuning does not use; ``mask_emb`` stays, since fine-tuning masks too.
 
         None, not ``del``: a child that is None lets ``objectives.*`` in a checkpoint pass a
         strict load, which is what fairseq's fine-tuning models ask for.

@@ -92,7 +92,7 @@ class MgfPretrainingConfig(FairseqDataclass):
     )
     health: bool = field(
         default=True,
-        metadata={"help": "say in the log what is wrong with a training, and what to do about it"},
+        metadata={"help": "log what is wrong with a training, and what to do about it"},
     )
     # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
     log_interval: int = field(
@@ -124,8 +124,8 @@ class MgfPretrainingTask(FairseqTask):
         self.corpora = parse_corpora(cfg.corpora or {})
         if any(self.corpora.values()) and not cfg.rebuild_batches:
             raise ValueError(
-                "task.rebuild_batches=false would train the first epoch's draw of task.corpora for "
-                "ever; leave it true"
+                "task.rebuild_batches=false would train the first epoch's draw of task.corpora in "
+                "every epoch; leave it true"
             )
         self.objective_names: tuple[str, ...] = ()
         self.objective_parts: dict[str, tuple[str, ...]] = {}  # that get a share of the gradient
@@ -207,7 +207,7 @@ class MgfPretrainingTask(FairseqTask):
         return {**super().state_dict(), BALANCE: balance}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave; a checkpoint of 0.1.0 has nothing of it."""
+        """Resume from what :meth:`state_dict` gave; a checkpoint of 0.1.0 has none of it."""
         if self.criterion is not None and BALANCE in state:
             self.criterion.balance.load_state_dict(state[BALANCE])
 
@@ -228,7 +228,7 @@ class MgfPretrainingTask(FairseqTask):
             )
         seconds = self.clock.begin()
         if self.objective_names:  # not those of fairseq's own criterion, see baselines/wav2vec2.py
-            criterion.update = update_num + 1
+            criterion.begin_update(update_num + 1)
             self.guard.install(
                 optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
             )
@@ -239,7 +239,7 @@ class MgfPretrainingTask(FairseqTask):
         return loss, sample_size, {**log, **seconds}
 
     def _explain(self, model: Any, batches: Sequence[Mapping[str, Any]], criterion: Any) -> None:
-        """Say whose gradient is not finite, and count the update against the budget."""
+        """Log whose gradient is not finite, and count the update against the budget."""
         where = parameters_not_finite(model)
         explain = self._in_autocast(explain_gradient)
         found = [line for batch in batches for line in explain(model, batch)]
@@ -249,14 +249,14 @@ class MgfPretrainingTask(FairseqTask):
             "; ".join(found) or "not by one objective on this rank",
             where,
         )
-        criterion.budget.spend(criterion.update)
+        criterion.spend_budget()
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """Let the optimizer step, unless the gradient is one to be skipped."""
+        """Let the optimizer step, unless this update is skipped."""
         skip = self.guard.skips_step()
         if self.criterion is not None:
             if skip:
-                self.criterion.balance.drop()
+                self.criterion.skip_update()
             else:
                 self.criterion.finish_update()
         if not skip:
@@ -279,7 +279,7 @@ class MgfPretrainingTask(FairseqTask):
             self.watch.observe()
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """Say how the training is, once per validation."""
+        """Log how healthy the training is, once per validation."""
         if self.cfg.health:
             self.watch.summarize()
 

@@ -14,21 +14,23 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+Sum = tuple[Tensor, Tensor]  # () what was added up, () and over how many
+
 
 @dataclass(frozen=True)
 class Batch:
-    """What the objectives get of the data."""
+    """The data as the objectives receive it."""
 
     waveform: Tensor  # (B, S) fp32 at unit variance, zeros where padded: what targets are made of
     padding_mask: Tensor  # (B, S) bool, True = padding
     utterance: Tensor  # (B,) int64, the manifest line: equal numbers are views of one utterance
-    row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices hang on
+    row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices depend on
     draw: int = 0  # changes with every update; with row_id it decides every random choice
 
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What an objective must know of the encoder to build its heads."""
+    """What an objective needs to know about the encoder to build its heads."""
 
     latent_dim: int  # C
     embed_dim: int  # D
@@ -52,7 +54,7 @@ class EncoderOutput:
     views: Mapping[str, EncoderOutput] = field(default_factory=dict)
 
     def seen_by(self, part: str) -> EncoderOutput:
-        """Give what a part of an objective is to read, so that its pull is measured apart."""
+        """Give the levels that one part of an objective reads; its gradient is measured there."""
         return self.views.get(part, self)
 
 
@@ -62,7 +64,7 @@ class ObjectiveOutput:
 
     loss_sum: Tensor  # () fp32, in nats (or the unit the objective documents)
     count: Tensor  # () fp32, what loss_sum was summed over
-    metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # name -> (sum, count)
+    metrics: dict[str, Sum] = field(default_factory=dict)
     # Parts that get a share of the gradient each: Objective.part_names -> (loss_sum, count). Empty:
     # the objective is one part, under its own name.
-    parts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    parts: dict[str, Sum] = field(default_factory=dict)

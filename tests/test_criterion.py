@@ -149,7 +149,7 @@ def test_the_log_has_the_same_keys_on_every_step():
     log = step(unmasked, criterion, sample)[2]
     assert log["count:loss_phoneme"] == 0
     assert set(log) == keys
-    # One row: no utterance to tell from.
+    # One row: no other utterance.
     log = step(model, criterion, tiny.tiny_sample([0]))[2]
     assert log["count:loss_utterance"] == 0
     assert set(log) == keys
@@ -221,6 +221,7 @@ def test_bf16_autocast_covers_the_forward_pass_alone_even_inside_fairseqs_own():
         seen.append(torch.is_autocast_enabled("cpu"))
         return torch.zeros((), requires_grad=True), 1, {}
 
+    criterion.begin_update = lambda update: None
     task.train_step(tiny.tiny_sample(ROWS), model, criterion, Optimizer(), 0)
     assert seen == [True, False]
 

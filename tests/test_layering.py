@@ -28,7 +28,6 @@ MAY_IMPORT_FAIRSEQ = {
     "baselines/wav2vec2.py",  # fairseq's wav2vec2 on our data
     "baselines/acoustic_model.py",  # fixed features in the fine-tuning recipes
     "model.py",
-    "encoder/speech_encoder.py",
     "criterion.py",
     "checkpoints/reading.py",
     "train/recipes.py",  # composes its configurations
@@ -124,7 +123,7 @@ def loudness():
     """An objective that is registered for the length of a test."""
 
     class LoudnessObjective(Objective):
-        """Predict the mean square of each row from its mean context."""
+        """Predict the mean square of each row from its mean context; in the form of 0.1."""
 
         name = "loudness"
         config_type = ObjectiveConfig

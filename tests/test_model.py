@@ -31,8 +31,9 @@ def targets(normalize: bool) -> tuple[dict[str, torch.Tensor], Any]:
     model.objectives["frame"].register_forward_pre_hook(lambda _, given: seen.append(given[1]))
     encoded = model(**quiet_rows(normalize)).encoded
     frame, sample = model.objectives["frame"], model.objectives["sample"]
-    found = frame.target(encoded, seen[0])
-    return {**found, "waveform": sample.target(encoded, seen[0])}, (encoded, frame.features)
+    found = frame.acoustic_targets(encoded, seen[0])
+    starts, _ = sample.segment_starts(encoded, seen[0])
+    return {**found, "waveform": sample.cut_segments(starts, seen[0])}, (encoded, frame.features)
 
 
 def test_targets_do_not_depend_on_the_level_at_which_the_encoder_hears_the_rows():

@@ -62,7 +62,7 @@ def test_the_losses_of_four_clips_fall_far_below_chance(names):
     _, model, criterion = tiny.tiny_training(names)
     sample = tiny.tiny_sample(range(8))
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    # The update stays 0, so that masks, negatives and segments stay: this is to be learnt by heart.
+    # The update stays 0, so that masks, negatives and segments stay: memorizing is the aim.
     for _ in range(150):
         optimizer.zero_grad()
         loss, _, log = criterion(model, sample)

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mgf_fairseq.extract.reconstruct import Signal, reconstruct
+from mgf_fairseq.losses.reconstruction import si_sdr_of
 from mgf_fairseq.monitoring.training_log import LOG_NAME, columns, read_log
 
 SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
@@ -68,8 +69,7 @@ def draw(run: Path, manifest: Path, destination: Path) -> None:
             "read: there is nothing to decode"
         )
     original, decoded = found.original, found.decoded
-    residual = original - decoded
-    si_sdr = 10 * np.log10(np.square(decoded).sum() / np.square(residual).sum())
+    si_sdr = si_sdr_of(original, decoded)
     with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(12, 9), layout="constrained")
         grid = figure.add_gridspec(3, 2, height_ratios=[3, 1, 2])

@@ -1,9 +1,9 @@
 """Acoustic targets of the frame objective, computed on the device from the fp32 waveform.
 
 The frame objective calls `AcousticFeatures` under no_grad on each batch, on the encoder's own frame
-grid: frame t is centred on the middle of the encoder's receptive field.
+grid: frame t is centered on the middle of the encoder's receptive field.
 
-Four kinds: `lps` log power spectrum, `mel` log-mel (Slaney scale and area normalisation, as
+Four kinds: `lps` log power spectrum, `mel` log-mel (Slaney scale and area normalization, as
 librosa), `mfcc` with first and second differences, `prosody` (log F0, voicing, log energy). Which
 kinds and sizes is our choice; the MGF abstract does not say. All logarithms are natural.
 """
@@ -31,8 +31,7 @@ LOG_FLOOR = 1e-7  # of power and energy: digital silence gives log(1e-7) = -16.1
 SILENCE_ENERGY = 1e-6  # mean square under which a frame is unvoiced, whatever surrounds it
 PAUSE_ENERGY = 1e-2  # of the row's mean square: hum in pauses, 20 dB under speech, is unvoiced
 STD_FLOOR = 1e-3  # of a bin over one utterance
-WAVEFORM_EPSILON = 1e-5  # of a waveform's variance, as `F.layer_norm` has it
-VOICING_THRESHOLD = 0.5  # of the normalised autocorrelation's peak
+VOICING_THRESHOLD = 0.5  # of the normalized autocorrelation's peak
 LOG_F0, VOICED, LOG_ENERGY = range(3)  # columns of prosody
 
 # (mean, standard deviation) for normalization="global", measured by this module with
@@ -67,12 +66,12 @@ def _global_stats(name: str, num_mfcc: int) -> Tensor:
 class AcousticFeatures(Fp32Constants):
     """Waveform -> {name: (B, T, F)} on the encoder's frame grid; fp32, no_grad, one STFT for all.
 
-    Analysis windows of n_fft samples (default 25 ms, the receptive field) are centred on it.
-    Normalisation "global" subtracts and divides by fixed constants (the *_STATS above, for
+    Analysis windows of n_fft samples (default 25 ms, the receptive field) are centered on it.
+    Normalization "global" subtracts and divides by fixed constants (the *_STATS above, for
     waveforms of unit variance at 16 kHz): it gives the losses comparable sizes and keeps speaker,
     pitch range and channel in the targets, which MGF wants in the representation. "utterance"
     removes exactly those: mean and deviation per row and bin over its valid frames. "none" leaves
-    natural logarithms. Log F0 is 0 where unvoiced, after normalisation too; voicing stays 0 or 1.
+    natural logarithms. Log F0 is 0 where unvoiced, after normalization too; voicing stays 0 or 1.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class AcousticFeatures(Fp32Constants):
         sizes = {"lps": n_fft // 2 + 1, "mel": num_mels, "mfcc": 3 * num_mfcc, "prosody": 3}
         self.dims = {name: sizes[name] for name in self.names}
         self.hop_length, self.n_fft = hop_length, n_fft
-        self.centre = receptive_field // 2
+        self.center = receptive_field // 2
         self.normalization = normalization
         self.window: Tensor
         self.mel_matrix: Tensor
@@ -114,7 +113,7 @@ class AcousticFeatures(Fp32Constants):
         self._energy_scale = 1 / (n_fft * float(window.square().sum()))
         for name in self.names:
             self.constant(f"{name}_stats", _global_stats(name, num_mfcc))
-        self.pitch = PitchTracker(sample_rate, hop_length, self.centre)
+        self.pitch = PitchTracker(sample_rate, hop_length, self.center)
 
     @torch.no_grad()
     def forward(
@@ -154,7 +153,7 @@ class AcousticFeatures(Fp32Constants):
 
     def power_spectrum(self, signal: Tensor, num_frames: int) -> Tensor:
         """(B, S) -> (B, T, n_fft // 2 + 1) squared magnitudes of Hann-windowed frames."""
-        frames = frame_signal(signal, num_frames, self.hop_length, self.n_fft, self.centre)
+        frames = frame_signal(signal, num_frames, self.hop_length, self.n_fft, self.center)
         return squared_magnitude(torch.fft.rfft(frames * self.window))
 
     def prosody(self, signal: Tensor, power: Tensor, frame_valid: Tensor) -> Tensor:
@@ -174,7 +173,7 @@ class AcousticFeatures(Fp32Constants):
         return torch.stack([log_f0, voiced.float(), energy.clamp(min=LOG_FLOOR).log()], dim=-1)
 
     def _normalize(self, name: str, values: Tensor, frame_valid: Tensor) -> Tensor:
-        """(B, T, F) -> the same, normalised in place where that will do, zeros where not valid."""
+        """(B, T, F) -> the same, normalized in place where that will do, zeros where not valid."""
         counted = frame_valid[..., None]
         if name == "prosody":
             counted = counted.repeat(1, 1, values.shape[2])
@@ -184,28 +183,15 @@ class AcousticFeatures(Fp32Constants):
             values = values.sub_(mean).div_(std)
         elif self.normalization == "utterance":
             fixed = values[..., VOICED]
-            values = _standardise(values, counted)
+            values = _standardize(values, counted)
             if name == "prosody":
                 values[..., VOICED] = fixed
         return values.masked_fill_(~counted, 0)
 
 
-def unit_variance(waveform: Tensor, padding_mask: Tensor) -> Tensor:
-    """(B, S), (B, S) True = padding -> fp32 with zero mean and unit variance over valid samples.
-
-    As the dataset does under ``task.normalize`` (`F.layer_norm` with its epsilon); padding is 0.
-    """
-    valid = ~padding_mask
-    values = waveform.float().masked_fill(padding_mask, 0)
-    count = valid.sum(1, keepdim=True).clamp(min=1)
-    centred = (values - values.sum(1, keepdim=True) / count).masked_fill(padding_mask, 0)
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred * (variance + WAVEFORM_EPSILON).rsqrt()
-
-
-def _standardise(values: Tensor, counted: Tensor) -> Tensor:
+def _standardize(values: Tensor, counted: Tensor) -> Tensor:
     """(B, T, F) with zero mean and unit deviation over the counted frames of each row and bin."""
     count = counted.sum(1, keepdim=True).clamp(min=1)
-    centred = values - values.masked_fill(~counted, 0).sum(1, keepdim=True) / count
-    variance = centred.masked_fill(~counted, 0).square().sum(1, keepdim=True) / count
-    return centred / variance.sqrt().clamp(min=STD_FLOOR)
+    centered = values - values.masked_fill(~counted, 0).sum(1, keepdim=True) / count
+    variance = centered.masked_fill(~counted, 0).square().sum(1, keepdim=True) / count
+    return centered / variance.sqrt().clamp(min=STD_FLOOR)

@@ -17,25 +17,25 @@ MIN_F0, MAX_F0 = 60.0, 400.0  # Hz
 PITCH_RATE = 4000  # Hz: F0 is sought in a low-passed signal of about this rate
 PITCH_WINDOW = 0.064  # seconds: four periods of the lowest F0
 PITCH_CUTOFF = 900.0  # Hz
-PITCH_TAPS = 32  # of the low-pass filter, at the full rate, either side of its centre
+PITCH_TAPS = 32  # of the low-pass filter, at the full rate, either side of its center
 PITCH_BLOCK = 16  # decimated samples made at once
 OCTAVE_COST = 0.05  # of autocorrelation per octave: prefers the shortest of equal periods
 
 
 class PitchTracker(Fp32Constants):
-    """F0 per frame from the normalised autocorrelation of the low-passed, decimated waveform.
+    """F0 per frame from the normalized autocorrelation of the low-passed, decimated waveform.
 
     Boersma 1993: the autocorrelation of a windowed frame divided by that of the window; the best
     local maximum between MIN_F0 and MAX_F0, refined by a parabola. No smoothing over frames.
     """
 
-    def __init__(self, sample_rate: int, hop_length: int, centre: int) -> None:
+    def __init__(self, sample_rate: int, hop_length: int, center: int) -> None:
         super().__init__()
         self.step = math.gcd(hop_length, max(1, sample_rate // PITCH_RATE))
         self.rate = sample_rate / self.step
-        self.hop_length, self.centre = hop_length // self.step, round(centre / self.step)
+        self.hop_length, self.center = hop_length // self.step, round(center / self.step)
         self.size = 2 * round(PITCH_WINDOW * self.rate / 2)
-        # One lag more either side, so that each candidate has two neighbours.
+        # One lag more either side, so that each candidate has two neighbors.
         self.lags = (math.floor(self.rate / MAX_F0) - 1, math.ceil(self.rate / MIN_F0) + 1)
         window = torch.hann_window(self.size, dtype=torch.float64)
         shape = torch.fft.irfft(torch.fft.rfft(window).abs().square())
@@ -59,7 +59,7 @@ class PitchTracker(Fp32Constants):
     def forward(self, waveform: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
         """(B, S) fp32 -> F0 in Hz (B, T) and the autocorrelation's peak (B, T), 0 without one."""
         frames = frame_signal(
-            self.decimate(waveform), num_frames, self.hop_length, self.size, self.centre
+            self.decimate(waveform), num_frames, self.hop_length, self.size, self.center
         )
         frames = (frames - frames.mean(-1, keepdim=True)).mul_(self.window)
         power = squared_magnitude(torch.fft.rfft(frames))

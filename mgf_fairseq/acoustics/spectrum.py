@@ -36,13 +36,13 @@ class Fp32Constants(nn.Module):
 
 
 def frame_signal(
-    signal: Tensor, num_frames: int, hop_length: int, window: int, centre: int
+    signal: Tensor, num_frames: int, hop_length: int, window: int, center: int
 ) -> Tensor:
-    """(B, S) -> (B, num_frames, window), frame t around sample t * hop_length + centre.
+    """(B, S) -> (B, num_frames, window), frame t around sample t * hop_length + center.
 
     Samples outside the signal are zeros, so a frame depends on nothing outside its window.
     """
-    start = centre - window // 2
+    start = center - window // 2
     end = start + (num_frames - 1) * hop_length + window
     padded = F.pad(signal, (-start, end - signal.shape[1]))  # a negative amount crops
     return padded.unfold(1, window, hop_length)

@@ -1,4 +1,4 @@
-"""Model ``acoustic_features``: log-mel or MFCC frames into the Transformer, nothing learnt yet.
+"""Model ``acoustic_features``: log-mel or MFCC frames into the Transformer, nothing learned yet.
 
 The rows fbank and mfcc of speech recognition: fairseq's fine-tuning recipes train it from scratch
 where they would take a pre-trained encoder, through the same contract as :mod:`mgf_fairseq.model`.
@@ -7,7 +7,6 @@ where they would take a pre-trained encoder, through the same contract as :mod:`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from torch import Tensor, nn
 
 from ..acoustics.features import AcousticFeatures
 from ..checkpoints.files import write_whole
+from ..encoder.build import build_parts, frame_grid
 from ..encoder.config import EncoderConfig
-from ..encoder.geometry import ConvLayer
 from ..encoder.padding import padding_mask_of
+from ..encoder.speech_encoder import EncoderParts
 from ..model import MgfConfig, MgfModel
 
 KINDS = {"fbank": "mel", "mfcc": "mfcc"}  # our words -> those of acoustics/features.py
@@ -37,24 +37,23 @@ class AcousticModelConfig(MgfConfig):
 class AcousticModel(MgfModel):
     """Frames of fixed features, a linear projection, and the Transformer of ``mgf``."""
 
-    def __init__(self, cfg: AcousticModelConfig) -> None:
-        super().__init__(cfg)
-        # The features come with fixed means and deviations; a norm per frame would take its
-        # loudness away.
-        self.layer_norm = nn.Identity()
-
-    def _front_end(self, config: Any, layers: Sequence[ConvLayer]) -> tuple[nn.Module, int]:
+    @staticmethod
+    def encoder_parts(cfg: Any) -> EncoderParts:
         """Take fixed features on the encoder's own frame grid in place of the conv stack."""
-        kind = str(config.features)
+        kind = str(cfg.features)
         if kind not in KINDS:
             raise ValueError(f"model.features={kind!r} is none of {', '.join(KINDS)}")
+        grid = frame_grid(cfg)
         features = AcousticFeatures(
             [KINDS[kind]],
-            sample_rate=int(config.sample_rate),
-            hop_length=self.geometry.hop_length,
-            receptive_field=self.geometry.receptive_field,
+            sample_rate=int(cfg.sample_rate),
+            hop_length=grid.hop_length,
+            receptive_field=grid.receptive_field,
         )
-        return features, features.dims[KINDS[kind]]
+        parts = build_parts(cfg, (features, features.dims[KINDS[kind]]))
+        # The features come with fixed means and deviations; a norm per frame would remove its
+        # loudness.
+        return dataclasses.replace(parts, layer_norm=nn.Identity())
 
     def _latents(self, waveform: Tensor, num_frames: list[int]) -> Tensor:
         """Map (B, S) to (B, T, F)."""
@@ -76,7 +75,7 @@ def write_untrained(path: Path, features: str, shape: EncoderConfig, sample_rate
     Args:
         path: where to.
         features: fbank or mfcc.
-        shape: the Transformer's sizes and the frame grid, as of the encoder it stands beside.
+        shape: the Transformer's sizes and the frame grid, as of the encoder it is compared with.
         sample_rate: Hz.
     """
     values: dict[str, Any] = dataclasses.asdict(shape)

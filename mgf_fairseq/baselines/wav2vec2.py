@@ -29,7 +29,7 @@ class Wav2Vec2BaselineTask(MgfPretrainingTask):
             )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
-        """Build fairseq's model, its conv stack initialised as MGF's; no objectives of ours."""
+        """Build fairseq's model, its conv stack initialized as MGF's; no objectives of ours."""
         model = FairseqTask.build_model(self, cfg, from_checkpoint)
         for block in model.feature_extractor.conv_layers:
             init_conv_(block[0].weight)
@@ -56,7 +56,7 @@ class Wav2Vec2BaselineTask(MgfPretrainingTask):
         return loss, sample_size, {**log, **self._audio(sample, counts=True)}
 
     def _audio(self, sample: dict[str, Any], counts: bool) -> dict[str, Any]:
-        """Count seconds of audio and files left out, under the keys of the criterion ``mgf``."""
+        """Count seconds of audio and skipped files, under the keys of the criterion ``mgf``."""
         heard = (~sample["net_input"]["padding_mask"]).sum() / self.cfg.sample_rate
         return {"audio_s": heard * counts, "num_skipped": sample["num_skipped"] * counts}
 

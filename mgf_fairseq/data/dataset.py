@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from fairseq.data import FairseqDataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..acoustics.normalization import unit_variance
+from ..utils.rng import generator
 from .audio import AudioError, AudioReader, entry_exists
 from .distinct import plan_distinct
 from .entries import ManifestError
@@ -220,9 +221,7 @@ class MgfDataset(FairseqDataset):
 
     def _read_views(self, line: int, repeat: int, length: int) -> list[Tensor]:
         """Read each view by seeking: tensors of (S,) fp32."""
-        key = np.array([self.seed, line], dtype=np.uint64)
-        counter = np.array([0, 0, repeat, int(self.epoch)], dtype=np.uint64)
-        rng = np.random.Generator(np.random.Philox(key=key, counter=counter))
+        rng = generator(self.seed, line, repeat, int(self.epoch))
         entry = self.manifest.entry(line)
         promised = int(self.manifest.num_samples[line])
         with AudioReader(entry, self.sample_rate) as reader:
@@ -237,7 +236,7 @@ class MgfDataset(FairseqDataset):
             length = min(length, reader.num_samples)
             starts = self.crops.starts(reader.num_samples, length, rng)
             views = [torch.from_numpy(reader.read(start, length)) for start in starts]
-        return [F.layer_norm(view, view.shape) for view in views] if self.normalize else views
+        return [unit_variance(view) for view in views] if self.normalize else views
 
     def _tell_of_resampling(self, reader: AudioReader) -> None:
         """Log the first file of another rate; `mgf prepare` and `mgf check` count them all."""

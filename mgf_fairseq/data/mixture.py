@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..utils.rng import generator
 from .manifest import Manifest
 
 
@@ -134,10 +135,4 @@ class Mixture:
 
     def _order(self, corpus: int, number: int) -> NDArray[np.int64]:
         """The order of a corpus's items in its pass `number`."""
-        rng = np.random.Generator(
-            np.random.Philox(
-                key=np.array([self._seed, corpus], np.uint64),
-                counter=np.array([0, 0, 0, number], np.uint64),
-            )
-        )
-        return rng.permutation(len(self._sizes[corpus]))
+        return generator(self._seed, corpus, number).permutation(len(self._sizes[corpus]))

@@ -13,7 +13,7 @@ from ..utils.settings import POSITIVE, SHARE
 
 @dataclass
 class EncoderConfig:
-    """The encoder's shape and regularisation, under the key names of fairseq ``Wav2Vec2Config``.
+    """The encoder's shape and regularization, under the key names of fairseq ``Wav2Vec2Config``.
 
     The fine-tuning models of fairseq override dropouts, masks, layerdrop and
     ``feature_grad_mult`` by bare key name, so these names mean nothing else anywhere below.

@@ -16,7 +16,7 @@ from torch.nn.grad import conv2d_input
 
 WIDE = 512  # channels from which the CPU's own weight gradient is several times slower
 # Of a frame's gradient in fp16, per channel. A convolution sums as many of them as its taps and
-# channels, weighted: 1,536 of He's initialisation make 14,000, and fp16 ends at 65,504.
+# channels, weighted: 1,536 of He's initialization make 14,000, and fp16 ends at 65,504.
 SILENT_GRADIENT = 256.0
 
 

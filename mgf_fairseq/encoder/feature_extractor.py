@@ -16,14 +16,14 @@ from .convolution import conv1d_channels_last, norm_channels
 from .geometry import ConvLayer
 
 BAND_PASS_KERNEL = 64  # samples (4 ms at 16 kHz) from which a first layer starts as a filter bank
-LOWEST, HIGHEST = 60.0, 7800.0  # Hz at 16 kHz, centres of its outermost bands
+LOWEST, HIGHEST = 60.0, 7800.0  # Hz at 16 kHz, centers of its outermost bands
 
 
 def init_conv_(weight: Tensor) -> None:
-    """Initialise a convolution's weight (C', C, K) in place.
+    """Initialize a convolution's weight (C', C, K) in place.
 
     He et al. 2015 as fairseq's ``ConvFeatureExtractionModel``; but a first layer long enough to
-    tell bands apart (K >= BAND_PASS_KERNEL) starts as band-pass filters, in the spirit of SincNet
+    separate bands (K >= BAND_PASS_KERNEL) starts as band-pass filters, in the spirit of SincNet
     (Ravanelli & Bengio 2018) and LEAF (Zeghidour et al. 2021). Our choice: in short trainings the
     frame and phoneme objectives learn faster from there (examples/RESULTS.md).
     """
@@ -36,11 +36,11 @@ def init_conv_(weight: Tensor) -> None:
 
 
 def band_pass_filters(channels: int, kernel: int) -> Tensor:
-    """Cosines and sines under a Hann window, at centres even on the mel scale: (C', K) fp32.
+    """Cosines and sines under a Hann window, at centers even on the mel scale: (C', K) fp32.
 
     Rows 2 i and 2 i + 1 are the two phases of band i. Each row has the norm that He's
-    initialisation gives on average, the square root of 2. At another sample rate than 16 kHz the
-    centres move with it.
+    initialization gives on average, the square root of 2. At another sample rate than 16 kHz the
+    centers move with it.
     """
     bands = -(-channels // 2)
     low, high = (2595 * math.log10(1 + edge / 700) for edge in (LOWEST, HIGHEST))

@@ -1,6 +1,7 @@
 """The only frame arithmetic of the package: numbers of samples to numbers of frames and back.
 
-Training, labels, checks and exports use it; it does not import torch.
+Training, labels, checks and exports use it. It does not import torch, which takes seconds to load
+and which label files do not need.
 """
 
 from __future__ import annotations
@@ -8,14 +9,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # label files need frame arithmetic without the seconds that torch takes to load
-    pass
+from typing import Any
 
 ConvLayer = tuple[int, int, int]  # (channels, kernel size, stride)
-
-
 MOST_CONV_LAYERS = 100
 
 

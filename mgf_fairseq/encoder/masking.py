@@ -116,5 +116,5 @@ def draw_masks(
     """Draw the masks of a batch: B sizes -> (B, width) bool, never beyond a row's size."""
     masks = np.zeros((len(sizes), width), dtype=np.bool_)
     for index, (size, row) in enumerate(zip(sizes, rows, strict=True)):
-        masks[index, :size] = spans.draw(size, generator(seed, update, row, axis))
+        masks[index, :size] = spans.draw(size, generator(seed, row, update, axis))
     return masks

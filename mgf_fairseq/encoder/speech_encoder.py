@@ -1,54 +1,44 @@
 """The speech encoder: waveform to latents (feature extractor) to context (Transformer).
 
 Parameters carry the names of fairseq's ``wav2vec2`` so that weights, exports and fine-tuning
-recipes fit; objectives read its output, and it is the part that downstream users keep.
+recipes fit; objectives read its output, and it is the part that downstream users keep. It knows
+no configuration: build.py makes its parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..types import EncoderOutput
 from ..utils.rng import generator
-from ..utils.settings import require_ranges
-from .config import ENCODER_RANGES, EncoderConfig
 from .convolution import norm_channels
-from .feature_extractor import ConvFeatureExtractor
-from .geometry import ConvGeometry, ConvLayer, parse_conv_layers
+from .geometry import ConvGeometry
 from .masking import SpanMask, draw_masks
 from .padding import num_samples_of, padding_mask_of
-from .transformer import TransformerEncoder, TransformerLayer, WeightNormConv
+from .transformer import TransformerEncoder
 
 LAYERS = 2  # axis of the random numbers of layerdrop; frames are 0, channels 1
 
 
-def _transformer(config: EncoderConfig) -> TransformerEncoder:
-    """Build the Transformer that a configuration describes."""
-    width = config.encoder_embed_dim
-    layers = (
-        TransformerLayer(
-            width,
-            config.encoder_ffn_embed_dim,
-            config.encoder_attention_heads,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            activation_dropout=config.activation_dropout,
-            layer_norm_first=config.layer_norm_first,
-        )
-        for _ in range(config.encoder_layers)
-    )
-    return TransformerEncoder(
-        WeightNormConv(width, config.conv_pos, config.conv_pos_groups),
-        layers,
-        width,
-        dropout=config.dropout,
-        layerdrop=config.encoder_layerdrop,
-        layer_norm_first=config.layer_norm_first,
-        checkpoint_activations=config.checkpoint_activations,
-    )
+@dataclass(frozen=True)
+class EncoderParts:
+    """The modules and numbers that an encoder consists of; build.py makes them of a config."""
+
+    geometry: ConvGeometry
+    feature_extractor: nn.Module  # (B, S) -> (B, T, C)
+    latent_dim: int  # C
+    layer_norm: nn.Module  # of latents
+    projection: nn.Linear | None  # C -> D, where they differ
+    mask_embedding: nn.Parameter  # (D,) takes the place of masked frames
+    transformer: TransformerEncoder
+    frame_spans: SpanMask
+    channel_spans: SpanMask
+    mask_channel_before: bool = False  # mask channels before frames
+    dropout_input: float = 0.0
+    feature_grad_mult: float = 1.0  # scale of gradients into the feature extractor; 0 freezes it
 
 
 class SpeechEncoder(nn.Module):
@@ -58,40 +48,21 @@ class SpeechEncoder(nn.Module):
     :mod:`mgf_fairseq.encoder.masking` from (``mask_seed``, ``mask_update``, row).
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, parts: EncoderParts) -> None:
         super().__init__()
-        require_ranges(config, ENCODER_RANGES)
-        layers = parse_conv_layers(config.conv_feature_layers)
-        width = config.encoder_embed_dim
-        self.geometry = ConvGeometry.of(layers)
-        self.feature_extractor, self.latent_dim = self._front_end(config, layers)
-        self.feature_grad_mult = config.feature_grad_mult
-        self.mask_channel_before = config.mask_channel_before
-        self.frame_spans = SpanMask(
-            config.mask_prob,
-            config.mask_length,
-            config.mask_selection,
-            config.mask_other,
-            config.no_mask_overlap,
-            min_spans=1,
-        )
-        self.channel_spans = SpanMask(
-            config.mask_channel_prob,
-            config.mask_channel_length,
-            config.mask_channel_selection,
-            config.mask_channel_other,
-            config.no_mask_channel_overlap,
-            name="mask_channel",
-        )
+        self.geometry, self.latent_dim = parts.geometry, parts.latent_dim
+        self.feature_grad_mult = parts.feature_grad_mult
+        self.mask_channel_before = parts.mask_channel_before
+        self.frame_spans, self.channel_spans = parts.frame_spans, parts.channel_spans
+        # The order decides that of an optimizer's state, and the names are those of wav2vec2.
+        self.feature_extractor = parts.feature_extractor
         # Frozen outright, so that DDP does not wait for gradients that never come.
-        self.feature_extractor.requires_grad_(config.feature_grad_mult > 0.0)
-        self.layer_norm: nn.Module = nn.LayerNorm(self.latent_dim)
-        self.post_extract_proj = (
-            nn.Linear(self.latent_dim, width) if self.latent_dim != width else None
-        )
-        self.dropout_input = nn.Dropout(config.dropout_input)
-        self.mask_emb = nn.Parameter(torch.empty(width).uniform_())
-        self.encoder = _transformer(config)
+        self.feature_extractor.requires_grad_(parts.feature_grad_mult > 0.0)
+        self.layer_norm = parts.layer_norm
+        self.post_extract_proj = parts.projection
+        self.dropout_input = nn.Dropout(parts.dropout_input)
+        self.mask_emb = parts.mask_embedding
+        self.encoder = parts.transformer
         self.mask_seed = 0
         self.mask_update = 0
 
@@ -156,16 +127,9 @@ class SpeechEncoder(nn.Module):
             raise ValueError(
                 f"row {row} of the batch has {samples[row]} samples, fewer than the "
                 f"{self.geometry.receptive_field} that one frame needs; "
-                "drop it (min_sample_size) or pad the recording"
+                "skip it (min_sample_size) or pad the recording"
             )
         return frames, self.geometry.num_frames(width)
-
-    def _front_end(
-        self, config: EncoderConfig, layers: Sequence[ConvLayer]
-    ) -> tuple[nn.Module, int]:
-        """Build what turns a waveform into frames, and say how wide they are."""
-        stack = ConvFeatureExtractor(layers, config.extractor_mode, config.conv_bias)
-        return stack, layers[-1][0]
 
     def _latents(self, waveform: Tensor, num_frames: list[int]) -> Tensor:
         """Map (B, S) to layer-normed latents (B, T, C), scaling the gradient into the stack.
@@ -207,7 +171,7 @@ class SpeechEncoder(nn.Module):
 
     def _draw_layers(self, update: int) -> list[float]:
         """Draw the numbers that decide which layers are skipped, the same on every rank."""
-        rng = generator(self.mask_seed, update, row=0, axis=LAYERS)
+        rng = generator(self.mask_seed, 0, update, LAYERS)
         return rng.random(len(self.encoder.layers)).tolist()  # type: ignore[no-any-return]
 
     def _apply_masks(self, x: Tensor, frame: Tensor, channel: Tensor | None) -> Tensor:

@@ -175,7 +175,7 @@ class TransformerEncoder(nn.Module):
 
 
 def _init_linear(module: nn.Module) -> None:
-    """Initialise linear layers as BERT does (fairseq ``init_bert_params``)."""
+    """Initialize linear layers as BERT does (fairseq ``init_bert_params``)."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, mean=0.0, std=0.02)
         nn.init.zeros_(module.bias)

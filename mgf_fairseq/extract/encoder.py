@@ -15,6 +15,7 @@ from ..checkpoints.files import CheckpointError, interpreting
 from ..checkpoints.reading import (
     require_fit,
 )
+from ..encoder import build
 from ..encoder.padding import padding_mask_of
 from ..encoder.speech_encoder import SpeechEncoder
 from .waveform_model import Features as Features
@@ -60,7 +61,7 @@ def build_encoder(held: EncoderCheckpoint, path: str | Path) -> LoadedEncoder:
     """
     with interpreting(path):
         require_fit(held.config, held.weights, path)
-        encoder = SpeechEncoder(held.config)
+        encoder = build.build_encoder(held.config)
     try:
         encoder.load_state_dict(held.weights, strict=True)
     except (RuntimeError, TypeError) as error:

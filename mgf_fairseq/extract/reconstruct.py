@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import torch
-import torch.nn.functional as F
 
+from ..acoustics.normalization import unit_variance
 from ..data.audio import AudioError, AudioReader
 from ..data.entries import ManifestError
 from ..data.manifest import read_manifest
@@ -61,13 +61,13 @@ def reconstruct(
     signal = _longest_readable(manifest, rate, most, least)
     if signal is None:
         return None
-    waveform = torch.from_numpy(signal)[None]
+    waveform = torch.from_numpy(signal)
     if config.task.normalize:
-        waveform = F.layer_norm(waveform, waveform.shape)
-    encoded, _ = model.encode(waveform)
+        waveform = unit_variance(waveform)
+    encoded, _ = model.encode(waveform[None])
     decoded = objective.decoder(read_level(encoded, objective.level))[0]
     first = (model.shape.receptive_field - model.shape.hop_length) // 2
-    original = waveform[0, first : first + len(decoded)]
+    original = waveform[first : first + len(decoded)]
     # SI-SDR leaves the scale open.
     scale = (original @ decoded) / decoded.square().sum().clamp(min=1e-12)
     return Reconstruction(original.numpy(), (scale * decoded).numpy(), rate)

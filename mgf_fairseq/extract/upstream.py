@@ -21,9 +21,9 @@ from torch import Tensor
 from ..checkpoints.encoder import read_encoder
 from ..checkpoints.files import CheckpointError
 from ..checkpoints.reading import find_checkpoint, require_fit
+from ..encoder import build
 from ..encoder.config import EncoderConfig
 from ..encoder.geometry import ConvGeometry
-from ..encoder.speech_encoder import SpeechEncoder
 from ..utils.suggestions import did_you_mean
 from .baselines import ACOUSTIC, AcousticBaseline, SegmentMeans
 from .encoder import LoadedEncoder, build_encoder
@@ -172,7 +172,7 @@ def _random(rest: str) -> Upstream:
     require_fit(held.config, held.weights, path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = SpeechEncoder(held.config)
+        encoder = build.build_encoder(held.config)
     info: dict[str, Any] = {"name": f"random:{Path(path).name}@{seed}"}
     info |= {"path": f"{RANDOM}{path}@{seed}"}
     info |= {**_size(held.config), "num_updates": 0, "seed": seed, "audio_hours": 0.0}

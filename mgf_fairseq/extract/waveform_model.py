@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..acoustics.normalization import VARIANCE_EPSILON, unit_variance
 from ..encoder.geometry import ConvGeometry
 from .waveforms import Waveform, Waveforms, as_rows, opened
 
@@ -24,7 +24,6 @@ from .waveforms import Waveform, Waveforms, as_rows, opened
 # LONG_SECONDS is encoded in pieces, each with CONTEXT_SECONDS more on either side, which are
 # dropped. Of what this does to a frame, examples/extract/README.md has the measure.
 LONG_SECONDS, PIECE_SECONDS, CONTEXT_SECONDS = 60.0, 30.0, 5.0
-_VARIANCE_FLOOR = 1e-5  # torch.nn.functional.layer_norm, eps
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class WaveformModel(nn.Module):
         return [PIECE_SECONDS, CONTEXT_SECONDS]
 
     def _normalized(self, row: Tensor) -> Tensor:
-        return F.layer_norm(row, row.shape) if self.normalize else row
+        return unit_variance(row) if self.normalize else row
 
     def _whole(self, row: Tensor) -> list[Tensor]:
         """(S,) -> the hidden states, (1, T, D) each."""
@@ -160,7 +159,7 @@ class WaveformModel(nn.Module):
             yield [state[:, first : first + piece.stop - piece.first] for state in states]
 
     def _moments(self, num_samples: int, read: Callable[[int, int], Tensor]) -> tuple[float, float]:
-        """Mean and deviation of a whole waveform, as layer_norm takes them; 0 and 1 if unused."""
+        """Mean and deviation of a whole waveform, as in `unit_variance`; 0 and 1 if unused."""
         if not self.normalize:
             return 0.0, 1.0
         block = round(PIECE_SECONDS * self.sample_rate)
@@ -171,7 +170,7 @@ class WaveformModel(nn.Module):
             square += float(samples.square().sum())
         mean = total / num_samples
         variance = max(square / num_samples - mean**2, 0.0)
-        return mean, math.sqrt(variance + _VARIANCE_FLOOR)
+        return mean, math.sqrt(variance + VARIANCE_EPSILON)
 
 
 def join(parts: list[list[Tensor]]) -> tuple[list[Tensor], Tensor]:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..utils.rng import vector_keys
 from .precision import check_same, in_full_precision
 
 NORM_FLOOR = 1e-6  # cosine of a shorter vector shrinks to 0 instead of dividing by 0
@@ -56,30 +57,20 @@ def info_nce(
 
     queries, positives (M, D); negatives (M, N, D); negative_valid (M, N) bool. Negatives that equal
     the positive in every component, as in fairseq `Wav2Vec2Model.compute_preds`, or are not valid
-    are left out. Returns (loss_sum, M, rows where the positive wins). Gradients reach all three
+    are skipped. Returns (loss_sum, M, rows where the positive wins). Gradients reach all three
     inputs: the objective detaches what it must. Raises ValueError when shapes disagree.
     """
     check_same("info_nce queries and positives", queries.shape, positives.shape)
     expected = torch.Size((len(queries), negatives.shape[1], queries.shape[1]))
     check_same("info_nce negatives and (M, N, D)", negatives.shape, expected)
-    left_out = (negatives == positives[:, None]).all(-1)  # (M, N)
+    skipped = (negatives == positives[:, None]).all(-1)  # (M, N)
     if negative_valid is not None:
-        check_same("info_nce negative_valid and (M, N)", negative_valid.shape, left_out.shape)
-        left_out = left_out | ~negative_valid
+        check_same("info_nce negative_valid and (M, N)", negative_valid.shape, skipped.shape)
+        skipped = skipped | ~negative_valid
     query = _unit(queries)
     positive = (query * _unit(positives)).sum(-1) / temperature
     negative = torch.einsum("md,mnd->mn", query, _unit(negatives)) / temperature
-    return _contrast(positive, negative.masked_fill(left_out, float("-inf")))
-
-
-def _keys(vectors: Tensor) -> Tensor:
-    """(R, D) -> (R,) int64 hash of the bits: equal vectors have equal keys, others by 2**-64."""
-    whole = torch.int64 if vectors.dtype == torch.float64 else torch.int32
-    bits = (vectors.detach() + 0.0).contiguous().view(whole).long()  # -0.0 + 0.0 is 0.0
-    mixed = bits + torch.arange(bits.shape[-1], device=bits.device) * -7046029254386353131
-    mixed = (mixed ^ (mixed >> 30)) * -4658895280553007687  # the mixer of SplitMix64
-    mixed = (mixed ^ (mixed >> 27)) * -7723592293110705685
-    return (mixed ^ (mixed >> 31)).sum(-1)  # wraps around: the order of addition does not matter
+    return _contrast(positive, negative.masked_fill(skipped, float("-inf")))
 
 
 def info_nce_pool(
@@ -114,21 +105,21 @@ def contrast_pool(
     check_same("contrast_pool queries and positives", queries.shape, positives.shape)
     check_same("contrast_pool pool and queries, width", pool.shape[1:], queries.shape[1:])
     check_same("contrast_pool rows of index", negative_index.shape[:1], queries.shape[:1])
-    left_out = _keys(pool)[negative_index] == _keys(positives)[:, None]  # (M, N)
+    skipped = vector_keys(pool)[negative_index] == vector_keys(positives)[:, None]  # (M, N)
     if negative_valid is not None:
-        check_same("contrast_pool negative_valid, index", negative_valid.shape, left_out.shape)
-        left_out = left_out | ~negative_valid
+        check_same("contrast_pool negative_valid, index", negative_valid.shape, skipped.shape)
+        skipped = skipped | ~negative_valid
     query, candidates = _unit(queries), _unit(pool)
     positive = (query * _unit(positives)).sum(-1) / temperature
     if len(pool) < negative_index.shape[1] * pool.shape[1]:
         negative = (query @ candidates.T).gather(1, negative_index)  # (M, R) -> (M, N)
     else:
         negative = torch.einsum("md,mnd->mn", query, candidates[negative_index])
-    sums = _contrast(positive, (negative / temperature).masked_fill(left_out, float("-inf")))
+    sums = _contrast(positive, (negative / temperature).masked_fill(skipped, float("-inf")))
     with torch.no_grad():
-        ordered = negative_index.masked_fill(left_out, -1).sort(dim=1).values
+        ordered = negative_index.masked_fill(skipped, -1).sort(dim=1).values
         fresh = (ordered.diff(dim=1, prepend=ordered.new_full((len(ordered), 1), -1)) != 0).sum(1)
-        chance, guess = (1.0 / (1 + fresh)).sum(), (1.0 + (~left_out).sum(1)).log().sum()
+        chance, guess = (1.0 / (1 + fresh)).sum(), (1.0 + (~skipped).sum(1)).log().sum()
     return Contrast(*sums, chance.to(sums[0].dtype), guess.to(sums[0].dtype))
 
 
@@ -139,13 +130,13 @@ def contrast_rows(
     """`info_nce` of each asked frame against all other valid frames of its row.
 
     queries, keys (B, T, D): the positive of a query is the key of the same frame; asked, valid
-    (B, T) bool. Keys that equal the positive in every component are left out, and a query without
+    (B, T) bool. Keys that equal the positive in every component are skipped, and a query without
     a negative is not counted. Raises ValueError when shapes disagree.
     """
     check_same("contrast_rows queries and keys", queries.shape, keys.shape)
     check_same("contrast_rows asked and queries", asked.shape, queries.shape[:2])
     check_same("contrast_rows valid and queries", valid.shape, queries.shape[:2])
-    same = _keys(keys)  # (B, T)
+    same = vector_keys(keys)  # (B, T)
     counted = valid[:, None, :] & (same[:, :, None] != same[:, None, :])  # (B, T, T)
     asked = asked & valid & counted.any(2)
     queries, keys = (x.masked_fill(~valid[..., None], 0) for x in (queries, keys))

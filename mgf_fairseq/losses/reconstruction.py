@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +17,7 @@ from torch import Tensor
 from .precision import in_full_precision, only_valid
 from .stft import stft_distance
 
-SILENCE_RMS = 1e-3  # 60 dB below full scale, and below a crop normalised to unit variance
+SILENCE_RMS = 1e-3  # 60 dB below full scale, and below a crop normalized to unit variance
 SI_SDR_FLOOR = 1e-6  # relative to the target's energy: a perfect copy scores 60 dB
 MAGNITUDE_FLOOR = 1e-3  # spectral magnitude of white noise with an rms of SILENCE_RMS
 RESOLUTIONS = ((512, 128), (1024, 256), (256, 64))  # (n_fft, hop_length) in samples
@@ -34,7 +36,7 @@ def smooth_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor
     return per_frame.sum(), valid.sum().to(per_frame.dtype)
 
 
-def _centred(segment: Tensor, valid: Tensor) -> Tensor:
+def _centered(segment: Tensor, valid: Tensor) -> Tensor:
     """(B, S) minus its mean over valid samples, zeros elsewhere."""
     mean = segment.sum(1, keepdim=True) / valid.sum(1, keepdim=True).clamp(min=1)
     return (segment - mean).masked_fill(~valid, 0)
@@ -42,7 +44,7 @@ def _centred(segment: Tensor, valid: Tensor) -> Tensor:
 
 def _audible(target: Tensor, valid: Tensor) -> Tensor:
     """(B,) bool: has valid samples whose rms about their mean is at least SILENCE_RMS."""
-    energy = _centred(target, valid).square().sum(1)
+    energy = _centered(target, valid).square().sum(1)
     return energy >= SILENCE_RMS**2 * valid.sum(1).clamp(min=1)
 
 
@@ -57,7 +59,7 @@ def si_sdr(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     """
     prediction, target = only_valid("si_sdr", prediction, target, valid)
     audible = _audible(target, valid)
-    prediction, target = _centred(prediction, valid), _centred(target, valid)
+    prediction, target = _centered(prediction, valid), _centered(target, valid)
     energy = target.square().sum(1).masked_fill(~audible, 1)  # (B,)
     floor = SI_SDR_FLOOR * energy
     scaled = ((prediction * target).sum(1) / energy)[:, None] * target  # (B, S)
@@ -65,6 +67,13 @@ def si_sdr(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     distortion = (prediction - scaled).square().sum(1) + floor
     ratio = 10 * (torch.log10(signal) - torch.log10(distortion))
     return ratio.masked_fill(~audible, 0)
+
+
+def si_sdr_of(original: npt.NDArray[np.float32], decoded: npt.NDArray[np.float32]) -> float:
+    """`si_sdr` in dB of one decoded signal, over as many samples as both have."""
+    size = min(len(original), len(decoded))
+    truth, made = (torch.from_numpy(signal[:size])[None] for signal in (original, decoded))
+    return float(si_sdr(made, truth, torch.ones(1, size, dtype=torch.bool)))
 
 
 @in_full_precision

@@ -17,7 +17,7 @@ from ..acoustics.spectrum import squared_magnitude
 
 
 def _spectrum(signal: Tensor, window: Tensor, hop_length: int) -> Tensor:
-    """(B, S) -> (B, 1 + S // hop_length, F) complex; zero-padded, frames centred on hops."""
+    """(B, S) -> (B, 1 + S // hop_length, F) complex; zero-padded, frames centered on hops."""
     half = len(window) // 2
     frames = F.pad(signal, (half, half)).unfold(1, len(window), hop_length)
     spectrum: Tensor = torch.fft.rfft(frames * window)

@@ -7,7 +7,7 @@ nor another objective, nor its own weight, nor a rank.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import nn
@@ -16,19 +16,21 @@ from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 from .config import ObjectiveConfig, parse_config, unknown_key
 from .levels import resolve_level
 
+ConfigT = TypeVar("ConfigT", bound=ObjectiveConfig, covariant=True)
 
-class Objective(nn.Module):
+
+class Objective(nn.Module, Generic[ConfigT]):
     """One training objective: head, target and loss.
 
-    Subclasses set ``name`` and ``config_type``, take ``(config, shape)`` and implement
-    :meth:`target`, :meth:`predict` and :meth:`compare`; callers use :meth:`forward` only.
+    A subclass sets ``name`` and ``config_type``, takes ``(config, shape)`` and implements
+    :meth:`forward`, or all of :class:`InSteps` as in version 0.1.
     """
 
     name: ClassVar[str]
     config_type: ClassVar[type[ObjectiveConfig]]
     min_views: ClassVar[int] = 1  # rows per utterance without which nothing counts
 
-    def __init__(self, config: Any, shape: EncoderShape) -> None:
+    def __init__(self, config: ConfigT, shape: EncoderShape) -> None:
         super().__init__()
         self.config, self.shape = config, shape
         self.level = resolve_level(config.level, shape)
@@ -39,35 +41,45 @@ class Objective(nn.Module):
         ``ObjectiveOutput.parts`` and reads ``encoded.seen_by(part)`` for each."""
         return (self.name,)
 
-    def target(self, encoded: EncoderOutput, batch: Batch) -> Any:
-        """Make the target, without gradient."""
-        raise NotImplementedError
-
-    def predict(self, encoded: EncoderOutput, batch: Batch) -> Any:
-        """Make the prediction from one level of the encoder."""
-        raise NotImplementedError
-
-    def compare(
-        self, prediction: Any, target: Any, encoded: EncoderOutput, batch: Batch
-    ) -> ObjectiveOutput:
-        """Sum the loss and the metrics over what counts."""
-        raise NotImplementedError
-
     def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
         """Compute the objective's sums and counts for one batch."""
-        with torch.no_grad():
-            target = self.target(encoded, batch)
-        return self.compare(self.predict(encoded, batch), target, encoded, batch)
+        return _in_steps(self, encoded, batch)
 
 
-OBJECTIVES: dict[str, type[Objective]] = {}
+@runtime_checkable
+class InSteps(Protocol):
+    """The form of an objective that was written for version 0.1."""
+
+    def target(self, encoded: EncoderOutput, batch: Batch) -> object:
+        """Make the target; called without gradient."""
+
+    def predict(self, encoded: EncoderOutput, batch: Batch) -> object:
+        """Make the prediction."""
+
+    def compare(
+        self, prediction: object, target: object, encoded: EncoderOutput, batch: Batch
+    ) -> ObjectiveOutput:
+        """Sum the loss and the metrics over what counts."""
+
+
+def _in_steps(objective: object, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
+    if not isinstance(objective, InSteps):
+        raise NotImplementedError(f"{type(objective).__qualname__} does not implement forward")
+    with torch.no_grad():
+        target = objective.target(encoded, batch)
+    return objective.compare(objective.predict(encoded, batch), target, encoded, batch)
+
+
+AnyObjective = Objective[ObjectiveConfig]
+ObjectiveClass = TypeVar("ObjectiveClass", bound=type[AnyObjective])
+OBJECTIVES: dict[str, type[AnyObjective]] = {}
 PACKAGE_OF_ITS_OWN = (
     "One in a package of its own needs that package: common.user_dir=PACKAGE in a training, "
     "--user-dir PACKAGE for mgf"
 )
 
 
-def register_objective(cls: type[Objective]) -> type[Objective]:
+def register_objective(cls: ObjectiveClass) -> ObjectiveClass:
     """Make an objective available under its name in ``model.objectives``.
 
     Raises:

@@ -8,13 +8,14 @@ in which reading both from the top served phonemes worse; the features follow th
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..acoustics.features import AcousticFeatures
 from ..losses.reconstruction import smooth_l1
-from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
+from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput, Sum
 from .base import Objective, register_objective
 from .config import ObjectiveConfig
 from .heads import FrameDecoder
@@ -54,9 +55,19 @@ class FrameConfig(ObjectiveConfig):
             raise ValueError("features is empty; name at least one")
 
 
+class Place(NamedTuple):
+    """Where the features of some frames are predicted from."""
+
+    part: str  # of `part_names`
+    suffix: str  # of its metrics
+    level: str
+    frames: str
+    decoder: FrameDecoder
+
+
 @register_objective
-class FrameObjective(Objective):
-    """Smooth L1 between predicted and normalised features, mean over bins, per frame.
+class FrameObjective(Objective[FrameConfig]):
+    """Smooth L1 between predicted and normalized features, mean over bins, per frame.
 
     The loss is the mean over features, and over the two places they are read from.
     """
@@ -92,7 +103,22 @@ class FrameObjective(Objective):
         """The two places are balanced apart: their gradients differ in size (our choice)."""
         return (self.name,) if self.masked_decoder is None else (self.name, f"{self.name}_masked")
 
-    def target(self, encoded: EncoderOutput, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
+        """Sum over frames; each feature at each place is reported by itself."""
+        targets = self.acoustic_targets(encoded, batch)
+        metrics: dict[str, Sum] = {}
+        parts: dict[str, Sum] = {}
+        for place in self.places():
+            losses, count = self._losses_at(place, encoded.seen_by(place.part), targets)
+            mean = sum((loss / len(losses) for loss, _ in losses.values()), torch.zeros_like(count))
+            parts[place.part] = (mean, count)
+            metrics |= {name + place.suffix: (x.detach(), n) for name, (x, n) in losses.items()}
+        loss_sums, counts = zip(*parts.values(), strict=True)
+        return ObjectiveOutput(
+            sum(loss_sums[1:], loss_sums[0]), sum(counts[1:], counts[0]), metrics, parts
+        )
+
+    def acoustic_targets(self, encoded: EncoderOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute the features in fp32: name -> (B, T, F)."""
         valid = ~encoded.padding_mask
         features: dict[str, Tensor] = self.features(
@@ -100,51 +126,28 @@ class FrameObjective(Objective):
         )
         return features
 
-    def predict(
-        self, encoded: EncoderOutput, batch: Batch
-    ) -> list[tuple[str, dict[str, Tensor], Tensor]]:
-        """Predict at each place: a suffix, name -> (M, F), and its M frames' numbers in B * T."""
+    def places(self) -> list[Place]:
+        """List where features are predicted from, one for each of `part_names`."""
         first, *second = self.part_names
-        places = [
-            self._predict_at(
-                "", self.decoder, self.level, self.config.frames, encoded.seen_by(first)
-            )
-        ]
+        places = [Place(first, "", self.level, self.config.frames, self.decoder)]
         if self.masked_decoder is not None:
-            seen = encoded.seen_by(second[0])
             places.append(
-                self._predict_at("_masked", self.masked_decoder, self.masked_level, "masked", seen)
+                Place(second[0], "_masked", self.masked_level, "masked", self.masked_decoder)
             )
         return places
 
-    @staticmethod
-    def _predict_at(
-        suffix: str, decoder: FrameDecoder, level: str, frames: str, encoded: EncoderOutput
-    ) -> tuple[str, dict[str, Tensor], Tensor]:
-        """Decode only the frames that count: the rest would cost as much again."""
-        index = select_frames(encoded, frames).flatten().nonzero()[:, 0]  # (B, T) -> (M,)
-        chosen = read_level(encoded, level).flatten(0, 1).index_select(0, index)  # -> (M, D)
-        return suffix, decoder(chosen), index
-
-    def compare(
-        self,
-        prediction: list[tuple[str, dict[str, Tensor], Tensor]],
-        target: dict[str, Tensor],
-        encoded: EncoderOutput,
-        batch: Batch,
-    ) -> ObjectiveOutput:
-        """Sum over frames; each feature at each place is reported by itself."""
-        metrics: dict[str, tuple[Tensor, Tensor]] = {}
-        parts: dict[str, tuple[Tensor, Tensor]] = {}
-        zero = encoded.context.new_zeros((), dtype=target[next(iter(target))].dtype)
-        for part, (suffix, predicted, index) in zip(self.part_names, prediction, strict=True):
-            valid = torch.ones_like(index, dtype=torch.bool)  # (M,)
-            total = zero
-            for name, features in target.items():
-                wanted = features.flatten(0, 1).index_select(0, index)  # (B, T, F) -> (M, F)
-                loss_sum, count = smooth_l1(predicted[name], wanted, valid)
-                metrics[name + suffix] = (loss_sum.detach(), count)
-                total = total + loss_sum / len(target)
-            parts[part] = (total, zero + valid.sum())
-        loss_sums, counts = zip(*parts.values(), strict=True)
-        return ObjectiveOutput(sum(loss_sums, zero), sum(counts, zero), metrics, parts)
+    def _losses_at(
+        self, place: Place, encoded: EncoderOutput, targets: dict[str, Tensor]
+    ) -> tuple[dict[str, Sum], Tensor]:
+        """Compare at one place: name -> (loss_sum, count), and () how many frames count there."""
+        # Only frames that count are decoded: the rest would cost as much again.
+        index = select_frames(encoded, place.frames).flatten().nonzero()[:, 0]  # (B, T) -> (M,)
+        level = read_level(encoded, place.level).flatten(0, 1)  # (B, T, D) -> (B * T, D)
+        predicted = place.decoder(level.index_select(0, index))  # name -> (M, F)
+        valid = torch.ones_like(index, dtype=torch.bool)  # (M,)
+        losses: dict[str, Sum] = {}
+        for name, features in targets.items():
+            wanted = features.flatten(0, 1).index_select(0, index)  # (B, T, F) -> (M, F)
+            losses[name] = smooth_l1(predicted[name], wanted, valid)
+        some = next(iter(targets.values()))
+        return losses, valid.sum().to(some.dtype)

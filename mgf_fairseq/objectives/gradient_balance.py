@@ -1,9 +1,9 @@
-"""How hard each objective pulls at the encoder: measured, logged, and held at its share if asked.
+"""Gradient norms of the objectives at the encoder: measured, logged, and held at given shares.
 
 The criterion hooks the levels as each part of an objective read them (``PretrainingOutput.views``)
 and asks here for the factor of its loss. That shares of the gradient, and not weights of losses,
-are what is set is our choice (as in EnCodec's balancer, Defossez et al. 2022): losses of four kinds
-differ in gradient by orders of magnitude and as training goes on, and the largest drowns the rest.
+are what is set is our choice (as in EnCodec's balancer, Defossez et al. 2022): gradients of
+four kinds of losses differ by orders of magnitude and change in training; the largest dominates.
 
 A norm is that of the gradient of a part's mean loss at all levels that the part reads, over all
 rows of all ranks. Factors come from moving means of earlier updates' norms, so one backward pass
@@ -67,7 +67,7 @@ class GradientBalance:
         self._last_cosines: dict[str, float] = {}
 
     def factors(self, device: torch.device) -> Tensor:
-        """Say what each part's mean loss is multiplied by: (K,) fp64.
+        """Give the factor of each part's mean loss: (K,) fp64.
 
         They keep the norms in proportion to the shares, and the size of the whole at the mean of
         the logarithms of the norms: no loss with a steep gradient makes the update larger.

@@ -28,7 +28,7 @@ class WaveformDecoder(nn.Module):
 
     Windows of 2 * hop_length samples with a Hann shape overlap by half, and their sum is divided by
     that of the shapes, which falls to a half at either end: windows cut from a signal give the
-    signal. The output is the K cells of hop_length samples that are centred on the K frames: with
+    signal. The output is the K cells of hop_length samples that are centered on the K frames: with
     receptive field 400 and hop 320 its first sample is `400 // 2 - 320 // 2 = 40` samples after
     frame 0 begins.
     """

@@ -1,4 +1,4 @@
-"""Phoneme scale, discriminative: tell the frame that a query is about from other frames.
+"""Phoneme scale, discriminative: find the frame that a query belongs to among other frames.
 
 A masked language model for a continuous signal whose classification loss is replaced by a
 contrastive loss (abstract of arXiv 2102.01930). Everything else is our choice. Two forms:
@@ -6,9 +6,9 @@ contrastive loss (abstract of arXiv 2102.01930). Everything else is our choice. 
 * of wav2vec 2.0 (Baevski et al. 2020), the default of this class: masked frames against their
   latents through a projection, negatives drawn from the row; without a quantiser.
 * against acoustic windows, the default of the recipes: all frames, visible ones too, against MFCCs
-  of a stretch as long as a phoneme (``offsets``), normalised per row, negatives all other frames of
-  the row. Why: a target that is learnt may collapse, and ran parallel to the frame scale; one frame
-  is shorter than a phoneme; what all frames of a row share tells none of them apart.
+  of a stretch as long as a phoneme (``offsets``), normalized per row; negatives are all other
+  frames of the row. Reasons: a learned target may collapse, and it duplicated the frame scale; one
+  frame is shorter than a phoneme; what all frames of a row have in common separates none of them.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from .levels import level_dim, read_level, select_frames
 
 @dataclass
 class PhonemeConfig(ObjectiveConfig):
-    """What the target is, and what it is told from."""
+    """What the target is, and which negatives it is distinguished from."""
 
     level: str = field(default="context", metadata={"help": "level the queries read"})
     frames: str = field(default="masked", metadata={"help": "frames asked for: masked or all"})
     target: str = field(
         default="latents",
-        metadata={"help": "latents (learnt), or mfcc or mel normalised per row"},
+        metadata={"help": "latents (learned), or mfcc or mel normalized per row"},
     )
     offsets: tuple[int, ...] = field(
         default=(0,),
@@ -100,7 +100,7 @@ def windows(values: Tensor, num_frames: Tensor, offsets: Sequence[int]) -> Tenso
 
 
 @register_objective
-class PhonemeObjective(Objective):
+class PhonemeObjective(Objective[PhonemeConfig]):
     """InfoNCE of a level against targets of the same frame (wav2vec 2.0, eq. 3), or regression."""
 
     name = "phoneme"
@@ -117,7 +117,7 @@ class PhonemeObjective(Objective):
                 hop_length=shape.hop_length,
                 receptive_field=shape.receptive_field,
                 n_fft=shape.receptive_field // 2 * 2,
-                normalization="utterance",  # a row is what is normalised
+                normalization="utterance",  # a row is what is normalized
             )
             bins = self.features.dims[config.target]
         width, dim = bins * len(config.offsets), level_dim(self.level, shape)
@@ -127,50 +127,42 @@ class PhonemeObjective(Objective):
         if not regresses:
             self.target_head = ProjectionHead(width, config.final_dim)
 
-    def target(self, encoded: EncoderOutput, batch: Batch) -> Tensor | None:
-        """Make the acoustic windows: (B, T, W) fp32; None where latents are the target."""
-        if self.features is None:
-            return None
-        valid = ~encoded.padding_mask
-        features = self.features(batch.waveform, batch.padding_mask, valid.shape[1], valid)
-        return windows(features[self.config.target], encoded.num_frames, self.config.offsets)
-
-    def predict(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
-        """Give the level that queries read: (B, T, D); heads see only what is compared."""
-        return read_level(encoded, self.level)
-
-    def compare(
-        self, prediction: Tensor, target: Tensor | None, encoded: EncoderOutput, batch: Batch
-    ) -> ObjectiveOutput:
+    def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
         """Sum the loss over the asked frames; report accuracy, chance levels and diversity."""
         asked = select_frames(encoded, self.config.frames)
-        if target is None:
-            latents = encoded.latents if self.config.target_gradient else encoded.latents.detach()
-            target = windows(latents, encoded.num_frames, self.config.offsets)
+        level = read_level(encoded, self.level)
+        target = self.target_windows(encoded, batch)
         if self.target_head is None:
-            predicted = self.query_head(prediction[asked])
-            valid = torch.ones(len(predicted), dtype=torch.bool, device=predicted.device)
-            return ObjectiveOutput(*smooth_l1(predicted, target[asked], valid))
+            return _regress(self.query_head(level[asked]), target[asked])
+        temperature = self.config.logit_temp
         if self.config.num_negatives:
-            queries, keys = self.query_head(prediction[asked]), self.target_head(target[asked])
+            queries, keys = self.query_head(level[asked]), self.target_head(target[asked])
             index, valid = self.draw_negatives(asked, batch)
-            found = contrast_pool(queries, keys, keys, index, self.config.logit_temp, valid)
+            found = contrast_pool(queries, keys, keys, index, temperature, valid)
             return _output(found, keys)
-        queries, keys = self.query_head(prediction), self.target_head(target)
-        valid = ~encoded.padding_mask
-        return _output(
-            contrast_rows(queries, keys, asked, valid, self.config.logit_temp), keys[asked]
-        )
+        queries, keys = self.query_head(level), self.target_head(target)
+        found = contrast_rows(queries, keys, asked, ~encoded.padding_mask, temperature)
+        return _output(found, keys[asked])
+
+    def target_windows(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
+        """Make what each frame is compared with: (B, T, W); only latents may get a gradient."""
+        if self.features is None:
+            values = encoded.latents if self.config.target_gradient else encoded.latents.detach()
+        else:
+            valid = ~encoded.padding_mask
+            features = self.features(batch.waveform, batch.padding_mask, valid.shape[1], valid)
+            values = features[self.config.target]
+        return windows(values, encoded.num_frames, self.config.offsets)
 
     def draw_negatives(self, asked: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Say which asked frame stands against which.
+        """Draw which asked frames are the negatives of which.
 
         Args:
             asked: (B, T) bool, M of them.
-            batch: what the draws hang on.
+            batch: what the draws depend on.
 
         Returns:
-            (M, N) indices into the M asked frames, never the own one; (M, N) bool, False where the
+            (M, N) indices into the M asked frames, never its own; (M, N) bool, False where the
             row, or the batch, has no such frame.
         """
         row = asked.nonzero()[:, 0]  # (M,)
@@ -181,15 +173,21 @@ class PhonemeObjective(Objective):
         key = rng.combine(rng.combine(batch.row_id, batch.draw)[row], place)
         near, far = self.config.num_negatives, self.config.cross_sample_negatives
         share = rng.uniform(key, near + far)
-        # Steps of 1 .. size - 1 around the own row, so that a frame never meets itself.
+        # Steps of 1 .. size - 1 within its own row, so that a frame never meets itself.
         step = 1 + (share[:, :near] * (size - 1).clamp(min=1)[:, None]).long()
         own = first[:, None] + (place[:, None] + step) % size[:, None]
-        # Steps that begin behind the own row and end before it.
+        # Steps that begin after its own row and end before it.
         outside = (len(row) - size)[:, None]
         step = size[:, None] + (share[:, near:] * outside.clamp(min=1)).long()
         other = (first[:, None] + step) % max(len(row), 1)
         there = [(size > 1)[:, None].expand_as(own), (outside > 0).expand_as(other)]
         return torch.cat([own, other], dim=1), torch.cat(there, dim=1)
+
+
+def _regress(predicted: Tensor, target: Tensor) -> ObjectiveOutput:
+    """Compare (M, W) predicted with (M, W) acoustic windows."""
+    valid = torch.ones(len(predicted), dtype=torch.bool, device=predicted.device)
+    return ObjectiveOutput(*smooth_l1(predicted, target, valid))
 
 
 def _output(found: Contrast, keys: Tensor) -> ObjectiveOutput:

@@ -26,7 +26,7 @@ class SampleConfig(ObjectiveConfig):
 
     level: str = field(default="latents", metadata={"help": "level the decoder reads"})
     segment_frames: int = field(
-        default=32, metadata={"help": "frames decoded per row; shorter rows are left out"}
+        default=32, metadata={"help": "frames decoded per row; shorter rows are skipped"}
     )
     hidden_dim: int = field(default=256, metadata={"help": "decoder width"})
     si_sdr_weight: float = field(default=0.1, metadata={"help": "weight of -SI-SDR, per dB"})
@@ -40,11 +40,11 @@ class SampleConfig(ObjectiveConfig):
 
 
 @register_objective
-class SampleObjective(Objective):
+class SampleObjective(Objective[SampleConfig]):
     """Reconstruct ``segment_frames`` frames of waveform per row.
 
     The loss per segment is ``si_sdr_weight * -SI-SDR + stft_weight * (spectral convergence +
-    log-magnitude L1)``; SI-SDR (Le Roux et al. 2019) leaves silent segments out.
+    log-magnitude L1)``; SI-SDR (Le Roux et al. 2019) skips silent segments.
     """
 
     name = "sample"
@@ -56,35 +56,11 @@ class SampleObjective(Objective):
             level_dim(self.level, shape), config.hidden_dim, hop_length=shape.hop_length
         )
 
-    def segment_starts(self, encoded: EncoderOutput, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Draw where each row's stretch starts, in frames, and which rows are long enough: (B,)."""
-        room = encoded.num_frames - self.config.segment_frames
-        share = rng.uniform(rng.combine(batch.row_id, batch.draw), 1).squeeze(1)
-        starts = (share * (room + 1).clamp(min=1)).long()
-        return starts, room >= 0
-
-    def target(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
-        """Cut the stretches out of the waveform: (B, K * hop) fp32."""
-        hop, field_ = self.shape.hop_length, self.shape.receptive_field
-        starts, _ = self.segment_starts(encoded, batch)
-        # The decoder's block for a frame is the hop in the middle of its receptive field.
-        first = starts * hop + (field_ - hop) // 2
-        index = first[:, None] + torch.arange(self.config.segment_frames * hop, device=first.device)
-        return batch.waveform.gather(1, index.clamp(max=batch.waveform.shape[1] - 1))
-
-    def predict(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
-        """Decode the stretches: (B, T, C or D) -> (B, K * hop)."""
-        x = read_level(encoded, self.level)
-        starts, _ = self.segment_starts(encoded, batch)
-        index = starts[:, None] + torch.arange(self.config.segment_frames, device=x.device)
-        index = index.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2])
-        return self.decoder(x.gather(1, index))  # type: ignore[no-any-return]
-
-    def compare(
-        self, prediction: Tensor, target: Tensor, encoded: EncoderOutput, batch: Batch
-    ) -> ObjectiveOutput:
+    def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
         """Sum both terms over rows that are long enough; SI-SDR is reported in dB."""
-        _, long_enough = self.segment_starts(encoded, batch)
+        starts, long_enough = self.segment_starts(encoded, batch)
+        target = self.cut_segments(starts, batch)
+        prediction = self.decode_segments(starts, encoded)
         valid = long_enough[:, None].expand_as(prediction)  # (B,) -> (B, K * hop)
         negative_db, audible = si_sdr_loss(prediction, target, valid)
         spectral, count = multi_resolution_stft_loss(prediction, target, valid)
@@ -94,3 +70,26 @@ class SampleObjective(Objective):
             "stft": (spectral.detach(), count),
         }
         return ObjectiveOutput(loss, count, metrics)
+
+    def segment_starts(self, encoded: EncoderOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Draw where each row's stretch starts, in frames, and which rows are long enough: (B,)."""
+        room = encoded.num_frames - self.config.segment_frames
+        share = rng.uniform(rng.combine(batch.row_id, batch.draw), 1).squeeze(1)
+        starts = (share * (room + 1).clamp(min=1)).long()
+        return starts, room >= 0
+
+    def cut_segments(self, starts: Tensor, batch: Batch) -> Tensor:
+        """Cut the stretches out of the waveform: (B, S) -> (B, K * hop) fp32."""
+        hop = self.shape.hop_length
+        # The decoder's block for a frame is the hop in the middle of its receptive field.
+        first = starts * hop + (self.shape.receptive_field - hop) // 2
+        index = first[:, None] + torch.arange(self.config.segment_frames * hop, device=first.device)
+        return batch.waveform.gather(1, index.clamp(max=batch.waveform.shape[1] - 1))
+
+    def decode_segments(self, starts: Tensor, encoded: EncoderOutput) -> Tensor:
+        """Decode the stretches: (B, T, C or D) -> (B, K * hop)."""
+        x = read_level(encoded, self.level)
+        index = starts[:, None] + torch.arange(self.config.segment_frames, device=x.device)
+        index = index.clamp(max=x.shape[1] - 1)[..., None].expand(-1, -1, x.shape[2])
+        samples: Tensor = self.decoder(x.gather(1, index))
+        return samples

@@ -1,8 +1,8 @@
 """Utterance scale, discriminative: do two segments come from the same utterance?
 
-Each view is pooled to one embedding and told from the other utterances' views in the batch, on
-all ranks (abstract of arXiv 2102.01930; relatives are LIM and GIM in PASE, Ravanelli & Bengio
-2019). Pooling, projection and form of the loss are our choice.
+Each view is pooled to one embedding and distinguished from the other utterances' views in the
+batch, on all ranks (abstract of arXiv 2102.01930; relatives are LIM and GIM in PASE, Ravanelli &
+Bengio 2019). Pooling, projection and form of the loss are our choice.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class UtteranceConfig(ObjectiveConfig):
 
 
 @register_objective
-class UtteranceObjective(Objective):
+class UtteranceObjective(Objective[UtteranceConfig]):
     """Same-utterance discrimination with the other utterances of all ranks as negatives."""
 
     name = "utterance"
@@ -57,29 +57,13 @@ class UtteranceObjective(Objective):
             self.pooling = AttentiveStatisticsPooling(dim, config.final_dim)
         self.head = ProjectionHead(self.pooling.output_dim, config.final_dim)
 
-    def target(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
-        """Name the utterance of each row: (B,) int64, negative for rows that do not count."""
-        return batch.utterance
-
-    def predict(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
-        """Embed each row: (B, final_dim)."""
-        left_out = ~select_frames(encoded, self.config.frames)
-        empty = left_out.all(dim=1, keepdim=True)  # such a row falls back to its valid frames
-        left_out = torch.where(empty, encoded.padding_mask, left_out)
-        pooled = self.pooling(read_level(encoded, self.level), left_out)
-        # B rows cost nothing in fp32, and compare() takes small differences of them.
-        with torch.autocast(pooled.device.type, enabled=False):
-            return at_least_fp32(self.head(pooled))
-
-    def compare(
-        self, prediction: Tensor, target: Tensor, encoded: EncoderOutput, batch: Batch
-    ) -> ObjectiveOutput:
+    def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
         """Sum over rows; report retrieval accuracy beside its chance level."""
-        counted = target >= 0
-        embeddings, group = prediction[counted], target[counted]
+        counted = batch.utterance >= 0
+        embeddings, group = self.embed(encoded)[counted], batch.utterance[counted]
         gathered = gather_rows(embeddings, group)
-        # What all rows share says nothing about which belong together, and at first it is nearly
-        # all there is: left in, every cosine is near one and the gradient near zero.
+        # What all rows have in common does not help to separate them. At first it is nearly
+        # everything: without the subtraction all cosines are near one and gradients near zero.
         center = gathered.rows.sum(dim=0) / max(len(gathered.rows), 1)
         loss_sum, count, correct, chance = pairwise_discrimination(
             embeddings - center,
@@ -96,3 +80,13 @@ class UtteranceObjective(Objective):
             "diversity": diversity(embeddings),
         }
         return ObjectiveOutput(loss_sum, count, metrics)
+
+    def embed(self, encoded: EncoderOutput) -> Tensor:
+        """Embed each row: (B, final_dim)."""
+        ignored = ~select_frames(encoded, self.config.frames)
+        empty = ignored.all(dim=1, keepdim=True)  # such a row falls back to its valid frames
+        ignored = torch.where(empty, encoded.padding_mask, ignored)
+        pooled = self.pooling(read_level(encoded, self.level), ignored)
+        # B rows cost nothing in fp32, and the loss takes small differences of them.
+        with torch.autocast(pooled.device.type, enabled=False):
+            return at_least_fp32(self.head(pooled))

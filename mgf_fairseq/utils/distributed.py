@@ -1,6 +1,6 @@
 """Sums and gathers over ranks; with one process every function here is the identity.
 
-The criterion normalises by counts of all ranks, and the utterance objective takes its negatives
+The criterion normalizes by counts of all ranks, and the utterance objective takes its negatives
 from all ranks.
 """
 
@@ -15,16 +15,16 @@ from torch import Tensor
 
 
 class RankError(RuntimeError):
-    """A rank cannot go on, and so none can."""
+    """A rank cannot continue, and so none can."""
 
 
 def is_distributed() -> bool:
-    """Tell whether there is more than one rank."""
+    """Whether there is more than one rank."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def is_first_rank() -> bool:
-    """Tell whether this is the rank that speaks for all."""
+    """Whether this is the rank that logs and saves for all."""
     return not is_distributed() or dist.get_rank() == 0
 
 
@@ -37,20 +37,20 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
-    """Tell every rank whether one of them says so; all wait for each other here."""
+    """Whether the flag is set on any rank; all wait for each other here."""
     if not is_distributed():
         return flag
     return bool(all_reduce_sum(torch.tensor(float(flag), device=device)) > 0)
 
 
 def _device() -> torch.device:
-    """Where numbers must lie that ranks exchange."""
+    """The device of tensors that ranks exchange."""
     on_gpu = dist.get_backend() == "nccl"
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
 
 
 def from_first_rank(number: int) -> int:
-    """Hand the first rank's whole number to all."""
+    """Give the first rank's whole number to all."""
     if not is_distributed():
         return number
     box = torch.tensor(number, device=_device())

@@ -1,4 +1,4 @@
-"""Sub-processes that end when this one is told to: no training outlives the command behind it.
+"""Sub-processes that end with this one: no training outlives the command that started it.
 
 The grid and the quickstart start their steps through here, from any thread.
 """
@@ -18,10 +18,10 @@ GRACE_S = 120.0  # a training saves before it ends
 
 
 class Children:
-    """Used as a context, it hears SIGTERM and Ctrl-C for all that was started in it.
+    """Used as a context, it passes SIGTERM and Ctrl-C to all that was started in it.
 
-    Each child leads a process group of its own, which is told to end, and is killed if it has not
-    done so in time; then the signal does here what it does to any program.
+    Each child leads a process group of its own, which is asked to end, and is killed if it does
+    not in time; then the signal ends this program as it would any other.
     """
 
     def __init__(self) -> None:
@@ -37,18 +37,18 @@ class Children:
             self._running = [p for p in self._running if p.poll() is None]
             self._running.append(process)
             if self._ending:
-                self._tell(signal.SIGTERM)
+                self._send(signal.SIGTERM)
         return process
 
     def end(self) -> None:
-        """Tell all to end; those that do not are killed after a while."""
+        """Ask all to end; those that have not after `GRACE_S` are killed."""
         self._ending = True
-        self._tell(signal.SIGTERM)
-        timer = threading.Timer(GRACE_S, self._tell, [signal.SIGKILL])
+        self._send(signal.SIGTERM)
+        timer = threading.Timer(GRACE_S, self._send, [signal.SIGKILL])
         timer.daemon = True
         timer.start()
 
-    def _tell(self, number: int) -> None:
+    def _send(self, number: int) -> None:
         with self._lock:
             for process in self._running:
                 if process.poll() is None:

@@ -1,7 +1,7 @@
-"""Random numbers that depend only on what they are for: (draw, row, position), on any device.
+"""Random numbers and hashes that depend only on what they are for, on any device.
 
-Objectives take their negatives and segments from here, so that a step computes the same thing
-whatever rank, worker or batch a row lands in, and after a resume.
+Masks, crops, mixtures, negatives and segments are drawn here, so that a step computes the same
+numbers whatever rank, worker or batch a row lands in, and after a resume.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _shift_right(bits: Tensor, by: int) -> Tensor:
 
 
 def hash_bits(bits: Tensor) -> Tensor:
-    """Mix int64 values of any shape (the finaliser of splitmix64, Steele et al. 2014)."""
+    """Mix int64 values of any shape (the finalizer of splitmix64, Steele et al. 2014)."""
     bits = bits + _INCREMENT
     bits = (bits ^ _shift_right(bits, 30)) * _MULTIPLIERS[0]
     bits = (bits ^ _shift_right(bits, 27)) * _MULTIPLIERS[1]
@@ -40,8 +40,23 @@ def uniform(key: Tensor, num: int) -> Tensor:
     return _shift_right(bits, 40).to(torch.float32) * 2.0**-24
 
 
-def generator(seed: int, update: int, row: int, axis: int = 0) -> np.random.Generator:
-    """Make the generator of one row's mask: counter-based, so that no state is carried over."""
-    key = np.array([seed & 0xFFFFFFFF, row & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
-    counter = np.array([0, 0, update, axis], dtype=np.uint64)
+def vector_keys(vectors: Tensor) -> Tensor:
+    """(..., D) -> (...) int64 hash of the bits: equal vectors have equal keys, others by 2**-64."""
+    whole = torch.int64 if vectors.dtype == torch.float64 else torch.int32
+    bits = (vectors.detach() + 0.0).contiguous().view(whole).long()  # -0.0 + 0.0 is 0.0
+    place = torch.arange(bits.shape[-1], device=bits.device)
+    return hash_bits(bits + place * _INCREMENT).sum(-1)  # the order of addition does not matter
+
+
+def generator(seed: int, item: int, *when: int) -> np.random.Generator:
+    """Make the generator of one item: counter-based (Philox), so that no state is carried over.
+
+    Args:
+        seed: of the training.
+        item: row, manifest line or corpus that the numbers are for.
+        when: up to two numbers, such as the update and the axis, or the repeat and the epoch.
+    """
+    key = np.array([seed & 0xFFFFFFFF, item & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
+    counter = np.zeros(4, dtype=np.uint64)
+    counter[4 - len(when) :] = when
     return np.random.Generator(np.random.Philox(key=key, counter=counter))

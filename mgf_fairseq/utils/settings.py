@@ -18,12 +18,12 @@ Ranges = Mapping[str, tuple[float, float]]
 
 
 def require_ranges(config: Any, ranges: Ranges, where: str = "") -> None:
-    """Look at fields that hold numbers.
+    """Check fields that hold numbers.
 
     Args:
         config: what has the fields.
         ranges: name of the field -> the least and the greatest value; either may be infinite.
-        where: what stands before the field's name in a command, such as ``task.``.
+        where: what precedes the field's name in a command, such as ``task.``.
 
     Raises:
         ValueError: a value is outside, NaN or infinite; it and its field are named.

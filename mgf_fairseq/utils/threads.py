@@ -1,6 +1,6 @@
 """Apply a function to many items on several threads, in order, with few of them under way.
 
-Used wherever files of a whole corpus are looked at; a million of them must neither be queued as a
+Used wherever the files of a whole corpus are read; a million of them must neither be queued as a
 million tasks nor outlive an interrupt.
 """
 

@@ -106,19 +106,19 @@ def test_deltas_equal_the_slow_regression_formula_on_valid_frames():
 
 
 @pytest.mark.parametrize("n_fft", [400, 512, 800])
-def test_a_frame_is_centred_on_the_receptive_field_and_sees_only_its_window(n_fft):
+def test_a_frame_is_centered_on_the_receptive_field_and_sees_only_its_window(n_fft):
     module = AcousticFeatures(("lps",), n_fft=n_fft, normalization="none")
     silence = torch.zeros(1, 4000)
     for t in (0, 5):
-        centre = t * HOP + FIELD // 2
-        for place in range(centre - n_fft // 2 - 2, centre + n_fft // 2 + 2):
-            if not 0 <= place < 4000 or centre - n_fft // 2 + 3 < place < centre + n_fft // 2 - 3:
+        center = t * HOP + FIELD // 2
+        for place in range(center - n_fft // 2 - 2, center + n_fft // 2 + 2):
+            if not 0 <= place < 4000 or center - n_fft // 2 + 3 < place < center + n_fft // 2 - 3:
                 continue
             click = silence.clone()
             click[0, place] = 1e4
             seen = bool((run(module, click)["lps"][0, t] > math.log(LOG_FLOOR) + 1).any())
             # A periodic Hann window is zero at its first sample.
-            assert seen == (-n_fft // 2 < place - centre < n_fft // 2), place - centre
+            assert seen == (-n_fft // 2 < place - center < n_fft // 2), place - center
 
 
 @pytest.mark.parametrize("normalization", ["global", "utterance", "none"])
@@ -250,10 +250,10 @@ def test_other_rates_and_hops_keep_their_meaning():
     assert float((f0 / 150 - 1).abs().max()) < 0.03
 
 
-# ---- normalisation, precision, errors
+# ---- normalization, precision, errors
 
 
-def test_utterance_normalisation_gives_zero_mean_and_unit_deviation_over_valid_frames():
+def test_utterance_normalization_gives_zero_mean_and_unit_deviation_over_valid_frames():
     module = AcousticFeatures(normalization="utterance")
     waveform = torch.stack([voice(1, 120), voice(1, 180)]) * torch.linspace(0.4, 1, RATE)
     got = run(module, waveform, [16000, 8000])
@@ -265,7 +265,7 @@ def test_utterance_normalisation_gives_zero_mean_and_unit_deviation_over_valid_f
         assert got["prosody"][b, :n, VOICED].all()  # a decision stays a decision
 
 
-def test_global_normalisation_is_the_same_affine_map_for_everyone():
+def test_global_normalization_is_the_same_affine_map_for_everyone():
     waveform = torch.stack([voice(1, 100), 0.1 * voice(1, 230)])
     raw = run(AcousticFeatures(normalization="none"), waveform)
     got = run(AcousticFeatures(normalization="global"), waveform)

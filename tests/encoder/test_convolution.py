@@ -66,7 +66,7 @@ def test_the_output_is_contiguous_so_that_the_norm_over_channels_copies_nothing(
         assert conv1d_channels_last(x, weight, bias, stride).is_contiguous()
 
 
-# ---- initialisation
+# ---- initialization
 
 
 def test_a_short_kernel_starts_as_in_fairseq_and_a_long_first_one_as_band_pass_filters():
@@ -87,7 +87,7 @@ def test_each_band_answers_to_its_own_frequency_whatever_the_phase():
     bank = band_pass_filters(64, 400)
     time = torch.arange(400) / 16_000
     answers = []
-    # The lowest, a middle and the highest centre of 32 bands even in mel between 60 and 7800 Hz.
+    # The lowest, a middle and the highest center of 32 bands even in mel between 60 and 7800 Hz.
     for band, hertz in ((0, 60.0), (15, 1744.6), (31, 7800.0)):
         for phase in (0.0, 1.0):
             tone = torch.cos(2 * torch.pi * hertz * time + phase)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
 
+from mgf_fairseq.encoder.build import build_encoder
 from mgf_fairseq.encoder.config import EncoderConfig
 from mgf_fairseq.encoder.speech_encoder import SpeechEncoder
 
@@ -24,7 +25,7 @@ TINY = EncoderConfig(
 
 def tiny(**changes: object) -> SpeechEncoder:
     torch.manual_seed(0)
-    return SpeechEncoder(dataclasses.replace(TINY, **changes))
+    return build_encoder(dataclasses.replace(TINY, **changes))
 
 
 def padded(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:

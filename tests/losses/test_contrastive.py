@@ -99,16 +99,6 @@ def test_the_pool_form_equals_the_plain_form_with_gradients(frames, pool_size):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_keys_are_equal_exactly_where_all_components_are(dtype):
-    few = torch.tensor([-1.0, -0.0, 0.0, 1.0], dtype=dtype)
-    vectors = few[torch.randint(4, (400, 3))]
-    keys = contrastive._keys(vectors)
-    same = (vectors[:, None] == vectors).all(-1)
-    assert torch.equal(keys[:, None] == keys, same)
-    assert not same.all()
-
-
 @pytest.mark.parametrize("count", [1, 5, 100])
 def test_identical_embeddings_give_the_log_of_the_number_of_choices(count):
     queries = torch.ones(4, 8)

@@ -13,6 +13,7 @@ from mgf_fairseq.losses.reconstruction import (
     multi_resolution_stft_loss,
     si_sdr,
     si_sdr_loss,
+    si_sdr_of,
     smooth_l1,
 )
 from mgf_fairseq.losses.stft import stft_distance
@@ -114,6 +115,13 @@ def test_si_sdr_closed_forms_perfect_zero_and_constant():
     got = si_sdr(prediction, target, torch.ones(3, 800, dtype=torch.bool))
     # The perfect copy stops at the floor: 1e-6 is 60 dB, less its rounding.
     assert got.tolist() == pytest.approx([60, 0, 0], abs=0.05)
+
+
+def test_si_sdr_of_a_reported_pair_is_that_of_the_training_log_over_what_both_have():
+    truth = randn(900, dtype=torch.float32)
+    made = 3 * truth[:800] + 0.3 * randn(800, dtype=torch.float32) + 0.1
+    logged = si_sdr(made[None], truth[None, :800], torch.ones(1, 800, dtype=torch.bool))
+    assert si_sdr_of(truth.numpy(), made.numpy()) == logged.item()
 
 
 def slow_stft_loss(prediction, target, resolutions):

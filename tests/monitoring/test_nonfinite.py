@@ -74,7 +74,7 @@ def test_an_utterance_that_is_not_finite_is_named_and_leaves_the_weights_alone(c
     sample["net_input"]["source"][3, 500:] = math.nan
     loss, gradients, log = step(model, criterion, sample)
     (record,) = caplog.records
-    assert "encoder; utterance 1.wav. Left out of this update on all ranks" in record.getMessage()
+    assert "encoder; utterance 1.wav. Skipped in this update on all ranks" in record.getMessage()
     assert loss == 0 and not any(gradient.any() for gradient in gradients.values())
     values = reduced(log)
     assert values["nonfinite"] == len(NAMES)

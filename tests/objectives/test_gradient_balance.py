@@ -28,7 +28,7 @@ def training(names=tuple(tiny.OBJECTIVES), shares=None, cosine_interval=0, **ove
 
 
 def update(model, criterion, sample, number=0, loss_scale=1.0):
-    """Forward and backward of one update; return loss and log. The balance is not told yet."""
+    """Forward and backward of one update; return loss and log. The balance is not updated yet."""
     model.set_num_updates(number)
     criterion.update = number + 1
     model.zero_grad()
@@ -278,7 +278,7 @@ def test_a_part_with_nothing_to_count_keeps_its_mean():
     update(model, criterion, tiny.tiny_sample(ROWS))
     criterion.finish_update()
     before = criterion.balance.state_dict()
-    update(model, criterion, tiny.tiny_sample([0]), 1)  # one row: no utterance to tell from
+    update(model, criterion, tiny.tiny_sample([0]), 1)  # one row: no other utterance
     criterion.finish_update()
     after = criterion.balance.state_dict()
     assert after["utterance"] == before["utterance"] and after["frame"] != before["frame"]
@@ -410,7 +410,7 @@ def test_a_checkpoint_of_version_0_1_loads_and_its_objectives_compute_what_they_
     path = checkpoints.save(tmp_path / "old.pt", model, config, task_state={})
     features = load_encoder(path)([torch.randn(8000).numpy()])
     assert all(torch.isfinite(state).all() for state in features.hidden_states)
-    # It goes on under weights, from no balance.
+    # It resumes under weights, without a balance.
     task = tiny.tiny_task("none")
     settings = {**checkpoints.SHAPE, "objectives": objectives, "sample_rate": 16000, "seed": 1}
     built = tiny.build_model(task, MgfConfig(**settings))

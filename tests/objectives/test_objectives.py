@@ -222,7 +222,9 @@ def test_the_sample_loss_falls_with_si_sdr_and_with_the_distance_of_spectra_by_t
 ) -> None:
     encoded, batch = encoded_batch((30, 30))
     objective = build("sample", si_sdr_weight=decibels, stft_weight=nats)
-    prediction, target = objective.predict(encoded, batch), objective.target(encoded, batch)
+    starts, _ = objective.segment_starts(encoded, batch)
+    prediction = objective.decode_segments(starts, encoded)
+    target = objective.cut_segments(starts, batch)
     valid = torch.ones_like(target, dtype=torch.bool)
     ratio = si_sdr(prediction, target, valid).sum()
     distance, _ = multi_resolution_stft_loss(prediction, target, valid)
@@ -243,7 +245,7 @@ def test_stretches_of_the_sample_objective_start_at_every_frame_that_leaves_room
     assert starts == {0, 1, 2}
 
 
-def test_rows_shorter_than_a_segment_are_left_out_of_the_sample_objective() -> None:
+def test_rows_shorter_than_a_segment_are_skipped_by_the_sample_objective() -> None:
     encoded, batch = encoded_batch((30, 30, 7, 7))
     assert float(build("sample")(encoded, batch).count) == 2
     output = build("sample", segment_frames=31)(encoded, batch)
@@ -266,7 +268,7 @@ def test_the_utterance_loss_is_of_its_kind_on_embeddings_without_what_all_rows_s
 ) -> None:
     encoded, batch = encoded_batch((20, 20, 25, 25, 30, 30))
     objective = build("utterance", kind=kind, logit_temp=0.2)
-    own = objective.predict(encoded, batch)
+    own = objective.embed(encoded)
     expected = contrastive.pairwise_discrimination(
         own - own.mean(0), batch.utterance, kind, logit_scale=5.0
     )
@@ -282,14 +284,14 @@ def test_the_utterance_loss_is_of_its_kind_on_embeddings_without_what_all_rows_s
 
 
 def test_a_row_whose_chosen_frames_are_none_is_pooled_over_its_valid_frames_alone() -> None:
-    encoded, batch = encoded_batch(masked=False)
+    encoded, _ = encoded_batch(masked=False)
     noise = torch.where(encoded.padding_mask[..., None], 100.0, encoded.context)
     noisy = EncoderOutput(**{**vars(encoded), "context": noise})
     for pooling in ("mean", "statistics"):
         objective = build("utterance", frames="masked", pooling=pooling)
-        found = objective.predict(noisy, batch)
-        assert torch.equal(found, objective.predict(encoded, batch))
-        assert torch.equal(found, build("utterance", pooling=pooling).predict(encoded, batch))
+        found = objective.embed(noisy)
+        assert torch.equal(found, objective.embed(encoded))
+        assert torch.equal(found, build("utterance", pooling=pooling).embed(encoded))
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -49,10 +49,10 @@ def test_windows_are_the_frames_around_each_frame_and_end_with_the_row() -> None
         np.testing.assert_array_equal(found[row, :length], expected[row, :length])
 
 
-def test_the_target_is_the_normalised_mfcc_of_the_window() -> None:
+def test_the_target_is_the_normalized_mfcc_of_the_window() -> None:
     encoded, batch = encoded_batch()
     objective = build("phoneme", **FORMS["all other frames"])
-    found = objective.target(encoded, batch).numpy()
+    found = objective.target_windows(encoded, batch).numpy()
     lengths = encoded.num_frames.tolist()
     objective.features.normalization = "none"
     raw = objective.features(
@@ -127,7 +127,7 @@ def test_chance_counts_a_negative_that_was_drawn_twice_once_and_its_cost_twice()
     valid = torch.ones(3, 3, dtype=torch.bool)
     valid[1, 2] = False
     found = contrast_pool(pool[:3], pool[:3], pool, index, 0.1, valid)
-    # The third row draws itself, which is left out.
+    # The third row draws itself, which is skipped.
     assert float(found.chance) == pytest.approx(1 / 3 + 1 / 3 + 1 / 2)
     assert float(found.guess) == pytest.approx(math.log(4) + math.log(3) + math.log(3))
 
@@ -235,10 +235,10 @@ def test_a_wrong_setting_of_the_windows_is_named(changes: dict[str, Any], messag
 
 
 class Planted(nn.Module):
-    """Stands in for the features: a phoneme is what lies two frames before and after its centre.
+    """Stands in for the features: a phoneme is what lies two frames before and after its center.
 
     Each row holds phonemes of two kinds, of five frames: (a, noise, c, noise, b) and (b, noise, c,
-    noise, a). So no frame alone tells the kind, and the centre is the same for both.
+    noise, a). So no single frame shows the kind, and the center is the same for both.
     """
 
     def __init__(self, codes: Tensor, kind: Tensor) -> None:
@@ -254,19 +254,19 @@ class Planted(nn.Module):
 
 
 def trained(offsets: tuple[int, ...]) -> float:
-    """Nats below guessing, at the phonemes' centres, of an encoder that knows their kind alone."""
+    """Nats below guessing, at the phonemes' centers, of an encoder that knows their kind alone."""
     torch.manual_seed(0)
     encoded, batch = encoded_batch((60,) * 8)
     kind = torch.randint(2, (8, 12))
-    centres = torch.zeros(8, 60, dtype=torch.bool)
-    centres[:, 2::5] = True
+    centers = torch.zeros(8, 60, dtype=torch.bool)
+    centers[:, 2::5] = True
     context = torch.zeros(8, 60, 16)
     context[..., 0] = 1.0
     context[:, 2::5, 1:3] = nn.functional.one_hot(kind, 2).float()
     settings = {"target": "mel", "offsets": offsets, "num_negatives": 100}
     objective = build("phoneme", frames="masked", **settings)
     objective.features = Planted(torch.randn(3, 80), kind)
-    seen = EncoderOutput(**{**vars(encoded), "context": context, "mask_indices": centres})
+    seen = EncoderOutput(**{**vars(encoded), "context": context, "mask_indices": centers})
     optimizer = torch.optim.Adam(objective.parameters(), lr=0.02)
     for number in range(60):
         output = objective(seen, dataclasses.replace(batch, draw=number))
@@ -279,7 +279,7 @@ def trained(offsets: tuple[int, ...]) -> float:
     return float((output.metrics["guess"][0] - output.loss_sum) / output.count)
 
 
-def test_a_pattern_as_long_as_a_phoneme_is_learnt_by_windows_and_not_by_single_frames() -> None:
+def test_a_pattern_as_long_as_a_phoneme_is_learned_by_windows_and_not_by_single_frames() -> None:
     # Telling the kind halves what the positive is mistaken for: log 2 = 0.69.
     assert trained((-2, 0, 2)) > 0.4
     assert trained((0,)) < 0.05

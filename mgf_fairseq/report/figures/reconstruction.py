@@ -49,19 +49,11 @@ def read_clip(path: Path) -> Clip:
     return Clip(path, signal.mean(axis=1), int(rate))
 
 
-def si_sdr(original: Signal, decoded: Signal) -> float:
-    """Scale-invariant ratio of signal to distortion in dB (Le Roux et al. 2019), means removed."""
-    size = min(len(original), len(decoded))
-    truth = original[:size].astype(np.float64) - original[:size].mean()
-    made = decoded[:size].astype(np.float64) - decoded[:size].mean()
-    target = truth * (made @ truth) / max(float(truth @ truth), 1e-20)
-    noise = float(np.square(made - target).sum())
-    return float(10 * np.log10(max(float(np.square(target).sum()), 1e-20) / max(noise, 1e-20)))
-
-
 def draw_reconstruction(title: str, original: Clip, decoded: Clip) -> Picture:
     """Draw waveform and spectrogram of both, on the same scales."""
-    ratio = si_sdr(original.signal, decoded.signal)
+    from ...losses.reconstruction import si_sdr_of  # with torch, which a page without sound spares
+
+    ratio = si_sdr_of(original.signal, decoded.signal)
     reach = max(float(np.abs(clip.signal).max()) for clip in (original, decoded)) or 1.0
     spectra = [_spectrogram(clip) for clip in (original, decoded)]
     top = float(spectra[0].max())

@@ -24,6 +24,7 @@ from mgf_fairseq.host.training_process import (
     training_command,
 )
 from mgf_fairseq.monitoring.training_log import LOG_NAME, read_log
+from mgf_fairseq.utils.package import config_dir
 from mgf_fairseq.utils.processes import Children
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,7 +143,7 @@ def plan(args: argparse.Namespace) -> list[Step]:
     pretrain, results, report = dest / "pretrain", dest / "results", dest / "report"
     checkpoint, picture = pretrain / "checkpoint_last.pt", dest / "quickstart.png"
     training = training_command(
-        ROOT / "examples/pretrain/config/mgf_mini.yaml",
+        config_dir("pretrain") / "mgf_mini.yaml",
         ["run=cpu", override("task.data", data), override("checkpoint.save_dir", pretrain),
          f"optimization.max_update={args.pretrain_updates}",
          f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",

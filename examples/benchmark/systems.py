@@ -1,4 +1,4 @@
-"""The systems that the benchmark compares, each built from the same shape, batch and optimiser.
+"""The systems that the benchmark compares, each built from the same shape, batch and optimizer.
 
 `pretraining.py` times them and `parts.py` profiles MGF; sizes and objectives are read from
 `mgf_fairseq/configs/pretrain`, so that what is measured is what the recipes train.
@@ -54,7 +54,7 @@ class Setting:
 
 @dataclass
 class System:
-    """A model with its optimiser; ``loss`` maps a step's number to the mean loss."""
+    """A model with its optimizer; ``loss`` maps a step's number to the mean loss."""
 
     name: str
     model: nn.Module

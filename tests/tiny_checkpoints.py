@@ -13,6 +13,12 @@ from fairseq.data import Dictionary
 from fairseq.models.hubert.hubert import HubertConfig, HubertModel
 from fairseq.models.hubert.hubert_asr import HubertCtc, HubertCtcConfig
 from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
+from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
+from fairseq.models.wav2vec.wav2vec2_classification import (
+    Wav2Vec2ClassificationConfig,
+    Wav2VecClassification,
+)
+from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
 from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 from omegaconf import OmegaConf
 
@@ -106,3 +112,36 @@ def waveforms(*lengths: int) -> list[np.ndarray]:
     """Noise of these lengths, by default 8000, 5000 and 400 samples."""
     rng = np.random.default_rng(0)
     return [rng.normal(size=n).astype(np.float32) for n in lengths or (8000, 5000, 400)]
+
+
+def finetuned(path: Path, head: str = "ctc", symbols: str = "|AB", normalize: bool = True) -> Path:
+    """Save a random, tiny, stock ``wav2vec_ctc`` or ``wav2vec_classification``."""
+    is_ctc = head == "ctc"
+    dictionary = Dictionary(add_special_symbols=is_ctc)
+    for symbol in symbols:
+        dictionary.add_symbol(symbol)
+    kind, config = (
+        (Wav2VecCtc, Wav2Vec2CtcConfig)
+        if is_ctc
+        else (Wav2VecClassification, Wav2Vec2ClassificationConfig)
+    )
+    _, inner = wav2vec2(extractor_mode="layer_norm")
+    task = _plain(OmegaConf.structured(AudioPretrainingConfig))
+    inner["task"] = {**task, "_name": "audio_pretraining", "data": "/nowhere"}
+    inner["task"].update(normalize=normalize, tpu=False, seed=1)
+    outer = {**_plain(OmegaConf.structured(config)), "_name": f"wav2vec_{head}"}
+    outer = {k: v for k, v in outer.items() if not str(v).startswith("${")}
+    outer.update(w2v_path="/nowhere/ck.pt", data="/nowhere", normalize=normalize)
+    outer.update(ddp_backend="legacy_ddp", w2v_args=inner)
+    if not is_ctc:
+        outer.update(pooling="mean", latent_embed_dim=12)
+    torch.manual_seed(0)
+    model = kind.build_model(
+        OmegaConf.create(outer, flags={"allow_objects": True}),
+        SimpleNamespace(target_dictionary=dictionary),
+    )
+    labels = "ltr" if is_ctc else "spk"
+    finetune = {**TASK, "labels": labels, "normalize": normalize, "data": "/nowhere"}
+    whole = {"model": outer, "task": finetune, "criterion": {"post_process": "letter"}}
+    state = {"target_dictionary": dictionary}
+    return save(path, model, whole, task_state=state, optimizer_history=[{"num_updates": 7}])

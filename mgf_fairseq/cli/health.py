@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         "episodes": diagnosis.episodes,
         "numbers": dict(diagnosis.windows[-1].values),
     }
-    print("\n".join([*_table(diagnosis.windows), "", *_words(diagnosis)]))
+    print("\n".join([*_table(diagnosis.windows), "", *words(diagnosis)]))
     return 1 if diagnosis.now else 0
 
 
@@ -81,7 +81,7 @@ def _table(windows: list[Window]) -> list[str]:
     return ["  ".join(f"{c:>{w}}" for c, w in zip(row, widths, strict=True)) for row in rows]
 
 
-def _words(diagnosis: Diagnosis) -> list[str]:
+def words(diagnosis: Diagnosis) -> list[str]:
     """Say what is wrong now and since when, then what was."""
     update = diagnosis.windows[-1].update
     since = {episode.verdict.key: episode.begin for episode in diagnosis.episodes}

@@ -76,7 +76,7 @@ class VerbParser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, after a look at the names."""
+        """As argparse does, after a look at the names; options may stand between arguments."""
         words = renamed(self.verb, list(sys.argv[1:] if args is None else args))
         known = self._option_string_actions
         for word in words:
@@ -86,9 +86,9 @@ class VerbParser(argparse.ArgumentParser):
             if name.startswith("--") and not any(option.startswith(name) for option in known):
                 hint = did_you_mean(name, known)
                 self.error(f"no option {name}{hint}; mgf {self.verb} --help lists all")
-        if super().parse_known_args(words)[1]:
+        if super().parse_known_intermixed_args(words)[1]:
             words = renamed(self.verb, words, spare=True)
-        return super().parse_args(words, namespace)
+        return super().parse_intermixed_args(words, namespace)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         choices = [str(choice) for choice in action.choices or ()]
@@ -248,16 +248,22 @@ def device_of(given: str | None) -> str:
 
 def prepare_libraries(args: argparse.Namespace) -> None:
     """Make fairseq and torch say only what a user can act on, and import ``--user-dir``."""
-    import logging
-    import warnings
-
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
-    # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
+    quiet_libraries()
     if args.user_dir is not None:
         from ..host.user_packages import import_package
 
         import_package(args.user_dir)
+
+
+def quiet_libraries() -> None:
+    """Make fairseq and torch say only what a user can act on; before they are imported."""
+    import logging
+    import warnings
+
+    logging.basicConfig(level=logging.WARNING)  # one of fairseq's files sets the root to DEBUG
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
 
 
 # ---- the result as JSON

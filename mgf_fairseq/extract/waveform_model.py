@@ -117,7 +117,7 @@ class WaveformModel(nn.Module):
             sample_rate=sample_rate,
             least=self.geometry.receptive_field,
         ) as (num_samples, read):
-            for states in self._pieces(num_samples, read):
+            for states in self.encode_pieces(num_samples, read):
                 lengths = torch.tensor([states[0].shape[1]], device=self.device)
                 yield Features(states, lengths, self.sample_rate / self.hop_length)
 
@@ -132,10 +132,10 @@ class WaveformModel(nn.Module):
 
     def _whole(self, row: Tensor) -> list[Tensor]:
         """(S,) -> the hidden states, (1, T, D) each."""
-        pieces = self._pieces(len(row), lambda start, count: row[start : start + count])
+        pieces = self.encode_pieces(len(row), lambda start, count: row[start : start + count])
         return [torch.cat(parts, dim=1) for parts in zip(*pieces, strict=True)]
 
-    def _pieces(
+    def encode_pieces(
         self, num_samples: int, read: Callable[[int, int], Tensor]
     ) -> Iterator[list[Tensor]]:
         """The hidden states, (1, T, D) each, of one piece after the other."""

@@ -59,13 +59,22 @@ def as_rows(
     """
     if sample_rate is not None:
         sample_rate = _checked_rate(sample_rate)
+    return [
+        _row(item, f"waveform {number}", rate, sample_rate, least).to(device)
+        for number, item in enumerate(as_list(given))
+    ]
+
+
+def as_list(given: Waveforms) -> list[Any]:
+    """One waveform or several -> a list of them, which is not empty.
+
+    Raises:
+        ValueError: there is none.
+    """
     items: list[Any] = [given] if _is_one(given) else list(cast(Iterable[Any], given))
     if not items:
         raise ValueError("no waveform given; give one of (S,), or a list of them")
-    return [
-        _row(item, f"waveform {number}", rate, sample_rate, least).to(device)
-        for number, item in enumerate(items)
-    ]
+    return items
 
 
 def _is_one(given: Any) -> bool:
@@ -99,25 +108,30 @@ def opened(
     *,
     sample_rate: int | None = None,
     least: int = 1,
+    name: str | None = None,
 ) -> Iterator[tuple[int, Callable[[int, int], Tensor]]]:
     """Open one waveform: its samples at ``rate``, and a function that reads (start, count) of them.
 
-    Of a file no more is read than is asked for. Arguments and errors are those of `as_rows`.
+    Of a file no more is read than is asked for. Arguments and errors are those of `as_rows`;
+    ``name`` is what errors call the waveform.
     """
     if isinstance(given, str | PathLike):
         checked = None if sample_rate is None else _checked_rate(sample_rate)
-        with _audio(str(given), "the waveform", rate, checked, least) as reader:
+        name = name or "the waveform"
+        with _audio(str(given), name, rate, checked, least) as reader:
 
             def read(start: int, count: int) -> Tensor:
-                with _naming("the waveform"):
+                with _naming(name):
                     return torch.from_numpy(reader.read(start, count)).to(device)
 
             yield reader.num_samples, read
     else:
-        rows = as_rows(given, rate, device, sample_rate=sample_rate, least=least)
-        if len(rows) != 1:
-            raise ValueError(f"{len(rows)} waveforms given; give one at a time")
-        yield len(rows[0]), lambda start, count: rows[0][start : start + count]
+        items = as_list(given)
+        if len(items) != 1:
+            raise ValueError(f"{len(items)} waveforms given; give one at a time")
+        checked = None if sample_rate is None else _checked_rate(sample_rate)
+        row = _row(items[0], name or "waveform 0", rate, checked, least).to(device)
+        yield len(row), lambda start, count: row[start : start + count]
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from ..utils.progress import bar
 CONSOLE_LOG = "console.log"
 PROGRAM = "fairseq-hydra-train"
 _TAIL = 15  # lines of the log that an error shows
+_WARNING = re.compile(r"\]\[mgf_fairseq[\w.]*\]\[WARNING\] - (.*)")
 _PLAIN = re.compile(r"[\w./+@-]+")
 
 
@@ -76,7 +77,8 @@ def run_training(
         command: as ``training_command`` makes it.
         folder: where its output is appended to console.log.
         updates: how many there will be.
-        metrics: what the bar shows: a word -> the name of the logged number.
+        metrics: what the bar shows: a word -> the name of the logged number, with ``valid_`` before
+            those of validation.
         description: what the bar is called.
         cwd: working directory.
         environment: variables to set for it, beside this process's own.
@@ -108,11 +110,12 @@ def run_training(
         ) as process,
     ):
         assert process.stdout is not None
+        latest: dict[str, float] = {}
         try:
             for line in process.stdout:
                 console.write(line)
                 tail.append(line)
-                _show(shown, line, metrics)
+                _show(shown, line, metrics, latest)
         except BaseException:
             process.terminate()
             console.writelines(process.stdout)  # it saves before it ends, and says so
@@ -146,11 +149,19 @@ def _executable(program: str) -> str:
     return str(beside) if beside.is_file() else program
 
 
-def _show(shown: tqdm[None], line: str, metrics: Mapping[str, str]) -> None:
+def _show(
+    shown: tqdm[None], line: str, metrics: Mapping[str, str], latest: dict[str, float]
+) -> None:
+    """Move the bar by a line of the log; a warning of ours is written above it."""
+    if warning := _WARNING.search(line):
+        shown.write(warning[1], file=sys.stderr)
     entry = parse_line(line)
-    if entry is None or entry[0] != "train_inner":
+    if entry is None or entry[0] == "train":
         return
-    values = entry[1]
-    numbers = [f"{word} {values[name]:.3g}" for word, name in metrics.items() if name in values]
+    kind, values = entry
+    prefix = "valid_" if kind == "valid" else ""
+    latest |= {f"{prefix}{name}": value for name, value in values.items()}
+    numbers = [f"{word} {latest[name]:.3g}" for word, name in metrics.items() if name in latest]
     shown.set_postfix_str(", ".join(numbers), refresh=False)
-    shown.update(int(values["num_updates"]) - shown.n)
+    if kind == "train_inner":
+        shown.update(int(values["num_updates"]) - shown.n)

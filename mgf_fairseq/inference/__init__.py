@@ -1,1 +1,1 @@
-"""Use a fine-tuned model: load it, decode audio, and count errors."""
+"""Use a fine-tuned model: load it, transcribe or classify recordings, count errors."""

@@ -1,113 +1,77 @@
-"""Transcribe audio greedily with a CTC model, in batches, and count what could not be read.
+"""Decoders of CTC: log-probabilities of the frames of one recording in, hypotheses out.
 
-Between the recognizer and wer.py, which scores the transcripts.
+Between the recognizer, which makes the log-probabilities, and transcripts.py, which makes words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-import torch
-import torch.nn.functional as F
-from fairseq.data import Dictionary
-from torch import Tensor, nn
-
-from ..data.audio import AudioReader
-from ..data.batching import plan_batches
-from ..encoder.padding import padding_mask_of
-from ..extract.waveforms import Waveforms, as_rows
-from .recognizer import Recognizer as Recognizer
-from .recognizer import load_recognizer as load_recognizer
-
-UNKNOWN = "\u2047"
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """The greedy path of one utterance."""
+class Hypothesis:
+    """A sequence of symbols with the frames that each of them takes."""
 
-    symbols: str
-    frames: int
-    blank_frames: int
-
-
-def collapse(path: Sequence[int], blank: int) -> list[int]:
-    """Merge repeats, then drop blanks: the label sequence of a CTC path."""
-    kept = [now for i, now in enumerate(path) if i == 0 or now != path[i - 1]]
-    return [symbol for symbol in kept if symbol != blank]
+    symbols: list[int]
+    first: list[int]  # frame where each symbol begins
+    last: list[int]  # and the last frame that it takes
+    confidence: list[float]  # of each symbol, 0 to 1
+    score: float  # log-probability; the best hypothesis has the highest
+    num_frames: int
+    blank_frames: int  # frames whose likeliest symbol is the blank
 
 
-def _spell(dictionary: Dictionary, index: int) -> str:
-    """Return a symbol; <unk> and <pad> as one character, so that each counts as one error."""
-    return UNKNOWN if index < dictionary.nspecial else str(dictionary[index])
+class Decoder(Protocol):
+    """What turns log-probabilities into hypotheses; a search with a language model is another."""
+
+    def decode(self, log_probs: Iterable[Tensor]) -> list[Hypothesis]:
+        """Decode one recording.
+
+        Args:
+            log_probs: consecutive stretches of its frames, (T, V) each. A long recording comes in
+                many, so that a decoder can work without holding all of it.
+
+        Returns:
+            the hypotheses, the best one first; at least one.
+        """
 
 
-def decode_batch(
-    recognizer: Recognizer, waveforms: Waveforms, device: torch.device
-) -> list[Decoded]:
-    """Transcribe waveforms at the model's rate, each at least one frame long; see `as_rows`."""
-    rate, least = recognizer.sample_rate, recognizer.geometry.receptive_field
-    rows = as_rows(waveforms, rate, torch.device("cpu"), least=least)
-    lengths = [len(row) for row in rows]
-    if recognizer.normalize:
-        # As fairseq's RawAudioDataset.postprocess: each utterance by its own mean and variance.
-        rows = [F.layer_norm(row, row.shape) for row in rows]
-    source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
-    mask = padding_mask_of(lengths, source.shape[1], device)
-    with torch.inference_mode():
-        output = recognizer.model(source=source.to(device), padding_mask=mask)
-        paths = recognizer.model.get_logits(output).argmax(dim=-1).T.cpu()  # type: ignore[operator]
-    decoded = []
-    for row, length in zip(paths.tolist(), lengths, strict=True):
-        path = row[: recognizer.geometry.num_frames(length)]
-        kept = collapse(path, recognizer.blank)
-        # End-of-sentence is left out of text as in fairseq's Dictionary.string.
-        symbols = [
-            _spell(recognizer.dictionary, i) for i in kept if i != recognizer.dictionary.eos()
-        ]
-        blanks = sum(symbol == recognizer.blank for symbol in path)
-        decoded.append(Decoded(" ".join(symbols), len(path), blanks))
-    return decoded
+@dataclass(frozen=True)
+class GreedyDecoder:
+    """Takes the likeliest symbol of each frame, merges repeats and drops blanks."""
 
+    blank: int
+    ignored: frozenset[int] = frozenset()  # symbols that are not part of a text
 
-def transcribe(
-    recognizer: Recognizer,
-    entries: Sequence[str],
-    num_samples: Sequence[int],
-    batch_seconds: float,
-    device: torch.device,
-    advance: Callable[[int], object],
-) -> tuple[dict[int, Decoded], dict[int, str]]:
-    """Transcribe audio files in batches; one bad file costs only itself.
+    def decode(self, log_probs: Iterable[Tensor]) -> list[Hypothesis]:
+        """Decode one recording; of each stretch only the best symbols are kept."""
+        best = [stretch.max(dim=-1) for stretch in log_probs]
+        if not best:
+            return [Hypothesis([], [], [], [], 0.0, 0, 0)]
+        path = np.concatenate([found.indices.cpu().numpy() for found in best])
+        value = np.concatenate([found.values.double().cpu().numpy() for found in best])
+        return [self._hypothesis(path, value)]
 
-    Args:
-        entries: files to read, as manifest.py resolves them.
-        num_samples: their lengths as the manifest says; used only to group them.
-        batch_seconds: padded audio per batch.
-        advance: called with the number of files after each batch.
-
-    Returns:
-        transcripts by line number, and the reason by line number for files that were left out.
-    """
-    decoded: dict[int, Decoded] = {}
-    failed: dict[int, str] = {}
-    limit = int(batch_seconds * recognizer.sample_rate)
-    one_by_one = not recognizer.padding_invariant
-    for batch in plan_batches(num_samples, limit, one_by_one):
-        waveforms: dict[int, Tensor] = {}
-        for index in batch:
-            try:
-                with AudioReader(entries[index], recognizer.sample_rate) as reader:
-                    waveforms[index] = torch.from_numpy(reader.read())
-            except ValueError as error:
-                failed[index] = str(error)
-        for index in list(waveforms):
-            if not recognizer.geometry.num_frames(len(waveforms[index])):
-                del waveforms[index]  # less than one frame: nothing can be said
-                decoded[index] = Decoded("", 0, 0)
-        if waveforms:
-            rows = decode_batch(recognizer, list(waveforms.values()), device)
-            decoded.update(zip(waveforms, rows, strict=True))
-        advance(len(batch))
-    return decoded, failed
+    def _hypothesis(
+        self, path: npt.NDArray[np.int64], value: npt.NDArray[np.float64]
+    ) -> Hypothesis:
+        """(T,) symbols and their log-probabilities -> the runs that are symbols of the text."""
+        starts = np.flatnonzero(np.diff(path, prepend=-1))
+        stops = np.append(starts[1:], len(path))
+        kept = ~np.isin(path[starts], [self.blank, *self.ignored])
+        likeliest = np.maximum.reduceat(value, starts) if len(starts) else value
+        return Hypothesis(
+            symbols=path[starts][kept].tolist(),
+            first=starts[kept].tolist(),
+            last=(stops - 1)[kept].tolist(),
+            confidence=np.exp(likeliest[kept]).tolist(),
+            score=float(value.sum()),
+            num_frames=len(path),
+            blank_frames=int((path == self.blank).sum()),
+        )

@@ -1,15 +1,18 @@
-"""Load a fine-tuned stock ``wav2vec_ctc`` checkpoint as a recognizer.
+"""A fine-tuned stock ``wav2vec_ctc`` checkpoint: recordings in, transcripts out.
 
-decoding.py transcribes audio with it; nothing stored in the checkpoint is executed.
+Its frames go through a decoder (decoding.py) to words (transcripts.py); nothing stored in the
+checkpoint is executed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from fairseq.data import Dictionary
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
 from omegaconf import DictConfig, OmegaConf
@@ -19,16 +22,30 @@ from .. import plugin as plugin  # the model in the checkpoint may be ours
 from ..checkpoints.files import CheckpointError, interpreting
 from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
+from ..extract.waveforms import Waveforms, as_list
+from ..utils.progress import Progress
+from .decoding import Decoder, GreedyDecoder, Hypothesis
+from .frame_model import FrameModel
+from .long_audio import Recording, Run, flags_of
+from .transcripts import Transcript, geometric_mean, words_of
 
+UNKNOWN = "\u2047"
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
 POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}
 
 _FIT = {
     "wav2vec_seq2seq": "an attention decoder: fairseq-validate with task.eval_wer gives its WER",
-    "wav2vec_classification": "a classifier: its accuracy comes from fairseq-validate",
+    "wav2vec_classification": "a classifier: mgf classify gives its labels",
     "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
     "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",
 }
+
+
+def log_probs(model: nn.Module, source: Tensor, padding_mask: Tensor) -> Tensor:
+    """(B, S) and its mask -> (B, T, V) log-probabilities of a stock ``wav2vec_ctc``."""
+    output = model(source=source, padding_mask=padding_mask)
+    logits: Tensor = model.get_logits(output)  # type: ignore[operator]
+    return logits.float().log_softmax(dim=-1).transpose(0, 1)  # (T, B, V) -> (B, T, V)
 
 
 @dataclass(frozen=True)
@@ -46,10 +63,106 @@ class Recognizer:
     num_updates: int
     freeze_finetune_updates: int
 
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        dictionary: Path | str | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Recognizer:
+        """Load a fine-tuned checkpoint, or the folder of its run, without running code from it.
+
+        Args:
+            path: of a ``wav2vec_ctc`` fine-tuning run, from MGF or stock wav2vec 2.0.
+            dictionary: ``dict.<labels>.txt``, for a checkpoint that holds none.
+            device: where to compute.
+
+        Raises:
+            CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
+        """
+        path = find_checkpoint(path)
+        found = load_recognizer(path, path.parent, dictionary)
+        found.model.to(device)
+        return found
+
     @property
     def blank(self) -> int:
         """Index of the CTC blank."""
         return int(self.dictionary.index(BLANK))
+
+    @property
+    def frames(self) -> FrameModel:
+        """The model as waveforms in, log-probabilities of the symbols out."""
+        return FrameModel(
+            self.model,
+            log_probs,
+            self.geometry,
+            len(self.dictionary),
+            self.sample_rate,
+            self.normalize,
+            self.padding_invariant,
+        )
+
+    @property
+    def greedy(self) -> GreedyDecoder:
+        """The decoder without a language model; end-of-sentence is no part of a text."""
+        return GreedyDecoder(self.blank, frozenset({self.dictionary.eos()}))
+
+    def spell(self, symbols: Iterable[int]) -> list[str]:
+        """The texts of symbols; <unk> and <pad> are one character, so each counts as one error."""
+        special = self.dictionary.nspecial
+        return [UNKNOWN if index < special else str(self.dictionary[index]) for index in symbols]
+
+    def transcribe(
+        self,
+        waveforms: Waveforms,
+        sample_rate: int | None = None,
+        decoder: Decoder | None = None,
+    ) -> list[Transcript]:
+        """Transcribe one waveform or several, of any lengths: arrays, tensors or paths.
+
+        Args:
+            waveforms: arrays or tensors of (S,), mono, or paths of audio files.
+            sample_rate: Hz of the arrays, which are resampled; the model's if None.
+            decoder: what decodes; greedily if None.
+
+        Raises:
+            ValueError: a waveform cannot be used; the message says which, and why.
+        """
+        return self.transcription(decoder, sample_rate=sample_rate).all_of(as_list(waveforms))
+
+    def transcription(
+        self,
+        decoder: Decoder | None = None,
+        batch_seconds: float = 60.0,
+        sample_rate: int | None = None,
+        progress: Progress = lambda what, done, total: None,
+    ) -> Run[Transcript]:
+        """What transcribes recordings one after the other, and skips those that cannot be read."""
+        chosen = decoder or self.greedy
+
+        def finish(recording: Recording, frames: Iterable[Tensor]) -> Transcript:
+            return self._transcript(recording, chosen.decode(frames)[0])
+
+        return Run(self.frames, finish, batch_seconds, sample_rate, progress)
+
+    def _transcript(self, recording: Recording, best: Hypothesis) -> Transcript:
+        flags = flags_of(recording, self.geometry)
+        frame_seconds = self.geometry.hop_length / self.sample_rate
+        # Whatever the model makes of a flagged recording, nobody speaks in it.
+        words = (
+            []
+            if flags
+            else words_of(best, self.spell(best.symbols), self.post_process, frame_seconds)
+        )
+        return Transcript(
+            name=recording.name,
+            text=" ".join(word.text for word in words),
+            seconds=round(recording.seconds, 3),
+            confidence=geometric_mean(best.confidence) if words else None,
+            words=words,
+            flags=flags,
+        )
 
 
 def _config_of(state: dict[str, Any], path: Path) -> DictConfig:
@@ -119,6 +232,11 @@ def _recognizer(
             f"{path}: the model has {outputs.shape[0]} outputs but the dictionary from {origin} "
             f"has {len(symbols)} symbols (4 special ones included); give the one it was trained "
             "with by --dict"
+        )
+    held = (state.get("task_state") or {}).get("target_dictionary")
+    if isinstance(held, Dictionary) and held.symbols != symbols.symbols:
+        raise CheckpointError(
+            f"{origin}: these are not the symbols that {path} was trained with; leave out --dict"
         )
     model = _build(config, symbols, state["model"], data, path)
     encoder = config.model.w2v_args.model

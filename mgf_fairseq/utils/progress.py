@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-_UNITS = {"read audio": " files", "extract": " s of audio", "look": " files", "pack": " MB"}
+_UNITS = {"read audio": " files", "look": " files", "pack": " MB"}
+_UNITS |= dict.fromkeys(("extract", "transcribe", "classify"), " s of audio")
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
 
@@ -78,6 +79,13 @@ class Bars:
                 leave=False,
             )
         self._bar.update(done - self._bar.n)
+
+    def say(self, text: str, stream: TextIO | None = None) -> None:
+        """Write a line above the bar, by default on standard error."""
+        stream = stream or sys.stderr
+        with tqdm.external_write_mode(file=stream):
+            stream.write(f"{text}\n")
+            stream.flush()
 
     def close(self) -> None:
         """Remove the bar."""

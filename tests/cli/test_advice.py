@@ -42,6 +42,7 @@ SPEAKER = {
     "prepare/packing.py": "shard",
     **dict.fromkeys(("data/label_format.py", "data/caveats.py", "data/prepared.py"), "prepare"),
     "inference/": "score",
+    "train/": "finetune",
     "extract/": "extract",
     # Shared by the verbs that read checkpoints, of which this is one.
     **dict.fromkeys(("cli/options.py", "host/user_packages.py", "objectives/base.py"), "extract"),
@@ -90,7 +91,7 @@ def options_of(verb: str) -> set[str]:
     module.add_arguments(parser)
     own = {name for action in parser._actions for name in action.option_strings}
     earlier = {change.old for change in RENAMED if change.verb == verb}
-    return own | earlier | {"--help", "--traceback"}
+    return own | earlier | {"--help", "--traceback", "--json"}
 
 
 OPTIONS = {verb: options_of(verb) for verb in VERBS}

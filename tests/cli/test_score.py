@@ -1,28 +1,14 @@
-"""Error rates equal editdistance, batches equal singles, and other checkpoints are named."""
+"""Error rates equal editdistance, intervals hold, and advice names what to look at."""
 
 from __future__ import annotations
-
-import pickle
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import editdistance
 import numpy as np
 import pytest
-import torch
-from fairseq.data import Dictionary
-from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
-from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig, Wav2VecCtc
-from fairseq.tasks.audio_pretraining import AudioPretrainingConfig
-from omegaconf import OmegaConf
 from scipy.stats import binom
 
-from mgf_fairseq.checkpoints.files import CheckpointError
 from mgf_fairseq.cli.score import advice
 from mgf_fairseq.data.batching import plan_batches
-from mgf_fairseq.inference.decoding import collapse, decode_batch
-from mgf_fairseq.inference.recognizer import load_recognizer
 from mgf_fairseq.inference.wer import (
     bootstrap_interval,
     count_edits,
@@ -32,45 +18,7 @@ from mgf_fairseq.inference.wer import (
     worst,
 )
 
-CPU = torch.device("cpu")
 PAIRS = [("the cat sat", "the cat sat"), ("a b c d", "a x c"), ("one two", ""), ("a", "b a c")]
-
-
-def _checkpoint(path: Path, normalize: bool = True) -> Path:
-    """Save a random, tiny, stock wav2vec_ctc as fairseq's trainer would."""
-    dictionary = Dictionary()
-    for symbol in "|AB":
-        dictionary.add_symbol(symbol)
-    encoder = OmegaConf.structured(Wav2Vec2Config)
-    encoder.extractor_mode = "layer_norm"
-    encoder.conv_feature_layers = "[(8,10,5)]+[(8,3,2)]*4+[(8,2,2)]*2"
-    encoder.encoder_layers, encoder.encoder_embed_dim, encoder.encoder_ffn_embed_dim = 2, 16, 32
-    encoder.encoder_attention_heads, encoder.conv_pos, encoder.conv_pos_groups = 2, 8, 2
-    model = {**_plain(encoder), "_name": "wav2vec2"}
-    task = {**_plain(OmegaConf.structured(AudioPretrainingConfig)), "_name": "audio_pretraining"}
-    task.update(data="/nowhere", normalize=normalize, tpu=False, seed=1)
-    ctc = {**_plain(OmegaConf.structured(Wav2Vec2CtcConfig)), "_name": "wav2vec_ctc"}
-    ctc.update(w2v_path="/nowhere/ck.pt", data="/nowhere", normalize=normalize)
-    ctc.update(ddp_backend="legacy_ddp", w2v_args={"model": model, "task": task})
-    config = OmegaConf.create(ctc, flags={"allow_objects": True})
-    torch.manual_seed(0)
-    weights = Wav2VecCtc.build_model(config, SimpleNamespace(target_dictionary=dictionary))
-    finetune = {"_name": "audio_finetuning", "labels": "ltr", "sample_rate": 16000}
-    finetune.update(normalize=normalize, data="/nowhere")  # type: ignore[call-overload]
-    state = {
-        "cfg": {"model": ctc, "task": finetune, "criterion": {"post_process": "letter"}},
-        "model": weights.state_dict(),
-        "task_state": {"target_dictionary": dictionary},
-        "optimizer_history": [{"num_updates": 7}],
-    }
-    torch.save(state, path)
-    return path
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    content = OmegaConf.to_container(config, resolve=False, enum_to_str=True)
-    assert isinstance(content, dict)
-    return {k: v for k, v in content.items() if v != "???" and not str(v).startswith("${")}
 
 
 def test_error_rates_are_sums_of_editdistance_over_sums_of_units() -> None:
@@ -122,59 +70,11 @@ def test_letters_and_pieces_become_words() -> None:
         join_symbols("a", "wordpieces")
 
 
-def test_a_ctc_path_collapses_repeats_before_blanks() -> None:
-    assert collapse([0, 5, 5, 0, 5, 6, 6, 0], blank=0) == [5, 5, 6]
-
-
 def test_batches_cover_each_line_once_within_the_limit() -> None:
     lengths = [5, 9, 2, 7, 30]
     batches = list(plan_batches(lengths, 18))
     assert sorted(i for batch in batches for i in batch) == [0, 1, 2, 3, 4]
     assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= 18 for b in batches)
-
-
-def test_a_batch_decodes_as_its_utterances_alone(tmp_path: Path) -> None:
-    recognizer = load_recognizer(_checkpoint(tmp_path / "ck.pt"), tmp_path)
-    assert (recognizer.num_updates, recognizer.padding_invariant) == (7, True)
-    waveforms = [torch.randn(n) for n in (16000, 4000, 400, 12345)]
-    alone = [decode_batch(recognizer, [waveform], CPU)[0] for waveform in waveforms]
-    assert decode_batch(recognizer, waveforms, CPU) == alone
-
-
-def test_a_recognizer_takes_paths_as_text_and_waveforms_as_people_have_them(tmp_path: Path) -> None:
-    recognizer = load_recognizer(str(_checkpoint(tmp_path / "ck.pt")), str(tmp_path))
-    waveform = np.random.default_rng(0).normal(size=8000)
-    expected = decode_batch(recognizer, [torch.from_numpy(waveform).float()], CPU)
-    assert decode_batch(recognizer, waveform.astype(">f8")[::-1][::-1], CPU) == expected
-    with pytest.raises(ValueError, match="waveform 1 has 399 samples, fewer than the 400"):
-        decode_batch(recognizer, [waveform, waveform[:399]], CPU)
-
-
-def test_normalization_is_taken_from_the_checkpoint(tmp_path: Path) -> None:
-    recognizer = load_recognizer(_checkpoint(tmp_path / "ck.pt"), tmp_path)
-    waveform = torch.randn(16000)
-    quiet = decode_batch(recognizer, [0.1 * waveform + 0.5], CPU)
-    assert recognizer.normalize and quiet == decode_batch(recognizer, [waveform], CPU)
-
-
-def test_a_dictionary_of_another_size_is_refused(tmp_path: Path) -> None:
-    other = tmp_path / "dict.ltr.txt"
-    other.write_text("A 1\n")
-    with pytest.raises(CheckpointError, match=r"7 outputs.*5 symbols"):
-        load_recognizer(_checkpoint(tmp_path / "ck.pt"), tmp_path, other)
-
-
-def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
-    path = tmp_path / "ck.pt"
-    torch.save({"model": {}, "cfg": {"model": {"_name": "mgf"}}}, path)
-    with pytest.raises(CheckpointError, match="'mgf' checkpoint, not one fine-tuned"):
-        load_recognizer(path, tmp_path)
-    torch.save({"model": {}, "cfg": SimpleNamespace(a=1)}, path)
-    with pytest.raises(CheckpointError, match=r"ck\.pt: refused.*SimpleNamespace"):
-        load_recognizer(path, tmp_path)
-    path.write_bytes(pickle.dumps([1])[:4])
-    with pytest.raises(CheckpointError, match="refused"):
-        load_recognizer(path, tmp_path)
 
 
 def test_advice_names_the_frozen_encoder_and_is_silent_where_the_model_learns() -> None:

@@ -13,7 +13,8 @@ import torch
 
 from ...data.manifest import Manifest, read_manifest
 from ...data.text import read_lines
-from ...inference.decoding import transcribe
+from ...inference.decoding import Hypothesis
+from ...inference.long_audio import Run, Skipped
 from ...inference.recognizer import POST_PROCESS_OF_LABELS
 from ...inference.recognizer import Recognizer as Recognizer
 from ...inference.wer import (
@@ -51,7 +52,7 @@ def score_manifest(
         labels: ending of the label file, if other than the one fine-tuning used.
         batch_seconds: padded audio per batch.
         device: where to compute; the CPU if None.
-        advance: called with the number of files after each batch.
+        advance: called with 1 after each file.
 
     Raises:
         ManifestError: the manifest cannot be used.
@@ -61,16 +62,17 @@ def score_manifest(
     manifest = read_manifest(path)
     manifest.require_root()
     references = _read_references(path, labels, recognizer, manifest)
-    device = device or torch.device("cpu")
-    recognizer.model.to(device)
-    decoded, failed = transcribe(
-        recognizer,
-        [manifest.entry(row) for row in range(len(manifest))],
-        manifest.num_samples.tolist(),
-        batch_seconds,
-        device,
-        advance,
-    )
+    recognizer.model.to(device or torch.device("cpu"))
+    decoder = recognizer.greedy
+    run = Run(recognizer.frames, lambda _, frames: decoder.decode(frames)[0], batch_seconds)
+    decoded: dict[int, Hypothesis] = {}
+    failed: dict[int, str] = {}
+    for row, found in enumerate(run.over([manifest.entry(row) for row in range(len(manifest))])):
+        if isinstance(found, Skipped):
+            failed[row] = f"{found.name}: {found.reason}"
+        else:
+            decoded[row] = found
+        advance(1)
     if not decoded:
         reason = next(iter(failed.values()))
         raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
@@ -78,13 +80,13 @@ def score_manifest(
         score_utterance(
             manifest.paths[row],
             references[row],
-            join_symbols(found.symbols, recognizer.post_process),
-            found.frames,
-            found.blank_frames,
+            join_symbols(" ".join(recognizer.spell(best.symbols)), recognizer.post_process),
+            best.num_frames,
+            best.blank_frames,
         )
-        for row, found in sorted(decoded.items())
+        for row, best in decoded.items()
     ]
-    rows = sorted(decoded)
+    rows = list(decoded)
     speakers = _read_speakers(path, manifest)
     known = [speakers[row] for row in rows] if speakers else None
     return ManifestScore(score_corpus(scores, known), scores, rows, failed, speakers)

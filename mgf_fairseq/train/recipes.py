@@ -1,0 +1,46 @@
+"""Find the YAML recipes of pre-training and fine-tuning, and read what they amount to.
+
+Below plans.py; fairseq-hydra-train reads the same files.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from fairseq.dataclass.initialize import hydra_init
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from .. import plugin as plugin  # recipes name our task, model and criterion
+
+
+class PlanError(ValueError):
+    """A training cannot be started as asked; the message holds the fix."""
+
+
+def read_recipe(recipe: Path, overrides: Sequence[str]) -> DictConfig:
+    """Compose a recipe with overrides, as fairseq-hydra-train does.
+
+    Raises:
+        PlanError: there is no such recipe, or an override does not fit.
+    """
+    if not recipe.is_file():
+        names = ", ".join(sorted(path.stem for path in recipe.parent.glob("*.yaml")))
+        raise PlanError(f"no recipe {recipe.stem!r} in {recipe.parent}; there are {names}")
+    folder = str(recipe.parent)
+    hydra_init(recipe.stem)
+    GlobalHydra.instance().clear()
+    try:
+        with warnings.catch_warnings(), initialize_config_dir(folder, version_base="1.1"):
+            warnings.simplefilter("ignore")  # of fairseq's schema, which has the recipe's name
+            return compose(recipe.stem, list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())[:400]
+        raise PlanError(f"{recipe.stem}: {reason}") from None
+    finally:
+        GlobalHydra.instance().clear()

@@ -34,6 +34,7 @@ setup(
     author="the mgf_fairseq authors",
     license="MIT",
     packages=find_packages(include=["mgf_fairseq", "mgf_fairseq.*"]),
+    package_data={"mgf_fairseq": ["py.typed", "configs/**/*.yaml"]},
     # fairseq 0.12.2, which runs on 3.10, pins a hydra that cannot launch a training here.
     python_requires=">=3.11",
     install_requires=[

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Make the Python environment that examples/quickstart/run.sh and tests/run.sh use: `.venv` in the
-# repository's root. Run again, it does only what is missing; after that it costs a moment.
+# repository's root. Run again, it does only what is missing; after that it takes a moment.
 #
 #   MGF_VENV=DIR       use (or make) the environment DIR instead of .venv; a torch in it is kept
 #   MGF_PYTHON=PYTHON  the interpreter to make it with (default: the first of python3.11, 3.12, 3.13)
 #   MGF_TORCH=SPEC     the torch to install when there is none (default: torch==2.13.0)
 #
-# pip's own variables choose where packages come from. On a machine without a GPU, point
-# PIP_INDEX_URL or PIP_FIND_LINKS at a place with torch's CPU build before the first run: the default
-# index serves the CUDA build, several GB, which works too. constraints.txt holds all other versions.
+# pip's own variables choose where packages come from. On a machine without a GPU, set
+# PIP_INDEX_URL or PIP_FIND_LINKS to an index with torch's CPU build before the first run: the default
+# index has the CUDA build, several GB, which works too. constraints.txt holds all other versions.
 #
 # To use an environment of your own with torch and fairseq in it, this script is not needed:
 #   pip install --no-build-isolation .
@@ -43,7 +43,7 @@ usable_python() {
 find_python() {
     local candidate
     if [ -n "${MGF_PYTHON:-}" ]; then
-        usable_python "$MGF_PYTHON" || die "MGF_PYTHON=$MGF_PYTHON is no Python 3.11, 3.12 or 3.13; set it to one."
+        usable_python "$MGF_PYTHON" || die "MGF_PYTHON=$MGF_PYTHON is not Python 3.11, 3.12 or 3.13; set it to one of these."
         echo "$MGF_PYTHON"
         return
     fi
@@ -89,19 +89,19 @@ run_step() {   # $1: what it does, then the command; its output goes to the log
     "$@" >>"$log" 2>&1 </dev/null &
     worker=$!
     set +m
-    trap 'kill -- "-$worker" 2>/dev/null || true; die "interrupted; run the same command again to go on."' INT TERM HUP
+    trap 'kill -- "-$worker" 2>/dev/null || true; die "interrupted; run the same command again to resume."' INT TERM HUP
     while kill -0 "$worker" 2>/dev/null; do
         sleep 0.5
         if [ $((SECONDS - told)) -ge 20 ]; then
             told=$SECONDS
-            printf '[%d/%d %s]   still at it (%d s): %s\n' "$step" "$steps" "$(elapsed)" \
+            printf '[%d/%d %s]   still running (%d s): %s\n' "$step" "$steps" "$(elapsed)" \
                 $((SECONDS - begun)) "$(tail -n 1 "$log" | tr -d '\r' | cut -c 1-80)"
         fi
     done
     if ! wait "$worker"; then
         printf '%s\n' '----- the end of the log -----' >&2
         tail -n 30 "$log" >&2
-        die "\"$title\" failed; the whole log is $log. After the mend, run the same command again: it goes on from here (if that fails too, remove $venv first)."
+        die "\"$title\" failed; the whole log is $log. After fixing the cause, run the same command again: it resumes here (if that fails too, remove $venv first)."
     fi
     trap - INT TERM HUP
 }
@@ -118,7 +118,7 @@ install_torch() {
 }
 
 write_constraints() {
-    # Whatever torch came with stays as it is; constraints.txt decides about the rest.
+    # Versions of torch and its requirements stay; constraints.txt has the others.
     "$venv/bin/python" - "$root/constraints.txt" "$venv/mgf-constraints.txt" <<'PY'
 import re
 import sys
@@ -171,17 +171,17 @@ install_project() {
     (cd / && "$venv/bin/python" -c 'import fairseq, numpy, soundfile, soxr, torch')
 }
 
-stands() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(digest)" ] && [ -x "$venv/bin/python" ]; }
+is_complete() { [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(digest)" ] && [ -x "$venv/bin/python" ]; }
 
 take_turn() {   # tests and quickstart may be started at the same time
     command -v flock >/dev/null || return 0
     exec 9>"$venv/mgf-setup.lock"
-    flock -n 9 || { echo "set-up: another one works on $venv; waiting for it"; flock 9; }
+    flock -n 9 || { echo "set-up: another set-up works on $venv; waiting for it"; flock 9; }
 }
 
 main() {
     local python
-    stands && return
+    is_complete && return
     if [ -x "$venv/bin/python" ] && usable_python "$venv/bin/python"; then
         python="$venv/bin/python"
     elif [ -e "$venv" ] && [ ! -f "$marker" ] && [ -n "$(ls -A "$venv" | grep -v mgf-setup.lock)" ]; then
@@ -192,7 +192,7 @@ main() {
     check_machine "$python"
     mkdir -p "$venv"
     take_turn
-    stands && return
+    is_complete && return
     if [ -x "$venv/bin/python" ] && usable_python "$venv/bin/python"; then
         python="$venv/bin/python"
     else   # empty, or a broken one of our own
@@ -200,13 +200,13 @@ main() {
         touch "$marker"
     fi
     printf 'set-up: %s in %s\n' "$("$python" --version)" "$venv"
-    printf '        once, and 4 to 6 minutes on 2 cores, most of it for compiling fairseq; log: %s\n' "$log"
+    printf '        needed once; 4 to 6 minutes on 2 cores, mostly for compiling fairseq; log: %s\n' "$log"
     if [ "$python" != "$venv/bin/python" ]; then
         run_step "make the environment" "$python" -m venv "$venv"
     elif ! "$python" -m pip --version >/dev/null 2>&1; then
         run_step "complete the environment" "$python" -m ensurepip
     else
-        run_step "the environment stands" true
+        run_step "the environment exists" true
     fi
     run_step "torch ($torch_spec, unless one is here)" install_torch
     run_step "build tools" install_build_tools

@@ -10,8 +10,8 @@ import tiny
 import torch
 from trainings import Trainings
 
-import mgf_fairseq
 from mgf_fairseq.model import MgfConfig
+from mgf_fairseq.utils.package import config_dir, package_dir
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +50,10 @@ def tiny_model_config() -> Callable[..., MgfConfig]:
 @pytest.fixture(scope="session")
 def user_dir() -> str:
     """What `common.user_dir` takes."""
-    return str(Path(mgf_fairseq.__file__).parent)
+    return str(package_dir())
 
 
 @pytest.fixture(scope="session")
 def pretrain_configs() -> Path:
     """The folder of the pre-training YAML files."""
-    return Path(__file__).resolve().parents[1] / "examples" / "pretrain" / "config"
+    return config_dir("pretrain")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mgf_fairseq.cli import VERBS
+from mgf_fairseq.utils.package import config_dir
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and "runs" not in p.parts)
@@ -22,8 +23,10 @@ def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
 def test_every_command_of_a_page_names_things_that_exist(page: Path) -> None:
     text = page.read_text()
     assert set(re.findall(r"^mgf ([a-z-]+) ", text, re.M)) <= set(VERBS)
-    for folder, name in re.findall(r"--config-dir (\S+) --config-name (\w+)", text):
-        assert (ROOT / folder / f"{name}.yaml").is_file(), name
+    configs = r"--config-dir (\$\(mgf configs(?: (\w+))?\)|\S+) --config-name (\w+)"
+    for folder, kind, name in re.findall(configs, text):
+        place = config_dir(kind or "pretrain") if folder.startswith("$") else ROOT / folder
+        assert (place / f"{name}.yaml").is_file(), name
     for script in re.findall(r"(?:python|bash|sbatch) ((?:examples|tests)/\S+\.(?:py|sh))", text):
         assert (ROOT / script).is_file(), script
 

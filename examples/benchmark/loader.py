@@ -1,6 +1,6 @@
 """What the loader delivers, beside a plain sequential read of the same files, per format.
 
-The loader is the one of training: crops by seeking, normalised, collated, through fairseq's
+The loader is the one of training: crops by seeking, normalized, collated, through fairseq's
 iterator and worker processes. `README.md` explains the numbers.
 """
 

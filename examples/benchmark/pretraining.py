@@ -125,13 +125,13 @@ def _timed(system: System, start: int, steps: int, clock: Callable[[], float]) -
 
 
 def memory_of(name: str, setting: Setting) -> float | None:
-    """Measure the peak MiB of parameters, gradients, optimiser and activations, in this process."""
+    """Measure the peak MiB of parameters, gradients, optimizer and activations, in this process."""
     if setting.device == "cuda":
         torch.cuda.init()
         _run_for_memory(name, setting)
         return float(torch.cuda.max_memory_allocated() / 2**20)
     if not STATUS.exists():
-        return None  # only Linux tells
+        return None  # only Linux reports it
     small = Setting(rows=2, seconds=0.5)
     _run_for_memory(name, small)  # loads the libraries, which are not what is compared
     gc.collect()
@@ -190,7 +190,7 @@ def compare(
 
 
 def shares(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
-    """Say what each objective costs: the share of the step that goes when it is left out."""
+    """Say what each objective costs: the share of the step that is saved without it."""
     result = {}
     for scale in SCALES:
         rest = seconds[without(scale)]
@@ -200,7 +200,7 @@ def shares(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
 
 
 def print_comparison(table: dict[str, dict[str, Any]], facts: dict[str, dict[str, Any]]) -> None:
-    """Print one line per system; ratios above 1 are in MGF's favour."""
+    """Print one line per system; ratios above 1 are in MGF's favor."""
     print(
         f"\n{'system':<18}{'parameters':>11}{'masked':>8}{'s/step':>9}{'audio s/s':>11}"
         f"{'MGF faster by':>22}{'peak MiB':>10}{'MGF smaller by':>16}"
@@ -219,7 +219,7 @@ def print_comparison(table: dict[str, dict[str, Any]], facts: dict[str, dict[str
 
 def print_shares(share: dict[str, dict[str, float]], parts: dict[str, dict[str, float]]) -> None:
     """Print what each objective and each part of the step cost."""
-    print("\nShare of MGF's step that goes when one objective is left out:")
+    print("\nShare of MGF's step that is saved without one objective:")
     for scale, row in share.items():
         print(f"  {scale:<12}{row['median']:>7.1%}  ({row['min']:.1%} to {row['max']:.1%})")
     print("  (what two objectives share counts for neither)")
@@ -275,7 +275,7 @@ def main() -> None:
     print(f"{setting}; seconds are of the {arguments.clock} clock")
     peers = available_peers()
     for name in sorted(set(PEERS) - set(peers)):
-        print(f"{name} is not installed and left out: pip install {name}")
+        print(f"{name} is not installed and skipped: pip install {name}")
     names = [MGF, PHONEME_ONLY, *peers]
     seconds, facts = measure_speed(names, setting, arguments)
     memory = {} if arguments.no_memory else measure_memory(names)

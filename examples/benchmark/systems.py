@@ -1,7 +1,7 @@
-"""The systems that the benchmark compares, each built from the same shape, batch and optimiser.
+"""The systems that the benchmark compares, each built from the same shape, batch and optimizer.
 
 `pretraining.py` times them and `parts.py` profiles MGF; sizes and objectives are read from
-`examples/pretrain/config`, so that what is measured is what the recipes train.
+`mgf_fairseq/configs/pretrain`, so that what is measured is what the recipes train.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-CONFIG = Path(__file__).resolve().parent.parent / "pretrain" / "config"
+from mgf_fairseq.utils.package import config_dir
+
+CONFIG = config_dir("pretrain")
 SAMPLE_RATE = 16_000
 SCALES = ("sample", "frame", "phoneme", "utterance")
 NUM_NEGATIVES, FINAL_DIM = 100, 256  # of wav2vec 2.0 Base, and MGF's defaults
@@ -31,7 +32,7 @@ ALIKE = {"encoder_layerdrop": 0.0, "feature_grad_mult": 1.0}
 class Setting:
     """What every system of one run shares."""
 
-    shape: str = "small"  # small or base: examples/pretrain/config/size
+    shape: str = "small"  # small or base: mgf_fairseq/configs/pretrain/size
     device: str = "cpu"
     precision: str = "fp32"  # or bf16 autocast over fp32 weights
     seconds: float = 3.0
@@ -53,7 +54,7 @@ class Setting:
 
 @dataclass
 class System:
-    """A model with its optimiser; ``loss`` maps a step's number to the mean loss."""
+    """A model with its optimizer; ``loss`` maps a step's number to the mean loss."""
 
     name: str
     model: nn.Module

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from mgf_fairseq.extract.baselines import ACOUSTIC
 from mgf_fairseq.host.training_process import override, run_training, training_command
+from mgf_fairseq.utils.package import config_dir
 from mgf_fairseq.utils.processes import Children
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +51,7 @@ class Row:
 class Grid:
     """What a YAML file asks for."""
 
-    config: str  # a primary configuration of examples/pretrain/config
+    config: str  # a primary configuration of mgf_fairseq/configs/pretrain
     overrides: tuple[str, ...]
     rows: tuple[Row, ...]
     baselines: tuple[tuple[str, tuple[str, ...]], ...]  # (fbank, mfcc or random:ROW, tasks)
@@ -135,7 +136,7 @@ class Runner:
         name = f"{row.name}-seed{seed}"
         run = self.dest / "pretrain" / name
         command = training_command(
-            ROOT / "examples/pretrain/config" / f"{self.grid.config}.yaml",
+            config_dir("pretrain") / f"{self.grid.config}.yaml",
             [
                 override("task.data", self.args.data.resolve()),
                 override("checkpoint.save_dir", run),

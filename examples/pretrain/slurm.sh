@@ -13,12 +13,12 @@
 #SBATCH --requeue
 set -euo pipefail
 
-export MGF_PORT=$((10000 + SLURM_JOB_ID % 20000)) # two jobs may begin on one node
+export MGF_PORT=$((10000 + SLURM_JOB_ID % 20000)) # two jobs may share a node
 saved=143                                         # exit code of a training that was told to stop
 
 code=0
 srun --unbuffered --kill-on-bad-exit=1 fairseq-hydra-train \
-  --config-dir examples/pretrain/config --config-name mgf_base \
+  --config-dir "$(mgf configs)" --config-name mgf_base \
   run=slurm task.data="${DATA:?set DATA to the folder of manifests}" \
   common.user_dir="$(mgf user-dir)" "$@" || code=$?
 if [ "$code" -eq "$saved" ]; then

@@ -1,9 +1,9 @@
-"""Synthesise the quickstart's corpus: many voices, sentences of our own, exact phone times.
+"""Synthesize the quickstart's corpus: many voices, sentences of our own, exact phone times.
 
-It stands in for real recordings in `run.sh` and in tests; `mgf prepare` reads the folder it writes.
-The column `emotion` holds speaking styles, so that the emotion task has something to tell apart:
-rate, pitch, pitch range and volume of a synthesiser, and no more than that; `fold` deals whole
-speakers into five folds for it.
+It replaces real recordings in `run.sh` and in tests; `mgf prepare` reads the folder it writes. The
+column `emotion` holds speaking styles, so that the emotion task has classes: they are rate, pitch,
+pitch range and volume of a synthesizer, and no more than that. `fold` assigns whole speakers to
+five folds for it.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def fold_of(speaker: Speaker) -> str:
 
 
 def read_sentences() -> list[str]:
-    """Read the sentences that stand beside this file."""
+    """Read the sentences in the file beside this one."""
     lines = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
@@ -243,7 +243,7 @@ def read_stamp(dest: Path) -> dict[str, object]:
     return stamp if isinstance(stamp, dict) else {}
 
 
-def stands(dest: Path, wanted: dict[str, object]) -> bool:
+def is_complete(dest: Path, wanted: dict[str, object]) -> bool:
     """Whether `dest` already holds all of what `wanted` describes."""
     stamp, table = read_stamp(dest), dest / "metadata.tsv"
     if stamp.get("parameters") != wanted or not stamp.get("utterances") or not table.is_file():
@@ -254,18 +254,18 @@ def stands(dest: Path, wanted: dict[str, object]) -> bool:
 
 
 def write_lines(path: Path, header: tuple[str, ...], lines: list[str]) -> None:
-    """Write a table, and let it appear under its name only when it is whole."""
+    """Write a table, which appears under its name only when it is complete."""
     partial = path.with_suffix(".partial")
     partial.write_text("\n".join(["\t".join(header), *lines]) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
 def generate(dest: Path, minutes: float = 28.0, seed: int = 1, workers: int = 2) -> bool:
-    """Write the corpus to `dest`; False if what is asked for stands there already."""
+    """Write the corpus to `dest`; False if it is there already."""
     if minutes <= 0:
         raise ValueError(f"minutes must be above 0, not {minutes}")
     wanted = parameters(minutes, seed)
-    if stands(dest, wanted):
+    if is_complete(dest, wanted):
         return False
     if dest.is_dir() and any(dest.iterdir()) and not (dest / STAMP).is_file():
         raise FileExistsError(f"{dest} holds something else: choose an empty folder for --dest")
@@ -275,7 +275,7 @@ def generate(dest: Path, minutes: float = 28.0, seed: int = 1, workers: int = 2)
 
     seconds = minutes * 60 / len(SPEAKERS)
     jobs = [Job(str(dest), speaker, seconds, seed) for speaker in SPEAKERS]
-    # A fresh process per speaker: the engine's state, and so every byte, is the same on any number.
+    # A fresh process per speaker, so that the engine's state, and every byte, is always the same.
     context = multiprocessing.get_context("spawn")
     with (
         context.Pool(min(workers, len(jobs)), maxtasksperchild=1) as pool,
@@ -300,7 +300,7 @@ def generate(dest: Path, minutes: float = 28.0, seed: int = 1, workers: int = 2)
 
 def main(argv: list[str] | None = None) -> int:
     """The command: see --help."""
-    parser = argparse.ArgumentParser(description="Synthesise a small multi-speaker English corpus.")
+    parser = argparse.ArgumentParser(description="Synthesize a small multi-speaker English corpus.")
     parser.add_argument("--dest", type=Path, required=True, help="folder to write")
     parser.add_argument("--minutes", type=float, default=28.0, help="audio to make (default 28)")
     parser.add_argument("--seed", type=int, default=1, help="another seed, another corpus")
@@ -311,10 +311,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except ModuleNotFoundError as error:
-        parser.error(f"{error}; the mend: pip install espeakng-loader")
+        parser.error(f"{error}: pip install espeakng-loader")
     stamp = read_stamp(args.dest)
     minutes = int(str(stamp["num_samples"])) / SAMPLE_RATE / 60
-    state = "written to" if fresh else "stands already in"
+    state = "written to" if fresh else "already in"
     print(
         f"corpus: {stamp['utterances']} utterances, {len(SPEAKERS)} speakers, "
         f"{minutes:.1f} minutes, {state} {args.dest}"

@@ -136,7 +136,7 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
 
     def say(self, text: str, **parameters: int) -> tuple[npt.NDArray[np.int16], list[Phone]]:
-        """Synthesise `text` with `rate`, `pitch`, `range`, `volume`; samples and their phones."""
+        """Synthesize `text` with `rate`, `pitch`, `range`, `volume`; samples and their phones."""
         for name, value in parameters.items():
             self._library.espeak_SetParameter(PARAMETER[name], value, 0)
         self._chunks.clear()

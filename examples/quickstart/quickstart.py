@@ -1,6 +1,6 @@
 """The quickstart: a synthetic corpus, pre-training, the four evaluations, a picture and a report.
 
-Each step is a command that is printed as you would type it; a second run skips what stands.
+Each step is a command that is printed as you would type it; a second run skips finished steps.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mgf_fairseq.host.training_process import (
     training_command,
 )
 from mgf_fairseq.monitoring.training_log import LOG_NAME, read_log
+from mgf_fairseq.utils.package import config_dir
 from mgf_fairseq.utils.processes import Children
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,10 +44,10 @@ class Step:
 
 
 class Steps:
-    """Runs steps in order; one stands while its result is there and no command up to it changed.
+    """Runs steps in order; one is finished if its result exists and no command up to it changed.
 
-    A file per step holds the commands that have led to it, each deciding those after it: NAME.begun
-    from its beginning on, NAME.done from its end.
+    For each step a file holds the commands up to it, since each affects those after it: NAME.begun
+    is written at its start, NAME.done at its end.
     """
 
     def __init__(self, steps: Sequence[Step], notes: Path) -> None:
@@ -55,7 +56,7 @@ class Steps:
         self.asked = ["\n".join(spoken[: number + 1]) for number in range(len(steps))]
 
     def run(self, children: Children) -> None:
-        """Run what does not stand, after refusing what cannot be gone on with."""
+        """Run unfinished steps; refuse to start over a training of other arguments."""
         for number, step in enumerate(self.steps):
             begun = self._note(number, "begun")
             asked = begun.read_text() if begun.exists() else None
@@ -65,11 +66,11 @@ class Steps:
                          f"{self.notes.parent}")  # fmt: skip
         for number, step in enumerate(self.steps):
             done = self._note(number, "done")
-            stands = step.result.exists() and done.exists()
-            stands = stands and done.read_text() == self.asked[number]
-            note = "  (stands, skipped)" if stands else ""
+            finished = step.result.exists() and done.exists()
+            finished = finished and done.read_text() == self.asked[number]
+            note = "  (finished, skipped)" if finished else ""
             print(f"\n[{number + 1}/{len(self.steps)}] {step.title}{note}", flush=True)
-            if not stands:
+            if not finished:
                 self.notes.mkdir(parents=True, exist_ok=True)
                 self._note(number, "begun").write_text(self.asked[number])
                 show(step.words)
@@ -81,7 +82,7 @@ class Steps:
 
 
 def execute(step: Step, children: Children) -> None:
-    """Run a step's command, and end here if it fails."""
+    """Run a step's command; exit if it fails."""
     words = [str(word) for word in step.words]
     if not step.updates:
         check(children.start(words, cwd=ROOT).wait(), step.words)
@@ -101,14 +102,14 @@ def show(words: tuple[str | Path, ...]) -> None:
 
 
 def check(code: int, words: tuple[str | Path, ...]) -> None:
-    """Stop where a command has failed."""
+    """Exit if a command has failed."""
     if code:
         sys.exit(f"quickstart: {words[0]} stopped with exit code {code}; run this command again "
-                 "after mending the cause: finished steps are skipped")  # fmt: skip
+                 "after fixing the cause: finished steps are skipped")  # fmt: skip
 
 
 def table(pretrain: Path) -> str:
-    """Make the closing table of pre-training from its log: the last line is of validation."""
+    """Make the table of pre-training from its log: first and last update, last validation."""
     first, last = (read_log(pretrain / LOG_NAME, "train_inner")[i] for i in (0, -1))
     valid = read_log(pretrain / LOG_NAME, "valid")[-1]
 
@@ -142,7 +143,7 @@ def plan(args: argparse.Namespace) -> list[Step]:
     pretrain, results, report = dest / "pretrain", dest / "results", dest / "report"
     checkpoint, picture = pretrain / "checkpoint_last.pt", dest / "quickstart.png"
     training = training_command(
-        ROOT / "examples/pretrain/config/mgf_mini.yaml",
+        config_dir("pretrain") / "mgf_mini.yaml",
         ["run=cpu", override("task.data", data), override("checkpoint.save_dir", pretrain),
          f"optimization.max_update={args.pretrain_updates}",
          f"lr_scheduler.warmup_updates={args.pretrain_updates // 10}",
@@ -150,7 +151,7 @@ def plan(args: argparse.Namespace) -> list[Step]:
     )  # fmt: skip
     evaluate = ("mgf", "evaluate", "--data", data, "--dest", results, "--device", "cpu")
     return [
-        Step(f"Synthesise {args.minutes:g} minutes of speech", corpus / "metadata.tsv", (
+        Step(f"Synthesize {args.minutes:g} minutes of speech", corpus / "metadata.tsv", (
             sys.executable, HERE / "corpus.py", "--dest", corpus, "--minutes", str(args.minutes),
         )),
         Step("Write manifests and labels", data / "dict.emo.txt", (
@@ -188,12 +189,14 @@ def main() -> None:
     """Run all steps."""
     parser = argparse.ArgumentParser(description=__doc__, prog="examples/quickstart/run.sh")
     parser.add_argument("--dest", type=Path, default=ROOT / "runs/quickstart", help="folder")
-    parser.add_argument("--minutes", type=float, default=25.0, help="audio to synthesise")
+    parser.add_argument(
+        "--minutes", type=float, default=25.0, help="audio to synthesize, in minutes"
+    )
     parser.add_argument("--pretrain-updates", type=int, default=1500)
     parser.add_argument("--finetune-updates", type=int, default=600)
     args = parser.parse_args()
     started = time.monotonic()
-    # Threads that wait give their core to other work, which a shared or busy machine needs.
+    # On a shared machine, waiting threads leave their core to other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # fairseq's, of newer torch and hydra
     dest: Path = args.dest.resolve()
@@ -204,12 +207,12 @@ def main() -> None:
     print(f"\npicture: {dest / 'quickstart.png'}\nreport: {dest / 'report' / 'index.html'}")
     print(f"all of it took {(time.monotonic() - started) / 60:.1f} minutes")
     if shutil.which("mgf", path=PATH_AT_START) is None:
-        print("to go on from here: source .venv/bin/activate; mgf --help")
+        print("to continue from here: source .venv/bin/activate; mgf --help")
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\nquickstart: interrupted; run this command again to go on: finished steps are "
+        sys.exit("\nquickstart: interrupted; run this command again to resume: finished steps are "
                  "skipped, training resumes from its last checkpoint")  # fmt: skip

@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "the four evaluations of one or many representations"),
     "report": ("report", "one page with the tables and pictures of the evaluations"),
     "user-dir": ("user_dir", "print the folder to give to fairseq as common.user_dir"),
+    "configs": ("configs", "print the folder to give to fairseq-hydra-train as --config-dir"),
 }
 _DESCRIPTION = (
     "Multi-granularity self-supervised pre-training of speech encoders, as a fairseq plugin."
@@ -41,7 +42,7 @@ _EPILOG = """\
 a first run:
   mgf prepare ~/recordings --dest data/mine      manifests from a folder of audio
   mgf check data/mine                            what is wrong with them, if anything
-  fairseq-hydra-train --config-dir examples/pretrain/config --config-name mgf_small \\
+  fairseq-hydra-train --config-dir $(mgf configs) --config-name mgf_small \\
       task.data=$PWD/data/mine common.user_dir=$(mgf user-dir)
 
 `mgf VERB --help` explains a verb and shows an example.

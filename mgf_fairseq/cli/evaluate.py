@@ -86,8 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="number of updates of fine-tuning (default: the recipe's)",
     )
     add_seeds(asr, "--asr-seeds", "1", "seeds of fine-tuning, a training each")
-    asr("--asr-recipe", type=Path, metavar="YAML", help="(default: examples/finetune's "
-        "ctc_evaluate)")  # fmt: skip
+    asr("--asr-recipe", type=Path, metavar="YAML", help="fine-tuning recipe (default: "
+        "ctc_evaluate.yaml in the folder that `mgf configs finetune` prints)")  # fmt: skip
     asr(
         "--asr-override",
         action="append",

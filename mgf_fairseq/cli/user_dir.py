@@ -6,7 +6,8 @@ Used inside command lines, so it prints the path and nothing else, and imports n
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from ..utils.package import package_dir
 
 HELP = "print the folder to give to fairseq as common.user_dir"
 EXAMPLES = """\
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the package's folder and return 0."""
-    folder = Path(__file__).resolve().parent.parent
+    folder = package_dir()
     print(folder)
     args.result = {"user_dir": folder}
     return 0

@@ -14,6 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ..utils.package import package_dir
 from .results import Provenance
 
 UNKNOWN = "unknown"
@@ -48,7 +49,7 @@ def commit() -> str:
     """
     from .. import __version__
 
-    package = Path(__file__).resolve().parents[1]
+    package = package_dir().resolve()
     if not (package.parent / ".git").exists():
         return f"version {__version__}"
     try:

@@ -26,6 +26,7 @@ from hydra.types import RunMode
 from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from ..checkpoints.files import CheckpointError
+from ..utils.package import package_dir
 from .heartbeat import FAILED, in_lockstep
 from .preemption import EXIT_CODE
 from .ranks import find_ranks, ranks_here
@@ -50,11 +51,15 @@ class Launch(Callback):
         HydraConfig.instance().set_config(config)  # the sweep's own folder may name parts of it
 
     def on_job_start(self, config: Any, **_: Any) -> None:
-        """Before a training: keys that nobody knows are one line, and exit code 1.
+        """Before a training: register with fairseq, and refuse unknown keys with exit code 1.
+
+        submitit's processes may load this class before fairseq.
 
         Raises:
             SystemExit: there are some; hydra would take any other error for a warning.
         """
+        from .. import plugin as plugin
+
         if found := unknown_keys(config):
             logger.error("%s", "; ".join(found))
             raise SystemExit(FAILED)
@@ -111,7 +116,7 @@ def _name_this_package(common: Any) -> None:
     Raises:
         SettingsError: another copy of it is asked for, which fairseq cannot load beside this one.
     """
-    package = Path(__file__).parents[1]
+    package = package_dir()
     if common.user_dir is None or Path(common.user_dir).name != package.name:
         return
     if Path(common.user_dir).resolve() != package.resolve():
@@ -161,6 +166,8 @@ def _handing_on(number: int, processes: list[int]) -> Iterator[None]:
 
 def run_rank(number: int, main: Any, cfg: Any, kwargs: dict[str, Any]) -> None:
     """Run one rank, the number-th of its node: join the others, then train in lockstep."""
+    from .. import plugin as plugin  # a spawned process may load this module before fairseq
+
     settings = cfg.distributed_training
     patience_s = float(settings.heartbeat_timeout)
     # fairseq's own way with it ends ranks that save or validate for long, and says nothing of why.

@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..monitoring.training_log import parse_line
+from ..utils.package import package_dir
 from ..utils.progress import bar
 
 CONSOLE_LOG = "console.log"
@@ -55,7 +56,7 @@ def training_command(recipe: Path, overrides: Sequence[str]) -> list[str]:
         str(recipe.parent),
         "--config-name",
         recipe.stem,
-        override("common.user_dir", Path(__file__).resolve().parents[1]),
+        override("common.user_dir", package_dir()),
         *overrides,
     ]
 

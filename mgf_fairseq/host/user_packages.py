@@ -10,8 +10,6 @@ from pathlib import Path
 
 from fairseq.utils import import_user_module
 
-from .. import plugin as plugin  # as in a training, where the package may build on it
-
 
 def import_package(folder: Path) -> None:
     """Import the package in `folder`; a second call does nothing.
@@ -24,6 +22,8 @@ def import_package(folder: Path) -> None:
             f"--user-dir {folder}: no package (no __init__.py there); give the folder that "
             "common.user_dir was given"
         )
+    from .. import plugin as plugin  # as in a training, where the package may build on it
+
     try:
         import_user_module(Namespace(user_dir=str(folder.resolve())))
     except Exception as error:

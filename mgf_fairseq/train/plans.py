@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from ..checkpoints.encoder import read_encoder
 from ..host.training_process import override, training_command
-from .recipes import PlanError, config_folder, read_recipe
+from ..utils.package import config_dir
+from .recipes import PlanError, read_recipe
 
 SIZES = ("mini", "small", "base")
 PRETRAINING = {
@@ -93,7 +94,7 @@ def plan_pretraining(
         PlanError: something is missing or does not fit.
     """
     _require_files(data, [], overrides)
-    recipe = config_folder("pretrain") / f"mgf_{size}.yaml"
+    recipe = config_dir("pretrain") / f"mgf_{size}.yaml"
     machine = _machine()
     config = read_recipe(recipe, _merged(machine, ["task.data=data"], overrides))
     chosen = dict(text.split("=", 1) for text in overrides if "=" in text)
@@ -152,7 +153,7 @@ def plan_finetuning(
     held = read_encoder(checkpoint)
     if held.history["fine_tuned"]:
         raise PlanError(f"{checkpoint} is fine-tuned already; give the pre-trained checkpoint")
-    recipe = config_folder("finetune") / f"{kind.recipes[_amount(kind, task, amount)]}.yaml"
+    recipe = config_dir("finetune") / f"{kind.recipes[_amount(kind, task, amount)]}.yaml"
     folder = dest or Path(os.environ.get("MGF_RUNS", "runs")) / f"{task}_{labels}"
     given = [
         override("task.data", data.resolve()),

@@ -23,20 +23,6 @@ class PlanError(ValueError):
     """A training cannot be started as asked; the message holds the fix."""
 
 
-def config_folder(kind: str) -> Path:
-    """The folder of the recipes of ``pretrain`` or ``finetune``.
-
-    Raises:
-        PlanError: it is not there.
-    """
-    package = Path(__file__).absolute().parents[1]
-    packaged = package / "configs" / kind
-    folder = packaged if packaged.is_dir() else package.parent / "examples" / kind / "config"
-    if not folder.is_dir():
-        raise PlanError(f"{folder}: no such folder of recipes; install mgf_fairseq again")
-    return folder
-
-
 def read_recipe(recipe: Path, overrides: Sequence[str]) -> DictConfig:
     """Compose a recipe with overrides, as fairseq-hydra-train does.
 

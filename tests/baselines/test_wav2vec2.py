@@ -1,7 +1,5 @@
 """fairseq's own wav2vec2 on MGF's data: what is equal, what is fairseq's, what the log says."""
 
-from pathlib import Path
-
 import pytest
 import tiny
 import torch
@@ -13,8 +11,9 @@ from omegaconf import OmegaConf
 from mgf_fairseq.baselines.wav2vec2 import Wav2Vec2BaselineTask, wav2vec2_batch
 from mgf_fairseq.encoder.config import EncoderConfig
 from mgf_fairseq.encoder.feature_extractor import band_pass_filters
+from mgf_fairseq.utils.package import config_dir
 
-CONFIGS = Path(__file__).parents[2] / "examples" / "pretrain" / "config"
+CONFIGS = config_dir("pretrain")
 WIDE = "[(8, 160, 80), (8, 2, 2), (8, 2, 2)]"
 
 

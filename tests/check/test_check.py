@@ -16,6 +16,7 @@ from mgf_fairseq.cli import main
 from mgf_fairseq.data import limits
 from mgf_fairseq.data.audio import AudioError, audio_info
 from mgf_fairseq.data.entries import ManifestError
+from mgf_fairseq.utils.package import config_dir
 
 
 def _noise(seed: int, num_samples: int = 16000) -> np.ndarray:
@@ -77,11 +78,10 @@ def test_what_pretraining_would_skip_is_counted_with_its_key(tmp_path: Path) -> 
 
 
 def test_the_limits_of_check_are_those_of_the_recipes(pretrain_configs: Path) -> None:
-    recipes = pretrain_configs.parents[1]
     for path in (pretrain_configs / "data").glob("*.yaml"):
         found = OmegaConf.load(path).task.min_sample_size
         assert found == limits.PRETRAINING_MIN_SAMPLES == Options().min_sample_size, path.name
-    finetuning = OmegaConf.load(recipes / "finetune" / "config" / "base" / "run.yaml")
+    finetuning = OmegaConf.load(config_dir("finetune") / "base" / "run.yaml")
     assert finetuning.dataset.max_tokens == limits.FINETUNING_MAX_TOKENS == Options().max_tokens
     assert finetuning.task.min_sample_size == 400 == round(Options().min_seconds * 16000)
 

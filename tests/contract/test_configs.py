@@ -19,8 +19,9 @@ from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.objectives.config import parse_config
 from mgf_fairseq.task import MgfPretrainingConfig
+from mgf_fairseq.utils.package import config_dir
 
-CONFIGS = Path(__file__).resolve().parents[2] / "examples" / "pretrain" / "config"
+CONFIGS = config_dir("pretrain")
 RECIPES = sorted(p.stem for p in CONFIGS.glob("*.yaml") if p.stem != "mgf_common")
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from fairseq.dataclass.initialize import add_defaults, hydra_init
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-CONFIG = Path(__file__).parents[2] / "examples/finetune/config"
+from mgf_fairseq.utils.package import config_dir
+
+CONFIG = config_dir("finetune")
 RECIPES = sorted(path.stem for path in CONFIG.glob("*.yaml"))
 GIVEN = ["task.data=data", "model.w2v_path=ck.pt", "checkpoint.save_dir=out"]
 GIVEN += ["common.user_dir=null", "task.labels=ltr"]

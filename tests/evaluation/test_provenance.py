@@ -22,7 +22,7 @@ def test_it_names_hardware_torch_a_date_in_utc_and_the_seconds():
 
 
 def test_outside_a_checkout_the_version_stands_for_the_commit(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    monkeypatch.setattr(module, "package_dir", lambda: tmp_path / "site-packages" / "mgf_fairseq")
     assert re.fullmatch(r"version \d+\.\d+\.\d+", module.commit())
 
 

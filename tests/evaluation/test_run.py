@@ -200,7 +200,7 @@ def test_a_task_without_labels_is_named_with_the_mend_before_anything_runs(
         (["--checkpoint", "fbank", "--tasks", "asr"], "--asr-shape"),
         (["--checkpoint", "fbank", "--seeds", "1,1"], "different whole numbers"),
         (["--checkpoint", "fbank", "--asr-override", "lr"], "expected key=value"),
-        (["--checkpoint", "fbank", "--asr-recipe", "x.yaml"], "no fine-tuning recipe"),
+        (["--checkpoint", "fbank", "--asr-recipe", "x.yaml"], "not a fine-tuning recipe"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_and_leaves_nothing(data, tmp_path, words, told, error):

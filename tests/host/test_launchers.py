@@ -136,9 +136,7 @@ def test_srun_starts_two_tasks_on_each_of_two_nodes(tmp_path, trainings, argumen
 
 
 @pytest.mark.parametrize("code", [0, 1, EXIT_CODE])
-def test_the_script_for_slurm_puts_a_job_that_has_saved_back_into_the_queue(
-    tmp_path, pretrain_configs, code
-):
+def test_the_script_for_slurm_puts_a_job_that_has_saved_back_into_the_queue(tmp_path, code):
     for name, body in {
         "srun": f'echo "$@" >{tmp_path}/srun; exit {code}',
         "scontrol": f'echo "$@" >{tmp_path}/scontrol_said',
@@ -147,7 +145,7 @@ def test_the_script_for_slurm_puts_a_job_that_has_saved_back_into_the_queue(
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "9", "DATA": "data"}
-    script = pretrain_configs.parent / "slurm.sh"
+    script = Path(__file__).resolve().parents[2] / "examples" / "pretrain" / "slurm.sh"
     done = subprocess.run(["bash", script, "optimization.max_update=7"], env=environment)
     assert done.returncode == code
     said = (tmp_path / "srun").read_text()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import tiny
 import torch
@@ -13,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from mgf_fairseq.host import start_checks
 from mgf_fairseq.host.start_checks import SettingsError, look_before_start, unknown_keys
 from mgf_fairseq.host.sweeps import as_folder, separate_jobs
+from mgf_fairseq.utils.package import config_dir
 
-FINETUNE = Path(__file__).resolve().parents[2] / "examples" / "finetune" / "config"
+FINETUNE = config_dir("finetune")
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from waiting import is_running, wait_until
 
-from mgf_fairseq.host import training_process
 from mgf_fairseq.host.training_process import (
     TrainingError,
     override,
     run_training,
     training_command,
 )
+from mgf_fairseq.utils.package import package_dir
 
 TRAINING = """\
 #!{python}
@@ -75,7 +75,7 @@ def test_the_command_trains_with_this_package_as_user_dir():
     command = training_command(Path("recipes/ctc.yaml"), ["a=1"])
     assert command[0] == "fairseq-hydra-train" and command[-1] == "a=1"
     assert command[2:5] == [str(Path("recipes").resolve()), "--config-name", "ctc"]
-    assert command[5] == f"common.user_dir={Path(training_process.__file__).parents[1]}"
+    assert command[5] == f"common.user_dir={package_dir()}"
 
 
 def test_a_training_ends_with_the_command_that_was_killed(tmp_path):

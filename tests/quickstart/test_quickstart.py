@@ -1,4 +1,4 @@
-"""The quickstart runs through every step at toy size, and skips what stands the second time."""
+"""The quickstart runs through every step at toy size, and skips finished steps the second time."""
 
 from __future__ import annotations
 
@@ -44,5 +44,5 @@ def test_the_quickstart_runs_and_its_second_run_skips_every_step(tmp_path: Path)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 50_000  # an empty figure of this size takes about 10 kB
     second = quickstart(tmp_path / "run")
-    assert second.count("stands, skipped") == 8
+    assert second.count("finished, skipped") == 8
     assert first.split("scale ")[-1].split("all of it")[0] in second

@@ -1,4 +1,4 @@
-"""The steps of the quickstart: what stands is skipped, what changed arguments make stale is not."""
+"""The steps of the quickstart: finished ones are skipped, ones of changed arguments are not."""
 
 from __future__ import annotations
 
@@ -39,10 +39,12 @@ def ran(folder: Path) -> list[str]:
     return note.read_text().split() if note.exists() else []
 
 
-def test_what_stands_is_skipped_and_a_changed_argument_reaches_all_later_steps(tmp_path, capsys):
+def test_a_finished_step_is_skipped_and_a_changed_argument_reaches_all_later_steps(
+    tmp_path, capsys
+):
     assert run(tmp_path) == ["corpus", "pretrain", "asr", "report"]
     assert run(tmp_path) == []
-    assert capsys.readouterr().out.count("stands, skipped") == 4
+    assert capsys.readouterr().out.count("finished, skipped") == 4
     assert run(tmp_path, asr="900") == ["asr", "report"]
     assert (tmp_path / "asr.out").read_text() == "900"
     (tmp_path / "report.out").unlink()

@@ -19,9 +19,10 @@ import processes
 
 from mgf_fairseq.host.ranks import free_port
 from mgf_fairseq.host.training_process import override, training_command
+from mgf_fairseq.utils.package import config_dir
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "examples" / "pretrain" / "config" / "mgf_debug.yaml"
+RECIPE = config_dir("pretrain") / "mgf_debug.yaml"
 SAVE_EVERY, VALIDATE_EVERY = 20, 100  # updates
 WORKERS = 2
 GONE_WITHIN_S = 60  # all of a training's processes, once its ranks have ended

@@ -14,9 +14,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ...host.training_process import override
+from ...utils.package import config_dir
 
 RECIPE = "ctc_evaluate"
-_FOLDER = Path("examples") / "finetune" / "config"
 SUBWORDS = {"ltr": "letter", "spm": "sentencepiece"}  # label ending -> criterion.post_process
 
 
@@ -59,26 +59,17 @@ class Recipe:
 
 
 def find_recipe(path: Path | None = None) -> Path:
-    """The YAML of the recognition task: as given, or examples/finetune/config/ctc_evaluate.yaml.
-
-    Looked for in the working directory and in the checkout that this package runs from.
+    """The YAML of the recognition task: as given, or this package's own ctc_evaluate.yaml.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: the given one does not exist.
     """
-    if path is not None:
-        found = path if path.suffix == ".yaml" else path.with_suffix(".yaml")
-        if not found.is_file():
-            raise RecipeError(f"{path} is no fine-tuning recipe: give a .yaml file")
-        return found.resolve()
-    checkout = Path(__file__).resolve().parents[3]
-    for root in (Path.cwd(), checkout):
-        if (found := root / _FOLDER / f"{RECIPE}.yaml").is_file():
-            return found
-    raise RecipeError(
-        f"{_FOLDER / RECIPE}.yaml is neither here nor beside the package: run in a checkout of "
-        "mgf_fairseq, or name the recipe with --asr-recipe"
-    )
+    if path is None:
+        return config_dir("finetune") / f"{RECIPE}.yaml"
+    found = path if path.suffix == ".yaml" else path.with_suffix(".yaml")
+    if not found.is_file():
+        raise RecipeError(f"{path} is not a fine-tuning recipe: give a .yaml file")
+    return found.resolve()
 
 
 def load_recipe(

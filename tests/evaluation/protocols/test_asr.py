@@ -211,7 +211,7 @@ def test_a_recipe_is_its_yaml_with_the_overrides(tmp_path):
         load_recipe(overrides=("optimization.lr",))
     with pytest.raises(RecipeError, match="'phn' is none of ltr, spm"):
         load_recipe(labels="phn")
-    with pytest.raises(RecipeError, match="no fine-tuning recipe"):
+    with pytest.raises(RecipeError, match="not a fine-tuning recipe"):
         load_recipe(tmp_path / "none.yaml")
     with pytest.raises(RecipeError, match="CTC recipe"):
         load_recipe(find_recipe().parent / "seq2seq.yaml")

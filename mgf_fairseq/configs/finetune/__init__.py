@@ -1,0 +1,1 @@
+"""Configurations of fine-tuning, as ``pkg://mgf_fairseq.configs.finetune``."""

@@ -1,0 +1,1 @@
+"""Configurations of pre-training, as ``pkg://mgf_fairseq.configs.pretrain``."""

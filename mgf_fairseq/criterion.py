@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,10 @@ from omegaconf import II
 from torch import Tensor
 
 from .model import PretrainingOutput
+from .monitoring.feature_deviation import feature_deviation
 from .monitoring.nonfinite import Budget, guilty_rows, say_utterances, zero_of
 from .objectives.gradient_balance import GradientBalance
-from .types import EncoderOutput, ObjectiveOutput
+from .objectives.terms import Term, parts_of
 from .utils.distributed import all_reduce_sum
 from .utils.settings import read_numbers, require_names
 
@@ -58,33 +59,6 @@ class MgfCriterionConfig(FairseqDataclass):
         },
     )
     sample_rate: int = II("task.sample_rate")
-
-
-@dataclass(frozen=True)
-class Term:
-    """What the criterion sums: an objective, or a part of one that has a share."""
-
-    objective: str
-    loss_sum: Tensor  # ()
-    count: Tensor  # ()
-    shown: float  # its factor in the logged loss
-
-
-def parts_of(
-    name: str, output: ObjectiveOutput, names: Sequence[str]
-) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """Give (loss_sum, count) of each part of an objective.
-
-    Raises:
-        ValueError: they are not those that the objective promised (``Objective.part_names``).
-    """
-    parts = output.parts or {name: (output.loss_sum, output.count)}
-    if set(parts) != set(names):
-        raise ValueError(
-            f"objective {name} has the part_names {sorted(names)}, but its output the parts "
-            f"{sorted(parts)}"
-        )
-    return parts
 
 
 @register_criterion("mgf", dataclass=MgfCriterionConfig)
@@ -340,21 +314,3 @@ def _as_floats(log: dict[str, Any]) -> dict[str, float]:
         return log
     values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()])
     return {**log, **dict(zip(tensors, values.tolist(), strict=True))}
-
-
-@torch.no_grad()
-def feature_deviation(encoded: EncoderOutput) -> dict[str, Tensor]:
-    """Measure how much each level varies: mean over channels of the deviation over valid frames.
-
-    Near zero means collapse: the encoder gives the same output for any input.
-    """
-    levels = {"latents": encoded.latents, "context": encoded.context}
-    levels |= {f"layer{number}": x for number, x in enumerate(encoded.hidden_states)}
-    share = ~encoded.padding_mask[..., None] / encoded.num_frames.sum()  # (B, T, 1), sums to 1
-    return {name: _deviation(x.float(), share) for name, x in levels.items()}
-
-
-def _deviation(x: Tensor, share: Tensor) -> Tensor:
-    """Mean over channels of the standard deviation of (B, T, D) under weights (B, T, 1)."""
-    mean = (x * share).sum(dim=(0, 1))
-    return ((x - mean).square() * share).sum(dim=(0, 1)).sqrt().mean()

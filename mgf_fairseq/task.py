@@ -5,7 +5,6 @@ Owns no tensors; fine-tuning builds it again from a checkpoint to build the mode
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import os
@@ -19,7 +18,8 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING, OmegaConf, open_dict, read_write
+from omegaconf import II, MISSING
+from torch import nn
 
 from .data.dataset import Crops, MgfDataset
 from .data.distinct import DISTINCT
@@ -37,7 +37,7 @@ from .monitoring.gradient_guard import (
     unwrapped,
 )
 from .monitoring.live import HealthWatch
-from .objectives.base import OBJECTIVES, PACKAGE_OF_ITS_OWN
+from .objectives.unknown import without_unknown
 from .utils.distributed import is_first_rank, require_alike
 from .utils.settings import POSITIVE, require_ranges
 
@@ -130,7 +130,7 @@ class MgfPretrainingTask(FairseqTask):
         self.objective_names: tuple[str, ...] = ()
         self.objective_parts: dict[str, tuple[str, ...]] = {}  # that get a share of the gradient
         self.criterion: Any = None  # ours, once it is built
-        self.model_print = 0, 0  # parameters, and a checksum of their names and shapes
+        self.model_fingerprint = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
         self.watch = HealthWatch(cfg.log_interval)
@@ -166,15 +166,13 @@ class MgfPretrainingTask(FairseqTask):
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""
-        model = super().build_model(_known(cfg) if from_checkpoint else cfg, from_checkpoint)
+        model = super().build_model(
+            without_unknown(cfg) if from_checkpoint else cfg, from_checkpoint
+        )
         self.objective_names = tuple(model.objectives)
         model.normalized = self.cfg.normalize
         self.objective_parts = {name: part.part_names for name, part in model.objectives.items()}
-        shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        self.model_print = (
-            sum(p.numel() for p in model.parameters()),
-            zlib.crc32(repr(shapes).encode()),
-        )
+        self.model_fingerprint = fingerprint(model)
         for name, objective in model.objectives.items():
             if self.cfg.views < objective.min_views:
                 raise ValueError(
@@ -190,7 +188,9 @@ class MgfPretrainingTask(FairseqTask):
             ManifestError: it is not.
             RankError: ranks have built other models than each other.
         """
-        require_alike("the model's parameters (do all have the same settings?)", *self.model_print)
+        require_alike(
+            "the model's parameters (do all have the same settings?)", *self.model_fingerprint
+        )
         if not os.path.isdir(self.cfg.data):
             raise ManifestError(
                 f"task.data={self.cfg.data} is no folder; make it with 'mgf prepare AUDIO --dest "
@@ -313,22 +313,7 @@ class MgfPretrainingTask(FairseqTask):
         """Accept any length: crops are cut to ``max_sample_size``."""
 
 
-def _known(cfg: Any) -> Any:
-    """The configuration of a checkpoint's model, less objectives that no imported package has.
-
-    Fine-tuning and decoding build a pre-trained model to keep its encoder alone.
-    """
-    held = OmegaConf.select(cfg, "objectives") or {}
-    unknown = [name for name in held if name not in OBJECTIVES]
-    if not unknown:
-        return cfg
-    logger.warning(
-        "skipped, as only pre-training needs it: the head of %s, which is no objective of "
-        "mgf_fairseq or of an imported package. %s",
-        " and of ".join(map(repr, unknown)),
-        PACKAGE_OF_ITS_OWN,
-    )
-    cfg = copy.deepcopy(cfg)
-    with read_write(cfg), open_dict(cfg):
-        cfg.objectives = {name: held[name] for name in held if name in OBJECTIVES}
-    return cfg
+def fingerprint(model: nn.Module) -> tuple[int, int]:
+    """Count the parameters, and checksum their names and shapes."""
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    return sum(p.numel() for p in model.parameters()), zlib.crc32(repr(shapes).encode())

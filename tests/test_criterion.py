@@ -9,9 +9,10 @@ from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from omegaconf import OmegaConf
 
-from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig, feature_deviation
+from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
 from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.host.iterators import MgfBatchIterator, without_weight
+from mgf_fairseq.monitoring.feature_deviation import feature_deviation
 
 ROWS = range(6)
 NAMES = tuple(tiny.OBJECTIVES)

@@ -19,7 +19,7 @@ def package_dir() -> Path:
 
 
 def config_dir(kind: str = "pretrain") -> Path:
-    """The folder of the YAML files of pre-training or fine-tuning, for ``--config-dir``.
+    """The folder of the YAML files of a kind, for `fairseq-hydra-train --config-dir`.
 
     Raises:
         ValueError: there is no such kind.

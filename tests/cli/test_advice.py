@@ -111,7 +111,8 @@ def wrong_options(text: str, speaker: str | None) -> list[str]:
     command: str | None = None
     program: str | None = None
     wrong = []
-    for found in WORD.finditer(text):
+    # `fairseq-hydra-train --config-dir $(mgf configs) --config-name`: the last is not of mgf.
+    for found in WORD.finditer(re.sub(r"\$\(mgf [^)]*\)", "", text)):
         if found[1]:
             command, program = (found[2], None) if found[2] in VERBS else (None, None)
         elif found[3]:

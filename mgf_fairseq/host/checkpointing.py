@@ -1,7 +1,7 @@
 """Puts whole, verified, safe checkpoints under fairseq's own saving and resuming.
 
-:mod:`mgf_fairseq.plugin` calls ``guard_checkpoints``, so every training with ``common.user_dir``
-has this, fine-tuning by fairseq's own models too. Each function here wraps fairseq's of that name.
+The functions without an underscore replace fairseq's of the same name (patches.py), so every
+training with ``common.user_dir`` has them, fine-tuning of fairseq's own models too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ..checkpoints.reading import SAFE_CLASSES
 from ..data.pretraining_data import recall_training_data
 from ..utils.distributed import any_rank, from_first_rank, require_alike
 from .best_metric import require_best_metric
-from .heartbeat import at, moved
+from .heartbeat import enter, moved
 from .preemption import TRAINER, listen
 from .resuming import (
     RESETS,
@@ -67,15 +67,6 @@ _torch_persistent_save = checkpoint_utils.torch_persistent_save
 _save_checkpoint = checkpoint_utils.save_checkpoint
 _load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
 _load_checkpoint = checkpoint_utils.load_checkpoint
-
-
-def guard_checkpoints() -> None:
-    """Put the functions of this module in the place of fairseq's; again changes nothing."""
-    PathManager.copy = staticmethod(copy)
-    checkpoint_utils.torch_persistent_save = torch_persistent_save
-    checkpoint_utils.save_checkpoint = save_checkpoint
-    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
-    checkpoint_utils.load_checkpoint = load_checkpoint
 
 
 # ---- saving
@@ -105,9 +96,11 @@ def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
     """
     if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
         return _copy(src_path, dst_path, overwrite)
-    before = at(f"copying {Path(src_path).name} to {Path(dst_path).name}")  # each file is a move
+    before = enter(
+        f"copying {Path(src_path).name} to {Path(dst_path).name}"
+    )  # each file is a phase
     copy_whole(Path(src_path), Path(dst_path))
-    at(before)
+    enter(before)
     return dst_path
 
 
@@ -223,7 +216,7 @@ class Plan:
             remove_parts(folder)
         asked = _plain(trainer.cfg)
         sources = source_digests(asked)
-        trainer.state_dict = functools.partial(_with_sources, trainer.state_dict, sources)
+        trainer.sources = sources  # for `with_sources`
         last = folder / LAST.replace(".pt", f"{suffix}.pt")
         named = _file_to_read(cfg, suffix)
         for path in {named, last}:
@@ -286,9 +279,16 @@ def _plain(config: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _with_sources(state_dict: Callable[[], dict[str, Any]], sources: Any) -> dict[str, Any]:
-    """Note in a checkpoint what its data were; stands in for the trainer's method."""
-    return {**state_dict(), SOURCES_KEY: sources}
+def with_sources(state_dict: Any) -> Any:
+    """Wrap the trainer's method, so that a checkpoint notes the digests of its data."""
+
+    @functools.wraps(state_dict)
+    def wrapped(self: Any) -> Any:
+        state = state_dict(self)
+        sources = getattr(self, "sources", None)
+        return state if sources is None else {**state, SOURCES_KEY: sources}
+
+    return wrapped
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -130,7 +130,7 @@ class MgfPretrainingTask(FairseqTask):
         self.objective_names: tuple[str, ...] = ()
         self.objective_parts: dict[str, tuple[str, ...]] = {}  # that get a share of the gradient
         self.criterion: Any = None  # ours, once it is built
-        self.model_print = 0, 0  # parameters, and a checksum of their names and shapes
+        self.model_fingerprint = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
         self.watch = HealthWatch(cfg.log_interval)
@@ -171,7 +171,7 @@ class MgfPretrainingTask(FairseqTask):
         model.normalized = self.cfg.normalize
         self.objective_parts = {name: part.part_names for name, part in model.objectives.items()}
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-        self.model_print = (
+        self.model_fingerprint = (
             sum(p.numel() for p in model.parameters()),
             zlib.crc32(repr(shapes).encode()),
         )
@@ -190,7 +190,9 @@ class MgfPretrainingTask(FairseqTask):
             ManifestError: it is not.
             RankError: ranks have built other models than each other.
         """
-        require_alike("the model's parameters (do all have the same settings?)", *self.model_print)
+        require_alike(
+            "the model's parameters (do all have the same settings?)", *self.model_fingerprint
+        )
         if not os.path.isdir(self.cfg.data):
             raise ManifestError(
                 f"task.data={self.cfg.data} is no folder; make it with 'mgf prepare AUDIO --dest "

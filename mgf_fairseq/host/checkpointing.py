@@ -76,7 +76,7 @@ def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) ->
     """Save with the version of the format, verified before it takes the place of another.
 
     Raises:
-        CheckpointError: it could not be written; what stood there before still does.
+        CheckpointError: it could not be written; the file that was there before is unharmed.
     """
     if isinstance(obj, dict) and "model" in obj:
         obj = {**obj, FORMAT_KEY: FORMAT_VERSION}
@@ -92,7 +92,7 @@ def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
     """Copy a file so that the destination is never half of it.
 
     Raises:
-        CheckpointError: it could not be written; what stood there before still does.
+        CheckpointError: it could not be written; the file that was there before is unharmed.
     """
     if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
         return _copy(src_path, dst_path, overwrite)
@@ -162,10 +162,12 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     shards = bool(trainer.is_fsdp and trainer.cfg.distributed_training.use_sharded_state)
     plan = Plan()
     _on_all_ranks(
-        trainer, lambda: plan.make(cfg, trainer, suffix, mend=not shards) if first else None
+        trainer, lambda: plan.make(cfg, trainer, suffix, fall_back=not shards) if first else None
     )
     cfg = plan.shared().apply_to(cfg)
-    if shards or cfg.load_checkpoint_on_all_dp_ranks:  # after rank 0 has mended what they may share
+    if (
+        shards or cfg.load_checkpoint_on_all_dp_ranks
+    ):  # after rank 0's fall-back; they may share the file
         own = _file_to_read(cfg, suffix)
         _on_all_ranks(trainer, lambda: _verify_shard(own) if shards else _verify(own))
     if first:
@@ -205,7 +207,7 @@ class Plan:
     own: bool = False  # its own last checkpoint, whatever checkpoint.restore_file says
     resets: dict[str, bool] | None = None  # None: as the command says
 
-    def make(self, cfg: Any, trainer: Any, suffix: str, mend: bool) -> None:
+    def make(self, cfg: Any, trainer: Any, suffix: str, fall_back: bool) -> None:
         """Clear away what a killed process left, choose the file, and compare it with the command.
 
         Raises:
@@ -220,8 +222,8 @@ class Plan:
         last = folder / LAST.replace(".pt", f"{suffix}.pt")
         named = _file_to_read(cfg, suffix)
         for path in {named, last}:
-            if mend:
-                _mend(path, last, suffix)
+            if fall_back:
+                _verify_or_fall_back(path, last, suffix)
             else:
                 _verify_shard(path)
         self.own = last.is_file() and (_same(named, last) or _is_continued(last, named, cfg))
@@ -344,7 +346,7 @@ def _on_all_ranks(trainer: Any, act: Callable[[], object]) -> None:
         ) from problem
 
 
-def _mend(path: Path, last: Path, suffix: str) -> None:
+def _verify_or_fall_back(path: Path, last: Path, suffix: str) -> None:
     """Verify a checkpoint; a broken last one of the run's own is replaced by the newest whole one.
 
     Raises:

@@ -58,7 +58,7 @@ class Launch(Callback):
 
 
 def call_main(cfg: Any, main: Any, **kwargs: Any) -> None:
-    """Run a training on all ranks of this process; stands in for fairseq's."""
+    """Run a training on all ranks of this process; replaces fairseq's."""
     _look(cfg)
     settings = cfg.distributed_training
     if cfg.common.tpu or settings.pipeline_model_parallel:

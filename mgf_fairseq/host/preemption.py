@@ -122,9 +122,11 @@ def _save_and_exit(cfg: Any, trainer: Any, epoch_itr: Any) -> None:
     _require_saved(trainer)  # and so no rank leaves before rank 0 has saved
     told = [key for key in ("no_save", "no_last_checkpoints") if getattr(cfg.checkpoint, key)]
     if told:
-        logger.warning("update %d is not saved to go on from: checkpoint.%s=true", updates, told[0])
+        logger.warning(
+            "update %d is not saved to resume from: checkpoint.%s=true", updates, told[0]
+        )
     else:
-        logger.warning("update %d is saved; the same command goes on from there", updates)
+        logger.warning("update %d is saved; the same command resumes from there", updates)
     if request.number == REQUEUE:
         request.replaced[REQUEUE](REQUEUE, None)
     raise SystemExit(EXIT_CODE)
@@ -136,7 +138,7 @@ def _require_saved(trainer: Any) -> None:
     if any_rank(reason is not None, trainer.device):
         raise CheckpointError(
             f"the training ends unsaved: {reason or 'rank 0 could not save; its log says why'}. "
-            "Make room and run the same command again: it goes on from the last checkpoint"
+            "Make room and run the same command again: it resumes from the last checkpoint"
         )
 
 

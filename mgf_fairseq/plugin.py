@@ -1,16 +1,12 @@
-"""Registers task, model and criterion with fairseq; importing it is all there is to do.
+"""Registers task, model and criterion with fairseq, and patches it (host/patches.py).
 
-The package imports it, except in the command ``mgf``, whose verbs import it when they need it.
+Importing it does both. Under fairseq the package imports it; nothing else patches fairseq.
 """
 
 from . import criterion, model, task
 from .baselines import acoustic_model, wav2vec2
-from .host.checkpointing import guard_checkpoints
-from .host.launcher import take_over_launch
-from .host.patches import mend_host
+from .host.patches import apply_patches
 
-mend_host()
-guard_checkpoints()
-take_over_launch()
+apply_patches()
 
 __all__ = ["acoustic_model", "criterion", "model", "task", "wav2vec2"]

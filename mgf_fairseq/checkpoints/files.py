@@ -115,7 +115,7 @@ def require_whole(path: Path, progress: Callable[[], object] = lambda: None) -> 
         CheckpointError: no such file.
     """
     if not _is_zip(path):
-        return  # older formats hold no checksums; reading them is what can tell
+        return  # older formats hold no checksums; only reading shows if they are whole
     try:
         with zipfile.ZipFile(path) as archive:
             changed = _first_changed(archive, progress)

@@ -9,7 +9,8 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from ..monitoring.health import Diagnosis, Window, diagnose, objectives
+from ..monitoring.health import Diagnosis, diagnose
+from ..monitoring.history import Window, objectives
 from ..monitoring.training_log import JSONL_NAME, LOG_NAME, read_jsonl, read_log
 
 HELP = "whether a training is healthy, what is wrong with it, and which key to turn"

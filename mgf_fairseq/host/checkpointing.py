@@ -1,7 +1,7 @@
 """Puts whole, verified, safe checkpoints under fairseq's own saving and resuming.
 
-:mod:`mgf_fairseq.plugin` calls ``guard_checkpoints``, so every training with ``common.user_dir``
-has this, fine-tuning by fairseq's own models too. Each function here wraps fairseq's of that name.
+The functions without an underscore replace fairseq's of the same name (patches.py), so every
+training with ``common.user_dir`` has them, fine-tuning of fairseq's own models too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ..checkpoints.reading import SAFE_CLASSES
 from ..data.pretraining_data import recall_training_data
 from ..utils.distributed import any_rank, from_first_rank, require_alike
 from .best_metric import require_best_metric
-from .heartbeat import at, moved
+from .heartbeat import enter, moved
 from .preemption import TRAINER, listen
 from .resuming import (
     RESETS,
@@ -69,15 +69,6 @@ _load_checkpoint_to_cpu = checkpoint_utils.load_checkpoint_to_cpu
 _load_checkpoint = checkpoint_utils.load_checkpoint
 
 
-def guard_checkpoints() -> None:
-    """Put the functions of this module in the place of fairseq's; again changes nothing."""
-    PathManager.copy = staticmethod(copy)
-    checkpoint_utils.torch_persistent_save = torch_persistent_save
-    checkpoint_utils.save_checkpoint = save_checkpoint
-    checkpoint_utils.load_checkpoint_to_cpu = load_checkpoint_to_cpu
-    checkpoint_utils.load_checkpoint = load_checkpoint
-
-
 # ---- saving
 
 
@@ -85,7 +76,7 @@ def torch_persistent_save(obj: Any, filename: str, async_write: bool = False) ->
     """Save with the version of the format, verified before it takes the place of another.
 
     Raises:
-        CheckpointError: it could not be written; what stood there before still does.
+        CheckpointError: it could not be written; the file that was there before is unharmed.
     """
     if isinstance(obj, dict) and "model" in obj:
         obj = {**obj, FORMAT_KEY: FORMAT_VERSION}
@@ -101,13 +92,15 @@ def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
     """Copy a file so that the destination is never half of it.
 
     Raises:
-        CheckpointError: it could not be written; what stood there before still does.
+        CheckpointError: it could not be written; the file that was there before is unharmed.
     """
     if any(map(PathManager.path_requires_pathmanager, (src_path, dst_path))):
         return _copy(src_path, dst_path, overwrite)
-    before = at(f"copying {Path(src_path).name} to {Path(dst_path).name}")  # each file is a move
+    before = enter(
+        f"copying {Path(src_path).name} to {Path(dst_path).name}"
+    )  # each file is a phase
     copy_whole(Path(src_path), Path(dst_path))
-    at(before)
+    enter(before)
     return dst_path
 
 
@@ -169,10 +162,12 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     shards = bool(trainer.is_fsdp and trainer.cfg.distributed_training.use_sharded_state)
     plan = Plan()
     _on_all_ranks(
-        trainer, lambda: plan.make(cfg, trainer, suffix, mend=not shards) if first else None
+        trainer, lambda: plan.make(cfg, trainer, suffix, fall_back=not shards) if first else None
     )
     cfg = plan.shared().apply_to(cfg)
-    if shards or cfg.load_checkpoint_on_all_dp_ranks:  # after rank 0 has mended what they may share
+    if (
+        shards or cfg.load_checkpoint_on_all_dp_ranks
+    ):  # after rank 0's fall-back; they may share the file
         own = _file_to_read(cfg, suffix)
         _on_all_ranks(trainer, lambda: _verify_shard(own) if shards else _verify(own))
     if first:
@@ -212,7 +207,7 @@ class Plan:
     own: bool = False  # its own last checkpoint, whatever checkpoint.restore_file says
     resets: dict[str, bool] | None = None  # None: as the command says
 
-    def make(self, cfg: Any, trainer: Any, suffix: str, mend: bool) -> None:
+    def make(self, cfg: Any, trainer: Any, suffix: str, fall_back: bool) -> None:
         """Clear away what a killed process left, choose the file, and compare it with the command.
 
         Raises:
@@ -223,12 +218,12 @@ class Plan:
             remove_parts(folder)
         asked = _plain(trainer.cfg)
         sources = source_digests(asked)
-        trainer.state_dict = functools.partial(_with_sources, trainer.state_dict, sources)
+        trainer.sources = sources  # for `with_sources`
         last = folder / LAST.replace(".pt", f"{suffix}.pt")
         named = _file_to_read(cfg, suffix)
         for path in {named, last}:
-            if mend:
-                _mend(path, last, suffix)
+            if fall_back:
+                _verify_or_fall_back(path, last, suffix)
             else:
                 _verify_shard(path)
         self.own = last.is_file() and (_same(named, last) or _is_continued(last, named, cfg))
@@ -286,9 +281,16 @@ def _plain(config: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _with_sources(state_dict: Callable[[], dict[str, Any]], sources: Any) -> dict[str, Any]:
-    """Note in a checkpoint what its data were; stands in for the trainer's method."""
-    return {**state_dict(), SOURCES_KEY: sources}
+def with_sources(state_dict: Any) -> Any:
+    """Wrap the trainer's method, so that a checkpoint notes the digests of its data."""
+
+    @functools.wraps(state_dict)
+    def wrapped(self: Any) -> Any:
+        state = state_dict(self)
+        sources = getattr(self, "sources", None)
+        return state if sources is None else {**state, SOURCES_KEY: sources}
+
+    return wrapped
 
 
 def _same(path: Path, other: Path) -> bool:
@@ -344,7 +346,7 @@ def _on_all_ranks(trainer: Any, act: Callable[[], object]) -> None:
         ) from problem
 
 
-def _mend(path: Path, last: Path, suffix: str) -> None:
+def _verify_or_fall_back(path: Path, last: Path, suffix: str) -> None:
     """Verify a checkpoint; a broken last one of the run's own is replaced by the newest whole one.
 
     Raises:

@@ -34,7 +34,7 @@ class MgfBatchIterator(EpochBatchIterator):
     def first_batch(self) -> dict[str, Any]:
         """Collate the first batch that can be read, as one that counts for nothing."""
         for indices in self.frozen_batches[:MAX_DUMMY_TRIES]:
-            # Not by the collater, which would count here, for nothing, what others have left out.
+            # Not by the collater, which would count utterances that were skipped elsewhere again.
             batch = self.dataset.collate([self.dataset[index] for index in indices])
             if batch:
                 return without_weight(batch)

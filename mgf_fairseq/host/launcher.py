@@ -1,7 +1,7 @@
 """Starts a training on its ranks: by itself, or as torchrun, SLURM or submitit have started them.
 
 hydra loads this before fairseq looks for ranks (``hydra.callbacks`` in the YAML files), and
-``call_main`` stands in for fairseq's, which knows GPUs only; each rank runs in lockstep.
+``call_main`` replaces fairseq's, which knows GPUs only; each rank runs under a heartbeat.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from fairseq.distributed import utils as distributed_utils
 from fairseq.utils import import_user_module
 from hydra.core.hydra_config import HydraConfig
@@ -27,17 +25,16 @@ from torch.multiprocessing.spawn import ProcessExitedException, start_processes
 
 from ..checkpoints.files import CheckpointError
 from ..utils.package import package_dir
-from .heartbeat import FAILED, in_lockstep
+from .collectives import patient_collectives
+from .heartbeat import FAILED, heartbeats
 from .preemption import EXIT_CODE
 from .ranks import find_ranks, ranks_here
 from .start_checks import SettingsError, look_before_start, unknown_keys
 from .sweeps import separate_jobs
-from .trainer_hooks import follow_trainer
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 60.0  # for the ranks of this process, once one has ended with an error
-MARGIN_S = 60.0  # that collectives wait longer than lockstep, which can say more
 
 _call_main = distributed_utils.call_main
 
@@ -65,19 +62,8 @@ class Launch(Callback):
             raise SystemExit(FAILED)
 
 
-def take_over_launch() -> None:
-    """Put ``call_main`` in the place of fairseq's; again changes nothing."""
-    distributed_utils.call_main = call_main
-
-
-# ---- which ranks there are
-
-
-# ---- starting them
-
-
 def call_main(cfg: Any, main: Any, **kwargs: Any) -> None:
-    """Run a training on all ranks of this process; stands in for fairseq's."""
+    """Run a training on all ranks of this process; replaces fairseq's."""
     _look(cfg)
     settings = cfg.distributed_training
     if cfg.common.tpu or settings.pipeline_model_parallel:
@@ -165,36 +151,18 @@ def _handing_on(number: int, processes: list[int]) -> Iterator[None]:
 
 
 def run_rank(number: int, main: Any, cfg: Any, kwargs: dict[str, Any]) -> None:
-    """Run one rank, the number-th of its node: join the others, then train in lockstep."""
+    """Run one rank, the number-th of its node: join the others, then train under a heartbeat."""
     from .. import plugin as plugin  # a spawned process may load this module before fairseq
 
     settings = cfg.distributed_training
     patience_s = float(settings.heartbeat_timeout)
-    # fairseq's own way with it ends ranks that save or validate for long, and says nothing of why.
+    # fairseq's own heartbeat ends ranks that save or validate for long, and logs no reason.
     settings.heartbeat_timeout = -1
     train = functools.partial(_train, main, patience_s)
-    with _patient_collectives(patience_s):
+    with patient_collectives(patience_s):
         distributed_utils.distributed_main(number, train, cfg, kwargs)
 
 
 def _train(main: Any, patience_s: float, cfg: Any, **kwargs: Any) -> None:
-    with in_lockstep(patience_s):
-        follow_trainer()
+    with heartbeats(patience_s):
         main(cfg, **kwargs)
-
-
-@contextmanager
-def _patient_collectives(patience_s: float) -> Iterator[None]:
-    """Let process groups that are made here wait for so long; torch's own default if 0 or less."""
-    init, new = dist.init_process_group, dist.new_group
-    if patience_s > 0:
-        wait = timedelta(seconds=patience_s + MARGIN_S)
-        dist.init_process_group = functools.partial(init, timeout=wait)
-        dist.new_group = functools.partial(new, timeout=wait)
-    try:
-        yield
-    finally:
-        dist.init_process_group, dist.new_group = init, new
-
-
-# ---- where a rank is

@@ -20,10 +20,10 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from fairseq import checkpoint_utils
-from torch.utils.data import DataLoader
 
 from ..checkpoints.files import CheckpointError
 from ..utils.distributed import any_rank
+from .patching import apply_waiting
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.received_at: float | None = None
         self.number = 0  # of the signal that came
+        self.ever_listened = False
         self.replaced: dict[int, Any] = {}  # signal number -> the handler that was there
 
     @property
@@ -73,12 +74,11 @@ request = StopRequest()
 
 def listen() -> None:
     """Stop at SIGTERM, if this process is a training by fairseq's own command."""
-    train: Any = sys.modules.get(TRAINER)
-    if train is None or threading.current_thread() is not threading.main_thread():
+    if TRAINER not in sys.modules or threading.current_thread() is not threading.main_thread():
         return
-    if not hasattr(train.validate_and_save, "__wrapped__"):
-        train.validate_and_save = _stopping(train.validate_and_save)
-        DataLoader.__init__ = _with_patient_workers(DataLoader.__init__)  # type: ignore[method-assign]
+    apply_waiting()  # where fairseq's command was imported after the plugin
+    if not request.ever_listened:
+        request.ever_listened = True
         # Before multiprocessing ends the workers that are left, by SIGTERM, as this process exits.
         Finalize(None, _let_workers_go, exitpriority=1)
     request.stop_listening()
@@ -91,7 +91,7 @@ def listen() -> None:
     request.listen(numbers)
 
 
-def _stopping(validate_and_save: Any) -> Any:
+def stopping(validate_and_save: Any) -> Any:
     """Wrap what fairseq calls after every update, on every rank."""
 
     @functools.wraps(validate_and_save)
@@ -122,9 +122,11 @@ def _save_and_exit(cfg: Any, trainer: Any, epoch_itr: Any) -> None:
     _require_saved(trainer)  # and so no rank leaves before rank 0 has saved
     told = [key for key in ("no_save", "no_last_checkpoints") if getattr(cfg.checkpoint, key)]
     if told:
-        logger.warning("update %d is not saved to go on from: checkpoint.%s=true", updates, told[0])
+        logger.warning(
+            "update %d is not saved to resume from: checkpoint.%s=true", updates, told[0]
+        )
     else:
-        logger.warning("update %d is saved; the same command goes on from there", updates)
+        logger.warning("update %d is saved; the same command resumes from there", updates)
     if request.number == REQUEUE:
         request.replaced[REQUEUE](REQUEUE, None)
     raise SystemExit(EXIT_CODE)
@@ -136,7 +138,7 @@ def _require_saved(trainer: Any) -> None:
     if any_rank(reason is not None, trainer.device):
         raise CheckpointError(
             f"the training ends unsaved: {reason or 'rank 0 could not save; its log says why'}. "
-            "Make room and run the same command again: it goes on from the last checkpoint"
+            "Make room and run the same command again: it resumes from the last checkpoint"
         )
 
 
@@ -149,7 +151,7 @@ def _let_workers_go() -> None:
     _leaving.value = 1
 
 
-def _with_patient_workers(init: Any) -> Any:
+def with_patient_workers(init: Any) -> Any:
     """Wrap ``DataLoader.__init__``: workers outlive the SIGTERM that a whole job gets.
 
     Without them the update in progress would fail instead of being saved.

@@ -25,7 +25,7 @@ PORTS = range(10_000, 32_000)  # none of those that Linux, unless told so, gives
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process stands among those that somebody else has started."""
+    """Which rank this process is among those that torchrun, SLURM or submitit has started."""
 
     rank: int
     world_size: int

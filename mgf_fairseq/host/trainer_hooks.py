@@ -1,54 +1,51 @@
 """Report to the heartbeat what fairseq's trainer is doing, and end all ranks when memory is short.
 
-The launcher applies these wrappers in each rank before training begins.
+patches.py wraps the trainer's methods with these.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
-from ..utils.distributed import RankError
-from .heartbeat import at
+from ..utils.distributed import RankError, is_distributed
+from .heartbeat import enter
 
 
-def follow_trainer() -> None:
-    """Let fairseq's trainer tell lockstep where it is; again changes nothing."""
-    from fairseq.trainer import Trainer
+def reporting(during: str, after: str | None = None, ahead: int = 0) -> Callable[[Any], Any]:
+    """Wrap a method of the trainer so that the heartbeat knows the phase.
 
-    if hasattr(Trainer._log_oom, "__wrapped__"):
-        return
-    waits = "the wait for data after update {}"
-    Trainer.train_step = _telling(Trainer.train_step, "update {}", waits, ahead=1)
-    Trainer.valid_step = _telling(
-        Trainer.valid_step, "validation after update {}", "validation's wait for data, update {}"
-    )
-    Trainer.save_checkpoint = _telling(Trainer.save_checkpoint, "saving update {}")
-    Trainer._log_oom = _ending_all(Trainer._log_oom)
+    Args:
+        during: the phase while the method runs; `{}` is the number of updates.
+        after: the phase that follows; None for the one before.
+        ahead: added to the number of updates in `during`.
+    """
 
+    def wrap(method: Any) -> Any:
+        @functools.wraps(method)
+        def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+            before = enter(during.format(self.get_num_updates() + ahead))
+            result = method(self, *args, **kwargs)
+            enter(before if after is None else after.format(self.get_num_updates()))
+            return result
 
-def _telling(method: Any, during: str, after: str | None = None, ahead: int = 0) -> Any:
-    """Wrap a method of the trainer so that it says where it is, and where it goes from there."""
+        return wrapped
 
-    @functools.wraps(method)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = at(during.format(self.get_num_updates() + ahead))
-        result = method(self, *args, **kwargs)
-        at(before if after is None else after.format(self.get_num_updates()))
-        return result
-
-    return wrapped
+    return wrap
 
 
-def _ending_all(log_oom: Any) -> Any:
-    """Wrap what fairseq calls before it leaves out a batch for which memory was too small.
+def ending_all(log_oom: Any) -> Any:
+    """Wrap what fairseq calls before it skips a batch for which memory was too small.
 
-    The other ranks have that batch's sums to make with this one, so leaving it out would hang.
+    The other ranks need this rank's sums for the same batch, so skipping it would block them.
     """
 
     @functools.wraps(log_oom)
     def wrapped(self: Any, exc: Exception) -> None:
         log_oom(self, exc)
+        if not is_distributed():
+            return
         raise RankError(
             f"{str(exc).splitlines()[0]} Lower dataset.max_tokens; optimization.update_freq "
             "makes up for it"

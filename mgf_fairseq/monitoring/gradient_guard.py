@@ -52,7 +52,7 @@ class GradientGuard:
             self._batches.append(batch)
 
     def skips_step(self) -> bool:
-        """Tell once whether the optimizer's step is to be left out."""
+        """Whether to skip the optimizer's step; True once."""
         skip, self._skip_step = self._skip_step, False
         if skip and hasattr(self._installed, "_multiply_factor"):
             # Under common.bf16 fairseq keeps the clipping factor there, and only a step resets it.
@@ -67,7 +67,7 @@ class GradientGuard:
     def _look(self, norm: Tensor) -> Tensor:
         batches, self._batches = self._batches, []
         # fairseq reads the norm next, so this wait for the device is not one more. Where everything
-        # was left out the norm is 0, and momentum must not move the weights.
+        # was skipped the norm is 0, and momentum must not move the weights.
         if bool((torch.isfinite(norm) & (norm > 0)).all()):
             return norm
         self._skip_step = True

@@ -7,7 +7,7 @@ Entries are averaged to windows of at least 25 updates, so that `common.log_inte
 matter. The thresholds were set between these runs (4 layers of 128 or 192, 12 to 48 s of audio per
 update, windows of 25 or 100 updates; pre-norm is `model.layer_norm_first=true`):
 
-healthy: 26 runs of 200 to 2,400 updates: all objectives, one left out, or frame alone; pre-norm at
+healthy: 26 runs of 200 to 2,400 updates: all objectives, one omitted, or frame alone; pre-norm at
     lr 1e-3 to 3e-3, post-norm at 1e-3; the quickstart's.
 sick: A and B, post-norm, all objectives, lr 2e-3. C, pre-norm, lr 4e-3. D, pre-norm, lr 3e-3,
     weights 0.1, 1, 1, 0.1 (sample, frame, phoneme, utterance). E, post-norm, phoneme alone, 2e-3.
@@ -35,28 +35,26 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from .health_balance import find_unbalanced
-
-WINDOW = 25  # updates
-HISTORY = 20  # windows that the median of gnorm is taken over
-PATIENCE = 200  # updates after warm-up, or as many as warm-up took if that is more
+from .history import (
+    PINNED,
+    History,
+    Values,
+    Window,
+    objectives,
+    relative_to_chance,
+)
 
 STD_SHARE, STD_FLOOR = 0.15, 0.05
 DIVERSITY_FLOOR = {"phoneme": 0.03, "utterance": 0.008}
 WORSE_THAN_CHANCE = 2.2
-PINNED = (0.995, 1.01)
 GNORM_RATIO = 3.0
-TOO_EASY = 0.995
-BELOW_CHANCE = 0.5
 DATA_WAIT = 0.2
-DEAD = 0.02  # of its first value
 
 _CALM = "lower optimization.lr, or lengthen lr_scheduler.warmup_updates"
-Values = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -74,51 +72,11 @@ class Verdict:
         return self.kind, self.subject
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.subject}): {self.finding}. To mend it: {self.advice}."
+        return f"{self.kind} ({self.subject}): {self.finding}. To fix it: {self.advice}."
 
 
-@dataclass(frozen=True)
-class Window:
-    """Means over at least WINDOW updates."""
-
-    update: int  # its last
-    length: int  # updates
-    values: dict[str, float]
-
-
-class HealthMonitor:
+class HealthMonitor(History):
     """Takes the entries of a log one by one and says what is wrong now."""
-
-    def __init__(self) -> None:
-        self.windows: deque[Window] = deque(maxlen=HISTORY + 1)
-        self.first: Window | None = None
-        self.warm = 0  # the update at which the learning rate last rose
-        self.since: dict[tuple[str, str], int] = {}  # (kind, objective) -> true from this update on
-        self._seen = 0
-        self._peak = -math.inf
-        self._pending: list[tuple[int, Values]] = []
-
-    def add(self, entry: Values) -> bool:
-        """Take the numbers of one entry; True where they complete a window.
-
-        An entry without `num_updates`, or of an update that was seen, changes nothing.
-        """
-        update = int(entry.get("num_updates", 0))
-        if update <= self._seen:
-            return False
-        self._pending.append((update - self._seen, entry))
-        self._seen = update
-        if sum(length for length, _ in self._pending) < WINDOW:
-            return False
-        window = _mean(update, self._pending)
-        self._pending = []
-        self.windows.append(window)
-        self.first = self.first or window
-        rate = window.values.get("lr", 0.0)
-        if rate > self._peak:
-            self._peak, self.warm = rate, update
-        self._hold(window)
-        return True
 
     def verdicts(self) -> list[Verdict]:
         """Everything that is wrong at the last window, the gravest first."""
@@ -131,63 +89,6 @@ class HealthMonitor:
             found = [replace(v, advice=v.advice.replace(weights, shares)) for v in found]
         return found
 
-    def often(self, times: int, of: int, is_bad: Callable[[Values], bool]) -> bool:
-        """Tell whether `times` of the last `of` windows are bad."""
-        return sum(is_bad(window.values) for window in list(self.windows)[-of:]) >= times
-
-    def long(self, kind: str, name: str) -> bool:
-        """Tell whether something has been true for too long, warm-up not counted."""
-        start = self.since.get((kind, name))
-        if start is None:
-            return False
-        return self.windows[-1].update - max(start, self.warm) >= max(PATIENCE, self.warm)
-
-    def _hold(self, window: Window) -> None:
-        """Note from when on each objective is where it should not stay."""
-        for name in objectives(window.values):
-            first = (self.first or window).values.get(f"loss_{name}", math.nan)
-            loss, relative = window.values[f"loss_{name}"], relative_to_chance(window.values, name)
-            states = {
-                "pinned": relative is not None and PINNED[0] <= relative <= PINNED[1],
-                "easy": window.values.get(f"{name}_accuracy", 0.0) >= TOO_EASY,
-                "zero": window.values.get(f"{name}_accuracy", math.inf)
-                < BELOW_CHANCE * window.values.get(f"{name}_chance", 0.0),
-                # Guessing has the rule above; a contrastive loss may leave it slowly.
-                "dead": relative is None and abs(loss - first) <= DEAD * abs(first),
-            }
-            for kind, true in states.items():
-                if true:
-                    self.since.setdefault((kind, name), window.update - window.length)
-                else:
-                    self.since.pop((kind, name), None)
-
-
-def _mean(update: int, entries: list[tuple[int, Values]]) -> Window:
-    """Average each number over the entries that hold it, weighted by their updates."""
-    names = {name for _, entry in entries for name in entry}
-    values = {}
-    for name in names:
-        parts = [(length, entry[name]) for length, entry in entries if name in entry]
-        values[name] = sum(n * value for n, value in parts) / sum(n for n, _ in parts)
-    return Window(update, sum(length for length, _ in entries), values)
-
-
-def objectives(values: Values) -> list[str]:
-    """Names of the objectives with a loss; fairseq's own `loss_0` and its like are none."""
-    names = (key.removeprefix("loss_") for key in values if key.startswith("loss_"))
-    return sorted(name for name in names if name.isidentifier())
-
-
-def relative_to_chance(values: Values, name: str) -> float | None:
-    """Contrastive loss as a multiple of what guessing costs.
-
-    That is minus the log of the chance level, or more, which is logged, if negatives come twice.
-    """
-    if (guess := values.get(f"{name}_guess", 0.0)) > 0.0:
-        return values[f"loss_{name}"] / guess
-    chance = values.get(f"{name}_chance", 0.0)
-    return values[f"loss_{name}"] / -math.log(chance) if 0.0 < chance < 1.0 else None
-
 
 # ---- the rules: each takes the monitor, whose last window is now
 
@@ -197,7 +98,7 @@ def _nonfinite(monitor: HealthMonitor) -> Iterator[Verdict]:
         yield Verdict(
             "nonfinite",
             "nonfinite",
-            "losses or gradients were NaN or infinite and were left out",
+            "losses or gradients were NaN or infinite and were skipped",
             "see the warnings in the log, which name utterance and objective; remove such a file, "
             "compute in fp32 (task.autocast=none), or lower optimization.lr",
         )
@@ -209,7 +110,7 @@ def _collapsed_features(monitor: HealthMonitor) -> Iterator[Verdict]:
     flat: list[str] = []
     for key in sorted(name for name in now if name.startswith("std_")):
         floor = max(STD_FLOOR, STD_SHARE * start.get(key, 0.0))
-        if monitor.often(2, 3, lambda v, k=key, f=floor: v.get(k, math.inf) < f):  # type: ignore[misc]
+        if monitor.recurs(2, 3, lambda v, k=key, f=floor: v.get(k, math.inf) < f):  # type: ignore[misc]
             flat.append(key)
     if flat:
         least = min(flat, key=lambda key: now[key])
@@ -233,7 +134,7 @@ def _collapsed_vectors(monitor: HealthMonitor) -> Iterator[Verdict]:
             relative = relative_to_chance(values, name) or 0.0
             return values[f"{name}_diversity"] < floor and relative >= PINNED[0]
 
-        if monitor.often(3, 4, is_bad):
+        if monitor.recurs(3, 4, is_bad):
             value = now.get(f"{name}_diversity", math.nan)
             yield Verdict(
                 "collapse",
@@ -252,7 +153,7 @@ def _worse_than_chance(monitor: HealthMonitor) -> Iterator[Verdict]:
             relative = relative_to_chance(values, name) if f"loss_{name}" in values else None
             return (relative or 0.0) > WORSE_THAN_CHANCE
 
-        if monitor.often(3, 4, is_bad):
+        if monitor.recurs(3, 4, is_bad):
             yield Verdict(
                 "worse than chance",
                 name,
@@ -266,7 +167,7 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
     now = monitor.windows[-1].values
     for name in objectives(now):
         loss = f"loss_{name} is {now[f'loss_{name}']:.4g}"
-        if monitor.long("pinned", name):
+        if monitor.persists("pinned", name):
             yield Verdict(
                 "pinned at chance",
                 name,
@@ -274,7 +175,7 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 f"{_CALM} if a std_ has fallen; else raise criterion.loss_weights.{name}, or "
                 "lower those of the objectives that outweigh it",
             )
-        elif monitor.long("zero", name):
+        elif monitor.persists("zero", name):
             yield Verdict(
                 "pinned at 0",
                 name,
@@ -283,7 +184,7 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 f"{_CALM}; or lower criterion.loss_weights.{name}; or look whether the positives "
                 f"of the objective (model.objectives.{name}) are what they should be",
             )
-        elif monitor.long("dead", name):
+        elif monitor.persists("dead", name):
             yield Verdict(
                 "dead",
                 name,
@@ -292,13 +193,13 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 f"model.objectives.{name}.level is a level that trains (model.feature_grad_mult "
                 "above 0), or raise optimization.lr",
             )
-        elif monitor.long("easy", name):
+        elif monitor.persists("easy", name):
             yield Verdict(
                 "pinned at 1",
                 name,
                 f"{name}_accuracy is {now.get(f'{name}_accuracy', math.nan):.4g}: the task is too "
                 "easy to teach anything",
-                "more to tell apart: raise dataset.max_tokens, or negatives of the objective "
+                "more to distinguish: raise dataset.max_tokens, or negatives of the objective "
                 f"(model.objectives.{name}); or lower criterion.loss_weights.{name}",
             )
 

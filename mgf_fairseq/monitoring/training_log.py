@@ -21,7 +21,7 @@ _LINE = re.compile(r"\[(train_inner|train|valid)\]\[INFO\] - (\{.*\})\s*$")
 def parse_line(line: str) -> tuple[str, dict[str, float]] | None:
     """Take the kind (train_inner, train, valid) and the numbers of a line; None for other lines.
 
-    The prefixes ``train_`` and ``valid_`` that fairseq puts before names are left out.
+    The prefixes ``train_`` and ``valid_`` that fairseq puts before names are dropped.
     """
     match = _LINE.search(line)
     if match is None:

@@ -283,7 +283,7 @@ class Slow(torch.utils.data.Dataset):
 
 
 def test_workers_outlive_the_sigterm_that_a_whole_job_gets_and_end_with_the_training(monkeypatch):
-    init = preemption._with_patient_workers(torch.utils.data.DataLoader.__init__)
+    init = preemption.with_patient_workers(torch.utils.data.DataLoader.__init__)
     monkeypatch.setattr(torch.utils.data.DataLoader, "__init__", init)
     monkeypatch.setattr(preemption.request, "replaced", {signal.SIGTERM: signal.SIG_DFL})
     batches = iter(torch.utils.data.DataLoader(Slow(), batch_size=1, num_workers=1))

@@ -24,10 +24,10 @@ from mgf_fairseq.checkpoints.files import CheckpointError
 from mgf_fairseq.checkpoints.reading import read_checkpoint
 from mgf_fairseq.extract.encoder import load_encoder
 from mgf_fairseq.extract.pretrained import load_pretrained
-from mgf_fairseq.host.checkpointing import guard_checkpoints
+from mgf_fairseq.host.patches import apply_patches
 from mgf_fairseq.inference.recognizer import load_recognizer
 
-guard_checkpoints()
+apply_patches()
 LOADERS = {
     "read_checkpoint": read_checkpoint,
     "load_pretrained": load_pretrained,

@@ -20,8 +20,8 @@ from trainings import Training, Trainings
 from mgf_fairseq.checkpoints import files
 from mgf_fairseq.data import manifest
 from mgf_fairseq.host import checkpointing, heartbeat
-from mgf_fairseq.host.heartbeat import Lockstep, in_one_line
-from mgf_fairseq.host.heartbeat_store import Board, Sign, Watch
+from mgf_fairseq.host.heartbeat import Heartbeat, in_one_line
+from mgf_fairseq.host.heartbeat_store import Beat, BeatStore, Watch
 from mgf_fairseq.utils.distributed import RankError
 
 pytestmark = [pytest.mark.slow, pytest.mark.ddp]
@@ -168,41 +168,41 @@ def test_an_odd_number_of_batches_unreadable_ones_and_fewer_to_validate_than_ran
     assert re.search(r'"train_skipped": "[1-9]', output)
 
 
-# ---- what lockstep says
+# ---- what the heartbeat says
 
 
-def watching(rank: int = 0, world_size: int = 2) -> tuple[Lockstep, dist.Store]:
+def watching(rank: int = 0, world_size: int = 2) -> tuple[Heartbeat, dist.Store]:
     store = dist.HashStore()
-    return Lockstep(Board(store, rank, world_size), patience_s=0.2), store
+    return Heartbeat(BeatStore(store, rank, world_size), patience_s=0.2), store
 
 
-def test_the_first_reason_stands_whoever_writes_later():
-    board = Board(dist.HashStore(), 0, 2)
-    assert board.reason() is None
-    assert board.blame("rank 1 failed") == "rank 1 failed" == board.blame("rank 0 failed")
-    assert board.reason() == "rank 1 failed"
+def test_the_first_reason_counts_whoever_writes_later():
+    store = BeatStore(dist.HashStore(), 0, 2)
+    assert store.reason() is None
+    assert store.blame("rank 1 failed") == "rank 1 failed" == store.blame("rank 0 failed")
+    assert store.reason() == "rank 1 failed"
 
 
 def test_what_ended_a_run_does_not_end_the_next_in_the_same_store():
     store = dist.HashStore()
-    Board(store, 0, 2, run=1).blame("rank 1 failed")
-    assert Board(store, 0, 2, run=2).reason() is None
+    BeatStore(store, 0, 2, run=1).blame("rank 1 failed")
+    assert BeatStore(store, 0, 2, run=2).reason() is None
 
 
-def test_a_sign_is_read_as_it_was_written():
-    sign = Sign(3, 14, "the wait for data after update 7")
-    assert Sign.decode(sign.encode().encode()) == sign
+def test_a_beat_is_read_as_it_was_written():
+    beat = Beat(3, 14, "the wait for data after update 7")
+    assert Beat.decode(beat.encode().encode()) == beat
 
 
 def test_a_rank_that_moves_is_not_stuck_and_one_that_does_not_is():
     first, store = watching()
-    other = Board(store, 1, 2)
+    other = BeatStore(store, 1, 2)
     for move in range(3):
-        other.sign(Sign(move, move, f"update {move}"))
+        other.write(Beat(move, move, f"update {move}"))
         assert first._look() is None
         time.sleep(0.1)
     time.sleep(0.2)
-    other.sign(Sign(9, 2, "update 2"))
+    other.write(Beat(9, 2, "update 2"))
     assert first._look() == (
         "nothing moves for 0.2 s (distributed_training.heartbeat_timeout): "
         "rank 0 at the start; rank 1 at update 2"
@@ -218,7 +218,7 @@ def test_start_up_work_that_progresses_moves_a_rank(corpus, tmp_path, monkeypatc
     task = tiny.tiny_task(corpus)
     task.load_dataset("train")
     lines = (corpus / "train.tsv").stat().st_size
-    assert first.moves >= lines / 64 > 2 and first.place == "the start"
+    assert first.moves >= lines / 64 > 2 and first.phase == "the start"
     # The checkpoint that is verified, and the batches of the look at validation.
     before, path = first.moves, tmp_path / "checkpoint_last.pt"
     torch.save({"model": {"weight": torch.zeros(100)}}, path)
@@ -234,7 +234,7 @@ def test_start_up_work_that_progresses_moves_a_rank(corpus, tmp_path, monkeypatc
 def test_a_rank_that_gives_no_sign_is_dead_whether_or_not_it_gave_one_before(monkeypatch):
     monkeypatch.setattr(heartbeat, "SILENT_S", 0.5)
     first, store = watching(world_size=3)
-    Board(store, 2, 3).sign(Sign(1, 1, "update 1"))
+    BeatStore(store, 2, 3).write(Beat(1, 1, "update 1"))
     assert first._look() is None
     time.sleep(0.6)
     said = first._look()
@@ -246,14 +246,14 @@ def test_a_rank_that_gives_no_sign_is_dead_whether_or_not_it_gave_one_before(mon
 def test_who_was_suspended_itself_takes_nobody_for_dead_or_stuck(monkeypatch):
     clock = 100.0
     monkeypatch.setattr(heartbeat.time, "monotonic", lambda: clock)
-    watch, signs = Watch(range(2)), {rank: Sign(5, 1, "update 1") for rank in range(2)}
-    watch.see(signs)
+    watch, beats = Watch(range(2)), {rank: Beat(5, 1, "update 1") for rank in range(2)}
+    watch.see(beats)
     clock += 1000
-    watch.see(signs)
+    watch.see(beats)
     assert watch.silent(heartbeat.SILENT_S) == [] and watch.moved == clock
     for _ in range(int(heartbeat.SILENT_S) + 1):
         clock += 1
-        watch.see(signs)
+        watch.see(beats)
     assert watch.silent(heartbeat.SILENT_S) == [0, 1] and watch.moved < clock
 
 
@@ -268,7 +268,7 @@ def test_a_store_that_answers_no_more_ends_the_rank(monkeypatch):
         first.done.set()
 
     monkeypatch.setattr(first, "_leave", leave)
-    monkeypatch.setattr(first.board, "sign", lambda sign: threading.Event().wait())
+    monkeypatch.setattr(first.store, "write", lambda beat: threading.Event().wait())
     for thread in first.threads:
         thread.start()
     assert first.done.wait(30)
@@ -283,7 +283,7 @@ def test_an_error_of_the_network_that_is_nobody_elses_keeps_its_traceback(monkey
     first, store = watching(world_size=1)
     error = RuntimeError("NCCL error: unhandled cuda error")
     assert heartbeat._fail(first, error)
-    later = Lockstep(Board(store, 1, 2), patience_s=0.0)
+    later = Heartbeat(BeatStore(store, 1, 2), patience_s=0.0)
     assert not heartbeat._fail(later, error)
 
 
@@ -302,7 +302,7 @@ def test_a_rank_that_cannot_even_exit_is_ended():
 
 def test_places_with_the_fewest_ranks_are_named_first():
     watch = Watch(range(3))
-    watch.see({0: Sign(1, 1, "update 2"), 1: Sign(1, 1, "saving"), 2: Sign(1, 1, "update 2")})
+    watch.see({0: Beat(1, 1, "update 2"), 1: Beat(1, 1, "saving"), 2: Beat(1, 1, "update 2")})
     assert watch.say_stuck(5).endswith("rank 1 at saving; ranks 0, 2 at update 2")
 
 

@@ -272,7 +272,7 @@ def test_a_training_that_is_made_sick_says_so_with_advice(
     short += ["common.log_interval=5", "dataset.disable_validation=true"]
     train(*short, *overrides)
     told = [line for line in said(caplog) if sickness in line]
-    assert told and "To mend it: " in told[0], said(caplog)
+    assert told and "To fix it: " in told[0], said(caplog)
 
 
 def test_the_clock_tells_waiting_from_working(monkeypatch):

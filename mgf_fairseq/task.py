@@ -21,13 +21,13 @@ from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, OmegaConf, open_dict, read_write
 
+from .checkpoints.pretraining_data import note_training_data
 from .data.dataset import Crops, MgfDataset
 from .data.distinct import DISTINCT
 from .data.entries import ManifestError
 from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
-from .data.pretraining_data import note_training_data
 from .host.heartbeat import moved
 from .host.iterators import MgfBatchIterator, StepClock, log_data_wait
 from .monitoring.gradient_guard import (

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..data.entries import ManifestError
 from ..data.manifest import Manifest, read_manifest
-from ..data.own_files import manifests_in
+from ..prepare.own_files import manifests_in
 from ..utils.threads import ordered_map
 from .audio import RULES, Facts, Options, Severity, measure
 from .labels import LabelProblem, check_labels

@@ -9,37 +9,24 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
+
+from .views import View
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-
-_BUFFER = 1 << 15  # few reads per crop: each may be a request to a server
 
 
 class MemberError(ValueError):
     """The bytes asked for are not in the archive, or it is no file."""
 
 
-class _Member(io.RawIOBase):
-    """A part of an open file as a file of its own; closing it closes the file."""
+class _Member(View):
+    """A part of an open file as a file of its own."""
 
     def __init__(self, archive: io.FileIO, start: int, length: int) -> None:
-        self._archive, self._start, self._length, self._position = archive, start, length, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
-        self._position = max(0, origin + offset)
-        return self._position
+        super().__init__(archive, length)
+        self._archive, self._start = archive, start
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
@@ -48,10 +35,6 @@ class _Member(io.RawIOBase):
         count = self._archive.readinto(view) or 0
         self._position += count
         return count
-
-    def close(self) -> None:
-        self._archive.close()
-        super().close()
 
 
 def open_regular(path: str) -> io.FileIO:
@@ -87,4 +70,4 @@ def open_member(path: str, start: int, length: int) -> BinaryIO:
             f"the archive ends at byte {size}, before the {length} bytes from {start} on; fetch it "
             "again, or make it and its manifest anew with `mgf shard`"
         )
-    return cast(BinaryIO, io.BufferedReader(_Member(archive, start, length), _BUFFER))
+    return _Member(archive, start, length).buffered()

@@ -19,9 +19,9 @@ import soxr
 
 from .archives import open_member, open_regular
 from .entries import Entry, ManifestError, parse_entry
-from .header_ogg import ogg_defect
 from .headers import with_true_length
-from .splicing import HeaderError
+from .headers.ogg import ogg_defect
+from .headers.splicing import HeaderError
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
 # 1e-6 within a few hundred samples at the lower of the two rates.
@@ -43,7 +43,7 @@ _RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
 _SEEKABLE = re.compile(
     "PCM_|FLOAT|DOUBLE|ULAW|ALAW|IMA_ADPCM|MS_ADPCM|ALAC_|VORBIS|OPUS|MPEG_LAYER"
 )
-# Formats whose length is what is there, by header or by `headers.py`.
+# Formats whose length is what is there, by header or by `headers`.
 _COUNTED = re.compile("WAV|WAVEX|RF64|W64|AIFF|AU|CAF|NIST|OGG|MP3|MPEG")
 _MOST_SAMPLES = 10**15  # of a file: an unknown length that nobody found, if it says more
 

@@ -13,15 +13,16 @@ from pathlib import Path
 
 from ..data.caveats import write_caveats
 from ..data.manifest import looks_like_manifest, write_manifest
-from ..data.own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
-from ..data.prepared import publish, read_record, rows_digest, staging
+from ..data.prepared import read_record, rows_digest
 from ..utils.atomic import refuse_foreign, replace_file
 from .convert import Conversion
 from .corpora.base import Corpus, PrepareError, Utterance, fits_into_manifest
 from .corpora.registry import read_corpus
 from .label_files import LABEL_KINDS, Rows, Work, further_kinds, write_labels
 from .options import PrepareOptions
+from .own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
 from .path_labels import label_by_path
+from .publishing import publish, staging
 from .rows import Progress, Row, cut, drop_beyond_end, read_headers
 from .splits import assign_splits, list_test, read_split_list, split_test
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from ..data.entries import Entry, Stretch, parse_entry
 from ..data.manifest import Manifest, read_manifest, write_manifest
-from ..data.own_files import is_ours, manifests_in
-from ..data.prepared import publish, read_record, rows_digest, staging
+from ..data.prepared import read_record, rows_digest
 from ..utils.atomic import begins_with, refuse_foreign
 from ..utils.threads import ordered_map
+from .own_files import is_ours, manifests_in
 from .packing import Item, ShardError, is_whole, members, write_archive
+from .publishing import publish, staging
 
 Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
 _Key = tuple[str, Stretch | None]  # what is stored once: a file, or a segment of one

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from .header_flac import count_flac
-from .header_mp3 import count_mp3
-from .header_sizes import count_sized
+from .flac import count_flac
+from .mp3 import count_mp3
+from .sizes import count_sized
 from .splicing import bytes_at, spliced
 
 _ID3_HEADER = 10  # bytes; the size that it says does not count them

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..data.caveats import CAVEATS_FILE
+from ..data.manifest import looks_like_manifest
+from ..data.prepared import Record, read_record
 from ..utils.atomic import begins_with
-from .caveats import CAVEATS_FILE
-from .manifest import looks_like_manifest
-from .prepared import Record, read_record
 
 SKIPPED_FILE = "skipped.txt"
 SKIPPED_HEAD = "path\treason\n"

@@ -1,34 +1,63 @@
-"""Progress bars: redrawn in place on a terminal, one line a minute in the log of a batch job.
+"""Progress: what library functions report while they work, and the bars that show it.
 
-Whoever shows progress takes a bar from here; library functions themselves report to callbacks.
+A function that takes long has a parameter ``progress: Progress = silent`` and calls it as
+``progress("read audio", done, total)``. Only commands make bars: redrawn in place on a terminal,
+one line a minute in the log of a batch job.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
-_UNITS = {"read audio": " files", "extract": " s of audio", "look": " files", "pack": " MB"}
+_UNITS = {
+    "read audio": " files",
+    "reading headers": " files",
+    "extract": " s of audio",
+    "look": " files",
+    "pack": " MB",
+}
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
-Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
+
+
+class Progress(Protocol):
+    """Called after each piece of work; `Bars` shows it."""
+
+    def __call__(self, what: str, done: float, total: float, /) -> object:
+        """`done` of `total` is finished of what is being done; a new `what` is a new stage."""
+
+
+class Beat(Protocol):
+    """Called often during work whose length is unknown, to show that it has not stopped."""
+
+    def __call__(self) -> object:
+        """One more piece is finished."""
+
+
+def silent(what: str, done: float, total: float, /) -> None:
+    """A `Progress` that shows nothing."""
+
+
+def no_beat() -> None:
+    """A `Beat` that nobody listens to."""
+
 
 EVERY_S = 60.0
 
 
 def bar(**options: Any) -> tqdm[None]:
-    """Make a tqdm bar on standard error; off a terminal it speaks once a minute, and at its end.
+    """Make a tqdm bar on standard error; in a log, it writes a line each minute and at its end.
 
-    One that does not stay at its end (``leave=False``) says nothing there within its first minute.
+    With ``leave=False`` it writes nothing to a log within its first minute.
     """
     return tqdm(**options) if sys.stderr.isatty() else _LogBar(**options)
 
 
 class _Lines:
-    """Writes what would redraw a line as a line of its own."""
+    """A stream on which each redrawing becomes a line of its own."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream, self.encoding = stream, stream.encoding
@@ -49,7 +78,7 @@ class _LogBar(tqdm):  # type: ignore[misc, type-arg]
         super().__init__(**options)
 
     def refresh(self, *args: Any, **kwargs: Any) -> bool:
-        """Show how far it is, if that is due."""
+        """Write the line, if a minute has passed."""
         now = time.monotonic()
         if now < self.due:
             return False
@@ -58,14 +87,14 @@ class _LogBar(tqdm):  # type: ignore[misc, type-arg]
 
 
 class Bars:
-    """One bar at a time, named by what is being done, gone when that is over."""
+    """A `Progress` that shows one bar at a time, which is removed when its stage is over."""
 
     def __init__(self, prefix: str = "") -> None:
         self._prefix, self._what = prefix, ""
         self._bar: tqdm[None] | None = None
 
     def __call__(self, what: str, done: float, total: float) -> None:
-        """Show that `done` of `total` is done; a new `what` begins a new bar."""
+        """Show that `done` of `total` is finished; a new `what` begins a new bar."""
         if self._bar is None or what != self._what:
             self.close()
             self._what = what

@@ -17,8 +17,7 @@ from ..prepare.label_files import LABEL_KINDS
 from ..prepare.options import SPLIT_BY, PrepareOptions
 from ..prepare.path_labels import FIELDS
 from ..prepare.prepare import Summary, prepare
-from ..prepare.rows import Progress
-from ..utils.progress import bar
+from ..utils.progress import Bars
 
 HELP = "turn a folder of recordings into wav2vec manifests (.tsv), labels and dictionaries"
 EXAMPLES = """\
@@ -142,17 +141,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--workers", metavar="N", type=int, default=min(8, os.cpu_count() or 1), help="threads")
 
 
-class _Bar(Progress):
-    def start(self, total: int, what: str = "reading headers") -> None:
-        self._bar = bar(total=total, desc=what, unit="file")
-
-    def advance(self) -> None:
-        self._bar.update()
-
-    def stop(self) -> None:
-        self._bar.close()
-
-
 def _search(args: argparse.Namespace) -> Search:
     names = (name.strip().lower().lstrip(".") for name in (args.ext or "").split(","))
     return Search(
@@ -210,7 +198,8 @@ def run(args: argparse.Namespace) -> int:
         caveats=tuple(args.caveat),
         convert=args.convert,
     )
-    args.result = prepare(options, _Bar())
+    with Bars() as bars:
+        args.result = prepare(options, bars)
     _print_summary(args.result, options)
     return 0
 

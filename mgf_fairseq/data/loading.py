@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ..utils.progress import Beat, no_beat
 from .dataset import MgfDataset, require_some_files
 from .distinct import read_speakers
 from .entries import ManifestError
@@ -26,14 +27,14 @@ def load_split(
     split: str,
     corpora: Mapping[str, float | None],
     build: Callable[[Rows], MgfDataset],
-    progress: Callable[[], object] = lambda: None,
+    beat: Beat = no_beat,
     distinct: str = "none",
 ) -> MgfDataset:
     """Read ``<data>/<split>.tsv``, or with corpora ``<data>/<corpus>/<split>.tsv`` of each.
 
     A split that is named ``<corpus>/<split>`` is of that corpus alone. What is trained is mixed by
     the weights of the corpora, in batches of distinct utterances or speakers; what is not,
-    validation say, holds each utterance once. `progress` is called as manifests are read.
+    validation say, holds each utterance once. `beat` is called as manifests are read.
 
     Raises:
         ManifestError: a manifest is missing, malformed or without a long enough utterance.
@@ -41,13 +42,13 @@ def load_split(
     """
     if not corpora or "/" in split:
         path = os.path.join(data, f"{split}.tsv")
-        manifest = _read(path, progress)
+        manifest = _read(path, beat)
         dataset = build(manifest)
         _require_kept(dataset, [path], [0, len(manifest)])
         _keep_apart(dataset, distinct, [path], [len(manifest)])
         return dataset
     paths = [os.path.join(data, name, f"{split}.tsv") for name in corpora]
-    joined = JoinedManifest([_read(path, progress, split) for path in paths])
+    joined = JoinedManifest([_read(path, beat, split) for path in paths])
     dataset = build(joined)
     _require_kept(dataset, paths, joined.bounds.tolist())
     if dataset.shuffle:
@@ -70,9 +71,9 @@ def _keep_apart(
     logger.info("%d speakers; a batch holds each of them once", len(np.unique(speakers)))
 
 
-def _read(path: str, progress: Callable[[], object], split_of_corpora: str = "") -> Manifest:
+def _read(path: str, beat: Beat, split_of_corpora: str = "") -> Manifest:
     try:
-        manifest = read_manifest(path, progress)
+        manifest = read_manifest(path, beat)
     except ManifestError as error:
         if not split_of_corpora or os.path.exists(path):
             raise

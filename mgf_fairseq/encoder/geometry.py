@@ -8,10 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # label files need frame arithmetic without the seconds that torch takes to load
-    pass
+from typing import Any
 
 ConvLayer = tuple[int, int, int]  # (channels, kernel size, stride)
 
@@ -92,6 +89,11 @@ class ConvGeometry:
         for kernel, stride in zip(self.kernels, self.strides, strict=True):
             length = (length - kernel) // stride + 1 if length >= kernel else 0
         return length
+
+    def centers(self, num_samples: int) -> list[float]:
+        """The middle of what each frame of ``num_samples`` samples sees, in samples."""
+        hop, half_field = self.hop_length, self.receptive_field / 2
+        return [frame * hop + half_field for frame in range(self.num_frames(num_samples))]
 
 
 # wav2vec 2.0's stack. All presets share its frame grid, which label files are made for.

@@ -54,17 +54,14 @@ class Work:
         """The transcript of a row in the letter case asked for."""
         return normalize_text(row.utterance.text or "", self.options.case)
 
-    def each(self, line: Callable[[Row], str]) -> Lines:
-        """A line for each row of each split."""
-        return {split: [line(row) for row in members] for split, members in self.rows.items()}
-
 
 @dataclass(frozen=True)
-class Made:
-    """The lines of one kind; `counts` go into its dictionary, which None leaves out."""
+class Maker:
+    """Makes the label line of a row, and the dictionary of what train's lines hold."""
 
-    lines: Lines
-    counts: Counter[str] | None
+    line: Callable[[Row], str]
+    # Counts of the symbols in train -> those in the dictionary; None: there is no dictionary.
+    listed: Callable[[Counter[str]], Counter[str]] | None = Counter
 
 
 class Problem(NamedTuple):
@@ -76,11 +73,11 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelKind:
-    """One kind of label: how it is made, and why it cannot be."""
+    """One kind of label: the line of a row, its dictionary, and why it cannot be made."""
 
-    make: Callable[[Work], Made]
+    maker: Callable[[Work], Maker]
     problem: Callable[[Work], Problem | None]
-    lacks: Callable[[Utterance], str | None] = lambda item: None  # what an utterance has not
+    lacks: Callable[[Utterance], str | None] = lambda item: None  # what an utterance does not have
     automatic: bool = True  # written without being asked for, where the material is there
     classes: bool = False  # one class per row, as fairseq's audio_classification reads it
 
@@ -120,16 +117,18 @@ def write_labels(work: Work) -> list[str]:
 
 def _write_kind(work: Work, name: str, kind: LabelKind) -> None:
     """Label lines per split, and the dictionary, of the train split alone."""
-    made = kind.make(work)
-    # A table without a train split (a test set, say) brings its dictionary from elsewhere.
-    if made.counts is not None and "train" not in made.lines:
+    maker = kind.maker(work)
+    lines = {split: [maker.line(row) for row in rows] for split, rows in work.rows.items()}
+    # A table without a train split, such as a test set, brings its dictionary from elsewhere.
+    if maker.listed is not None and "train" not in lines:
         work.notes.append(f"no train split, so dict.{name}.txt is not written")
-    elif made.counts is not None:
-        write_dictionary(work.folder / f"dict.{name}.txt", made.counts)
+    elif maker.listed is not None:
+        symbols = maker.listed(count_symbols(lines["train"]))
+        write_dictionary(work.folder / f"dict.{name}.txt", symbols)
         if kind.classes:
-            work.notes.extend(_unseen(name, made.lines))
-    for split, lines in made.lines.items():
-        write_lines(work.folder / f"{split}.{name}", lines)
+            work.notes.extend(_unseen(name, lines))
+    for split, split_lines in lines.items():
+        write_lines(work.folder / f"{split}.{name}", split_lines)
 
 
 def further_kinds(options: PrepareOptions) -> dict[str, LabelKind]:
@@ -170,29 +169,29 @@ def _missing(
     return Problem(f"{reason}: {len(lacking)} of {total} have none ({shown}){advice}", True)
 
 
-def _letters(work: Work) -> Made:
-    lines = work.each(lambda row: to_letters(work.text(row)))
-    return Made(lines, count_symbols(lines.get("train", [])))
+def _letters(work: Work) -> Maker:
+    return Maker(lambda row: to_letters(work.text(row)))
 
 
-def _words(work: Work) -> Made:
-    lines = work.each(work.text)
-    return Made(lines, count_symbols(lines.get("train", [])))
+def _words(work: Work) -> Maker:
+    return Maker(work.text)
 
 
-def _subwords(work: Work) -> Made:
-    """Subwords of a model that is trained on the train split, which its dictionary lists."""
+def _subwords(work: Work) -> Maker:
+    """Subwords of a model that is trained on the train split; the dictionary lists its pieces."""
     texts = [work.text(row) for row in work.rows.get("train", [])]
     model = SubwordModel(texts, work.options.spm_vocab_size)
-    lines = work.each(lambda row: model.encode(work.text(row)))
     model.save(work.folder / "spm.model")
-    counts = count_symbols(lines["train"])
-    known = Counter({piece: counts[piece] for piece in model.pieces()})
-    unknown = sorted(set(counts) - set(known))
-    if unknown:
-        shown = ", ".join(map(repr, unknown[:_EXAMPLES]))
-        work.notes.append(f"spm: {len(unknown)} symbol(s) of train became no pieces: {shown}")
-    return Made(lines, known)
+
+    def listed(counts: Counter[str]) -> Counter[str]:
+        known = Counter({piece: counts[piece] for piece in model.pieces()})
+        unknown = sorted(set(counts) - set(known))
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:_EXAMPLES]))
+            work.notes.append(f"spm: {len(unknown)} symbol(s) of train became no pieces: {shown}")
+        return known
+
+    return Maker(lambda row: model.encode(work.text(row)), listed)
 
 
 # ---- phones
@@ -204,23 +203,23 @@ def _phone_problem(work: Work) -> Problem | None:
     return Problem("no phones.tsv beside the table that gives any row its phones", False)
 
 
-def _phones(work: Work) -> Made:
+def _phones(work: Work) -> Maker:
     """Frame labels; a row without segments has `UNLABELLED` in every frame."""
     phones, rate = work.corpus.phones, work.options.sample_rate
-
-    def label(row: Row) -> str:
-        segments = phones.get(row.utterance.utt, [])
-        return " ".join(frame_labels(segments, row.num_samples, rate, row.offset))
-
     bare = sum(row.utterance.utt not in phones for row in work.every)
     if bare:
         work.notes.append(
             f"{bare} row(s) have no phone segments: {UNLABELLED} in every frame of .phn"
         )
-    lines = work.each(label)
-    counts = count_symbols(lines.get("train", []))
-    del counts[UNLABELLED]
-    return Made(lines, counts)
+
+    def line(row: Row) -> str:
+        segments = phones.get(row.utterance.utt, [])
+        return " ".join(frame_labels(segments, row.num_samples, rate, row.offset))
+
+    def listed(counts: Counter[str]) -> Counter[str]:
+        return Counter({label: n for label, n in counts.items() if label != UNLABELLED})
+
+    return Maker(line, listed)
 
 
 # ---- classes
@@ -231,14 +230,13 @@ def _class_kind(
 ) -> LabelKind:
     """One class per row."""
 
-    def make(work: Work) -> Made:
-        lines = work.each(lambda row: class_label(of(row.utterance) or ""))
+    def maker(work: Work) -> Maker:
         work.notes.extend(_merged(work, of))
-        counts = count_symbols(lines.get("train", [])) if dictionary else None
-        return Made(lines, counts)
+        listed = Counter if dictionary else None
+        return Maker(lambda row: class_label(of(row.utterance) or ""), listed)
 
     return LabelKind(
-        make,
+        maker,
         lambda work: _missing(work, of, f"no {what} for every row{advice}"),
         lambda item: None if of(item) else f"it has no {what}",
         classes=dictionary,

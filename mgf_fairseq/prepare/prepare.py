@@ -15,6 +15,7 @@ from ..data.caveats import write_caveats
 from ..data.manifest import looks_like_manifest, write_manifest
 from ..data.prepared import read_record, rows_digest
 from ..utils.atomic import refuse_foreign, replace_file
+from ..utils.progress import Progress, silent
 from .convert import Conversion
 from .corpora.base import Corpus, PrepareError, Utterance, fits_into_manifest
 from .corpora.registry import read_corpus
@@ -23,7 +24,7 @@ from .options import PrepareOptions
 from .own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
 from .path_labels import label_by_path
 from .publishing import publish, staging
-from .rows import Progress, Row, cut, drop_beyond_end, read_headers
+from .rows import Row, cut, drop_beyond_end, read_headers
 from .splits import assign_splits, list_test, read_split_list, split_test
 
 
@@ -50,7 +51,7 @@ class Summary:
     notes: list[str]
 
 
-def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summary:
+def prepare(options: PrepareOptions, progress: Progress = silent) -> Summary:
     """Read the corpus, write `{split}.tsv`, labels, dictionaries and skipped.txt into `dest`.
 
     The same source and options give the same bytes. Files that cannot be read are skipped and
@@ -61,9 +62,9 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
     corpus = read_corpus(options.source, options.layout, options.search)
     if options.label_from is not None:
         corpus = label_by_path(corpus, options.label_from)
-    skipped = list(corpus.left_out)
+    skipped = list(corpus.skipped)
     wanted = _drop_unwanted(corpus, options, skipped)
-    infos = read_headers(corpus.root, wanted, options.workers, progress or Progress(), skipped)
+    infos = read_headers(corpus.root, wanted, options.workers, skipped, progress)
     readable = drop_beyond_end(wanted, infos, skipped)
     if not readable:
         reason = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
@@ -85,7 +86,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
     caveats = (*corpus.caveats, *options.caveats)
     notes = list(corpus.notes)
     if options.convert:
-        corpus, rows = _convert(options, corpus, rows, skipped, notes, progress or Progress())
+        corpus, rows = _convert(options, corpus, rows, skipped, notes, progress)
     skipped.sort()
     written = _write_set(options, corpus, rows, skipped, caveats, notes)
     used = {item.path: info for item, info in readable}
@@ -111,9 +112,7 @@ def _convert(
     """The corpus and its rows over converted files, without recordings that cannot be."""
     conversion = Conversion(options.source, corpus.root, options.dest, options.sample_rate)
     entries = list(dict.fromkeys(row.entry for members in rows.values() for row in members))
-    progress.start(len(entries), "converting")
-    done, failed = conversion.convert_all(entries, options.workers, progress.advance)
-    progress.stop()
+    done, failed = conversion.convert_all(entries, options.workers, progress)
     skipped += failed
     notes.append(conversion.summary(done))
     found: Rows = {

@@ -16,6 +16,7 @@ from tqdm import tqdm
 _UNITS = {
     "read audio": " files",
     "reading headers": " files",
+    "converting": " files",
     "extract": " s of audio",
     "look": " files",
     "pack": " MB",

@@ -8,9 +8,10 @@ import pytest
 import soundfile
 
 from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.encoder.geometry import STANDARD_GRID
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 from mgf_fairseq.prepare.corpora.registry import detect_layout
-from mgf_fairseq.prepare.labels import LabelError, num_frames
+from mgf_fairseq.prepare.labels import LabelError
 from mgf_fairseq.prepare.options import PrepareOptions
 from mgf_fairseq.prepare.prepare import prepare
 
@@ -196,9 +197,9 @@ def test_a_table_keeps_its_splits_and_gives_every_label(table, tmp_path):
     assert lines(out / "test.spk") == ["s0", "s1"]
     assert lines(out / "dict.emo.txt") == ["joy 4"]
     phones = lines(out / "train.phn")
-    assert phones[3].split() == ["-"] * num_frames(4000)
+    assert phones[3].split() == ["-"] * STANDARD_GRID.num_frames(4000)
     assert any("no phone segments" in note for note in summary.notes)
-    assert len(phones[0].split()) == num_frames(4000)
+    assert len(phones[0].split()) == STANDARD_GRID.num_frames(4000)
     # Centers at 12.5 ms + 20 ms t: the empty label continues S up to 150 ms, I starts at 200 ms.
     assert phones[0].split() == ["S"] * 7 + ["-"] * 3 + ["I"] * 2
     assert lines(out / "dict.phn.txt") == ["S 21", "I 6"]

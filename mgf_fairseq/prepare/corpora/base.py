@@ -57,7 +57,7 @@ class Corpus:
     root: Path
     utterances: list[Utterance]
     phones: Mapping[str, list[Segment]] = field(default_factory=dict)
-    left_out: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
     caveats: tuple[str, ...] = ()  # what a reader of any number on this corpus must know
     valid_from_train: bool = False  # its own splits lack valid, which is then drawn from train
     tables: tuple[Path, ...] = ()  # what it was read from, besides the audio

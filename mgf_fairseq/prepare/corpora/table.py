@@ -127,7 +127,7 @@ def _read_tables(
 ) -> Corpus:
     """The rows of tables; each comes with the folder of its paths and the split of its rows."""
     utterances: list[Utterance] = []
-    left_out: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     notes: list[str] = []
     for table, folder, split in tables:
         names = table_columns(table)
@@ -135,19 +135,19 @@ def _read_tables(
         for row in table_rows(table):
             item = read_row(row, columns, search, folder)
             if isinstance(item, str):
-                left_out.append((row.where, item))
+                skipped.append((row.where, item))
             elif item is not None:
                 utterances.append(item if split is None else replace(item, split=split))
         notes += [note for note in unread_columns(names, columns) if note not in notes]
     if not utterances:
-        why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
+        why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise PrepareError(
             f"{tables[0][0]} names no file that can be used and that --ext and "
             f"--path-must-contain let through{why}"
         )
     utterances.sort(key=lambda item: (item.path, item.stretch or (0.0, 0.0)))
     read = tuple(table for table, _, _ in tables)
-    return Corpus(layout, root, utterances, left_out=left_out, tables=read, notes=tuple(notes))
+    return Corpus(layout, root, utterances, skipped=skipped, tables=read, notes=tuple(notes))
 
 
 def _read_phones(path: Path) -> tuple[dict[str, list[Segment]], list[str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..data.label_format import UNLABELLED
+from ..data.limits import MUCH
 from .corpora.base import Corpus, PrepareError, Utterance, text_problem
 from .labels import (
     LabelError,
@@ -78,8 +79,18 @@ class LabelKind:
     maker: Callable[[Work], Maker]
     problem: Callable[[Work], Problem | None]
     lacks: Callable[[Utterance], str | None] = lambda item: None  # what an utterance does not have
-    automatic: bool = True  # written without being asked for, where the material is there
+    automatic: bool = True  # written without being asked for, if the material is there
+    text: bool = False  # made of transcripts, of which single ones may be unusable
     classes: bool = False  # one class per row, as fairseq's audio_classification reads it
+
+    def drops(self, utterances: Sequence[Utterance]) -> bool:
+        """Whether rows without a transcript are skipped although no label was asked for.
+
+        Not if more than a few have none: then their audio is worth more than the labels.
+        """
+        none = sum(item.text is None for item in utterances)
+        few = none <= MUCH * len(utterances)
+        return self.text and self.automatic and few and self.anywhere(utterances)
 
     def anywhere(self, utterances: Sequence[Utterance]) -> bool:
         """Whether any utterance has what this kind is made of."""
@@ -271,9 +282,9 @@ def _unseen(name: str, lines: Lines) -> list[str]:
 
 
 LABEL_KINDS: dict[str, LabelKind] = {
-    "ltr": LabelKind(_letters, _text_problem, _lacks_text),
-    "wrd": LabelKind(_words, _text_problem, _lacks_text),
-    "spm": LabelKind(_subwords, _text_problem, _lacks_text, automatic=False),
+    "ltr": LabelKind(_letters, _text_problem, _lacks_text, text=True),
+    "wrd": LabelKind(_words, _text_problem, _lacks_text, text=True),
+    "spm": LabelKind(_subwords, _text_problem, _lacks_text, automatic=False, text=True),
     "phn": LabelKind(_phones, _phone_problem),
     "spk": _class_kind("speaker", lambda item: item.speaker, " (see --speaker-level)"),
     "emo": _class_kind("emotion", lambda item: item.emotion),

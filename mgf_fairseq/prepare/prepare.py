@@ -208,9 +208,8 @@ def _label_tests(
     kinds = {**LABEL_KINDS, **further_kinds(options)}
     asked = [*(options.labels or ()), *options.further_labels]
     tests = [kinds[name].lacks for name in asked if kinds[name].anywhere(corpus.utterances)]
-    every_has_text = all(item.text is not None for item in corpus.utterances)
-    if options.labels is None and not options.segment_seconds and every_has_text:
-        tests.append(LABEL_KINDS["ltr"].lacks)
+    if options.labels is None and not options.segment_seconds:
+        tests += [kind.lacks for kind in LABEL_KINDS.values() if kind.drops(corpus.utterances)]
     return tests
 
 

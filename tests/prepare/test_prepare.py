@@ -210,7 +210,8 @@ def test_transcripts_beside_the_audio_are_found(folder, tmp_path):
         path.with_suffix(".txt").write_text(f"Word {path.stem}\n")
     (folder / "a" / "a0.txt").unlink()
     assert detect_layout(folder, Search()) == "wav-txt"
-    assert run(folder, tmp_path / "auto").labels == []
+    auto = run(folder, tmp_path / "auto")
+    assert auto.labels == ["ltr", "wrd"] and auto.skipped == [("a/a0.wav", "no transcript")]
     summary = run(folder, tmp_path / "o", labels=("wrd",), valid_percent=0)
     assert summary.skipped == [("a/a0.wav", "no transcript")]
     expected = [f"WORD {name.upper()}" for name in names(tmp_path / "o", "train")]

@@ -22,7 +22,8 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, OmegaConf, open_dict, read_write
 
 from .checkpoints.pretraining_data import note_training_data
-from .data.dataset import Crops, MgfDataset
+from .data.crops import Crops
+from .data.dataset import MgfDataset
 from .data.distinct import DISTINCT
 from .data.entries import ManifestError
 from .data.limits import PRETRAINING_MIN_SAMPLES

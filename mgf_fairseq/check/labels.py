@@ -24,7 +24,7 @@ _UNK_SHARE = 0.01  # below it, unknown symbols are rare characters; above, a wro
 
 @dataclass(frozen=True)
 class LabelProblem:
-    """One rule's result on one label file."""
+    """The result of one rule on one label file."""
 
     file: str
     rule: str
@@ -36,7 +36,7 @@ class LabelProblem:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A label file with all that its rules look at."""
+    """A label file with everything that the rules need."""
 
     name: str
     ending: str
@@ -112,7 +112,7 @@ def _class_of_several_words(labels: LabelFile) -> Iterator[LabelProblem]:
 @label_rule
 def _single_class(labels: LabelFile) -> Iterator[LabelProblem]:
     if labels.classes and labels.name.startswith("train") and len(set(labels.rows)) == 1:
-        fix = "nothing can be learnt of a class that all have; choose another label or column"
+        fix = "all rows have one class, so nothing can be learned; choose another label or column"
         yield LabelProblem(labels.name, "single class", False, 1, fix, (labels.rows[0],))
 
 

@@ -1,4 +1,4 @@
-"""Find what training would drop or be spoilt by in manifests, and how to fix it.
+"""Find what training would skip or be harmed by in manifests, and how to fix it.
 
 Between `mgf prepare` and training: rules come from audio.py and labels.py, `mgf check`
 prints the report.
@@ -43,7 +43,7 @@ class Refused:
 
 @dataclass
 class ManifestReport:
-    """One manifest: how much of it training will use, and why not the rest."""
+    """One manifest: how much of it training will use, and why not all."""
 
     name: str
     lines: int = 0
@@ -179,7 +179,7 @@ def _label_finding(problem: LabelProblem) -> Finding:
 def _find_duplicates(
     reports: Sequence[ManifestReport], sightings: dict[str, list[tuple[int, str]]]
 ) -> None:
-    """Same audio twice in one manifest is a note; in two manifests it is leakage, an error."""
+    """The same audio twice in a manifest is a note; in two manifests it is leakage, an error."""
     within: dict[int, list[str]] = defaultdict(list)
     across: dict[int, list[str]] = defaultdict(list)
     for places in sightings.values():

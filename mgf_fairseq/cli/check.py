@@ -1,4 +1,4 @@
-"""`mgf check`: report what training would skip or be spoilt by, with the fix for each.
+"""`mgf check`: report what training would skip or be harmed by, with the fix for each.
 
 Run it between `mgf prepare` and the first training minute; check/manifests.py holds the rules.
 """

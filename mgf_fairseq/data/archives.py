@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MemberError(ValueError):
-    """The bytes asked for are not in the archive, or it is no file."""
+    """The requested bytes are not in the archive, or it is not a file."""
 
 
 class _Member(View):
@@ -38,7 +38,7 @@ class _Member(View):
 
 
 def open_regular(path: str) -> io.FileIO:
-    """Open a file, but no pipe or device, which would wait or never end.
+    """Open a file, but not a pipe or device, which could block or never end.
 
     Raises:
         MemberError: it is one.
@@ -51,7 +51,7 @@ def open_regular(path: str) -> io.FileIO:
     file = io.FileIO(path, opener=opener)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise MemberError("is no regular file but a pipe or a device; remove its line")
+        raise MemberError("is a pipe or a device, not a regular file; remove its line")
     return file
 
 
@@ -59,7 +59,7 @@ def open_member(path: str, start: int, length: int) -> BinaryIO:
     """Open the `length` bytes from `start` on of the archive at `path`, as a file.
 
     Raises:
-        MemberError: the archive ends before, or is no file.
+        MemberError: the archive ends before, or it is not a file.
         OSError: it cannot be opened.
     """
     archive = open_regular(path)

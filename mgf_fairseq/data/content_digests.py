@@ -1,7 +1,7 @@
-"""What the audio of a manifest is, as one digest over contents rather than names and dates.
+"""One digest for the audio of a manifest, over contents rather than names and dates.
 
-The feature store keys by it. Like git's index: a file is read once, and again only when its size
-or one of its times has changed, so asking about a million known files costs a million `stat`.
+The feature store uses it as a key. A file is read once, and again only after its size or one of its
+times has changed, as in git's index: a million known files cost a million calls of `stat`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..utils.threads import ordered_map
 from .entries import ManifestError, parse_entry
 from .manifest import Manifest
 
-MISSING = "missing"  # stands for the digest of a file that cannot be read
+MISSING = "missing"  # in place of the digest of a file that cannot be read
 _BLOCK = 1 << 20
 _THREADS = 4
 # A file written this recently may change again without a change of its times.
@@ -32,7 +32,7 @@ def audio_key(
     table: Path,
     progress: Progress | None = None,
 ) -> str:
-    """Digest of what the rows of a manifest hold, in their order.
+    """Digest of what the rows of a manifest hold, in order.
 
     It covers contents, stretches and lengths, neither names nor dates: a moved or touched corpus
     keeps its key; a file that cannot be read counts as missing.

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
 from ..utils.progress import Beat, no_beat
-from .dataset import MgfDataset, require_some_files
+from .audio import entry_exists
+from .dataset import MgfDataset
 from .distinct import read_speakers
 from .entries import ManifestError
 from .manifest import Manifest, read_manifest
@@ -81,7 +83,7 @@ def _read(path: str, beat: Beat, split_of_corpora: str = "") -> Manifest:
             f"{error}; with task.corpora each of them needs its {split_of_corpora}.tsv, and the "
             f"split of a single one is called CORPUS/{split_of_corpora}"
         ) from None
-    require_some_files(manifest, path)
+    _require_some_files(manifest, path)
     return manifest
 
 
@@ -111,4 +113,23 @@ def _mix(dataset: MgfDataset, joined: JoinedManifest, corpora: Mapping[str, floa
             given / per_hour,
             100 * given / sum(mixture.given),
             given / held,
+        )
+
+
+def _require_some_files(manifest: Manifest, name: str, probes: int = 8) -> None:
+    """Fail early where a manifest's root has moved: look for a few of its files.
+
+    Raises:
+        ValueError: none of them exists.
+    """
+    lines = np.unique(np.linspace(0, len(manifest) - 1, probes).astype(int))
+    entries: list[str] = []
+    for line in lines.tolist():
+        with suppress(ManifestError):  # a line that is refused is skipped later, by name
+            entries.append(manifest.entry(line))
+    if entries and not any(map(entry_exists, entries)):
+        raise ValueError(
+            f"{name}: none of {len(entries)} files tried exists, such as {entries[0]}; "
+            f"the first line of the manifest says that the audio lies under {manifest.root}: "
+            "correct it, or run 'mgf prepare' again"
         )

@@ -100,8 +100,8 @@ def read_manifest(path: str | os.PathLike[str], beat: Beat = no_beat) -> Manifes
     `beat` is called after each block that was read.
 
     Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
-    a line without exactly two columns, a count that is not a whole number, or what is no text; and
-    for a folder in which `mgf prepare` was stopped while it replaced files.
+    a line without exactly two columns, a count that is not a whole number, or bytes that are not
+    text; and for a folder in which `mgf prepare` was stopped while it replaced files.
     """
     require_finished(Path(path).parent)
     try:

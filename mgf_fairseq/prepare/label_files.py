@@ -38,7 +38,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Work:
-    """All that a kind of label is made of, and where it goes."""
+    """What labels are made from, and where they are written."""
 
     options: PrepareOptions
     corpus: Corpus
@@ -69,7 +69,7 @@ class Problem(NamedTuple):
     """Why a corpus cannot give a kind of label."""
 
     reason: str
-    partly: bool  # some of the material is there, so it is news
+    partly: bool  # some rows have the material, so it is reported
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def further_kinds(options: PrepareOptions) -> dict[str, LabelKind]:
 
 def _text_problem(work: Work) -> Problem | None:
     if not all(row.whole for row in work.every):
-        reason = "a transcript cannot be cut with its recording: leave out --segment-seconds"
+        reason = "a transcript cannot be cut with its recording: remove --segment-seconds"
         return Problem(reason, any(row.utterance.text for row in work.every))
     advice = "; --labels ltr skips these"
     return _missing(work, lambda item: item.text, "no transcript for every row", advice)

@@ -22,7 +22,7 @@ _SPM_LINE = 4192  # bytes: SentencePiece's default limit of a line
 
 
 class LabelError(ValueError):
-    """Labels cannot be made; the message holds the mend."""
+    """Labels cannot be made; the message holds the fix."""
 
 
 def normalize_text(text: str, case: str) -> str:

@@ -1,4 +1,4 @@
-"""Labels that stand in the names of files, found by a regular expression with named groups.
+"""Labels in the names of files, found by a regular expression with named groups.
 
 `mgf prepare --label-from`, after a layout has listed the utterances; also what labels may be
 called.

@@ -56,8 +56,8 @@ def prepare(options: PrepareOptions, progress: Progress = silent) -> Summary:
 
     The same source and options give the same bytes. Files that cannot be read are skipped and
     listed with the reason. The files appear together at the end: after an error those of an earlier
-    run are as they were. Raises PrepareError, LabelError or ManifestError where nothing sensible
-    can be written, ForeignFileError where that would replace what `mgf prepare` has not written.
+    run are as they were. Raises PrepareError, LabelError or ManifestError where nothing useful
+    can be written, ForeignFileError where a foreign file would be replaced.
     """
     corpus = read_corpus(options.source, options.layout, options.search)
     if options.label_from is not None:
@@ -135,7 +135,7 @@ def _write_set(
     caveats: Sequence[str],
     notes: list[str],
 ) -> list[str]:
-    """Make all files apart and move them into `dest` together; returns the kinds of labels."""
+    """Write all files to a staging folder, then move them into `dest`; returns the label kinds."""
     dest = options.dest
     with staging(dest) as folder:
         written = write_labels(Work(options, corpus, rows, folder, notes))
@@ -164,8 +164,8 @@ def _write_set(
     stale = [name for name in others if name not in changed and looks_like_manifest(dest / name)]
     if stale:
         notes.append(
-            f"{', '.join(stale)} in {dest}: of an earlier run, or made from one; make anew or "
-            "remove them, for their rows may be in other splits now"
+            f"{', '.join(stale)} in {dest}: of an earlier run, or made from one; make them again "
+            "or remove them: their rows may be in other splits now"
         )
     return written
 
@@ -204,7 +204,7 @@ def _name_problem(item: Utterance) -> str | None:
 def _label_tests(
     corpus: Corpus, options: PrepareOptions
 ) -> list[Callable[[Utterance], str | None]]:
-    """Why an utterance lacks a label that is asked for; one that none has is an error later."""
+    """Tests for labels that were requested; a label that no utterance has is an error later."""
     kinds = {**LABEL_KINDS, **further_kinds(options)}
     asked = [*(options.labels or ()), *options.further_labels]
     tests = [kinds[name].lacks for name in asked if kinds[name].anywhere(corpus.utterances)]

@@ -31,7 +31,7 @@ _SAMPLE_BYTES = 2  # about what a sample of a segment takes; FLAC takes less
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """What `mgf shard` is asked to do."""
+    """The options of `mgf shard`."""
 
     data: Path
     dest: Path
@@ -62,8 +62,8 @@ def shard(options: ShardOptions, progress: Progress = silent) -> ShardSummary:
     """Write `shard-00000.zip`, ... and the manifests of `options.data` over them into `dest`.
 
     Each file is stored once, whatever manifests and segments name it. A shard appears when it is
-    complete and the manifests with their labels after all shards, so a run that was cut off leaves
-    nothing half done behind, and the same call resumes it.
+    complete and the manifests with their labels after all shards, so an interrupted run leaves
+    nothing half written, and the same call resumes it.
 
     Raises:
         ShardError: files are missing or packed already, change while they are read, or the disk
@@ -185,7 +185,7 @@ def _sizes(paths: Sequence[str], progress: Progress) -> dict[str, int]:
         raise ShardError(
             f"{len(missing)} of {len(paths)} files cannot be found, such as "
             f"{', '.join(missing[:_EXAMPLES])}: `mgf check` lists them, `mgf prepare` makes the "
-            "manifests anew"
+            "manifests again"
         )
     return sizes
 
@@ -251,7 +251,7 @@ def _rewritten(entry: Entry, places: dict[_Key, str], cut: bool) -> str:
 
 
 def _stale(dest: Path, ours: set[str]) -> list[str]:
-    """What an earlier run has left in `dest` that does not belong to this one."""
+    """Files of an earlier run in `dest` that do not belong to this one."""
     found = {path.name for pattern in ("shard-*.zip", "*.tsv") for path in dest.glob(pattern)}
     others = sorted(found - ours)
     return [f"{', '.join(others)} in {dest}: of an earlier run; remove it"] if others else []

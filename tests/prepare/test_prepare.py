@@ -125,7 +125,7 @@ def test_a_split_by_speaker_shares_no_speaker(folder, tmp_path):
     assert set.union(*speakers.values()) == set("abcd")
 
 
-def test_a_split_list_decides_and_the_others_are_listed_as_left_out(folder, tmp_path):
+def test_a_split_list_decides_and_the_others_are_listed_as_skipped(folder, tmp_path):
     (tmp_path / "list").write_text("a0 train\na/a1.wav\tdev\n")
     summary = run(folder, tmp_path / "o", split_list=tmp_path / "list")
     assert names(tmp_path / "o", "train") == ["a0"] and names(tmp_path / "o", "dev") == ["a1"]

@@ -1,6 +1,6 @@
-"""A file read under another head than its own, and what the looks at headers share.
+"""Read a file with another head than its own, and helpers for all formats.
 
-Below `headers.py`, which says what each format needs.
+Below the modules of this folder, one per format.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Correction:
 
 
 class _Spliced(View):
-    """A file whose first bytes are others."""
+    """A file whose first bytes are replaced."""
 
     def __init__(self, source: BinaryIO, correction: Correction) -> None:
         self._head = correction.head
@@ -55,7 +55,7 @@ def spliced(source: BinaryIO, correction: Correction) -> BinaryIO:
 
 
 def bytes_at(stream: BinaryIO, position: int, count: int) -> bytes:
-    """Up to `count` bytes from a position on, which a header may put anywhere."""
+    """Up to `count` bytes from any position that a header may name."""
     if position > _FARTHEST:
         return b""
     stream.seek(position)

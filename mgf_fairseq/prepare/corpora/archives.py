@@ -47,7 +47,7 @@ class _Member(NamedTuple):
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's name ends as those of the archives that are read in place."""
+    """Whether a file name ends like an archive that is read in place."""
     return os.fspath(path).lower().endswith(ARCHIVES)
 
 
@@ -55,7 +55,7 @@ def read_archives(source: Path, search: Search) -> Corpus:
     """Every audio file in the archives under `source`, or in `source` itself.
 
     A .txt of the same name in the same archive is its transcript, as in WebDataset. Compressed
-    files are left out, for their bytes cannot be read in place.
+    files are skipped, since their bytes cannot be read in place.
     """
     root = Path(os.path.realpath(source if source.is_dir() else source.parent))
     names = [path for path in walk_files(root) if is_archive(path)]

@@ -13,7 +13,7 @@ from ...data.text import read_lines
 from .base import Corpus, PrepareError, Search, Utterance, audio_paths, stem_of
 from .cpc import require_some
 
-# The usual four classes; excitement counts as happiness, and all other labels are left out.
+# The usual four classes; excitement counts as happiness, and all other labels are skipped.
 IEMOCAP_CLASSES = {
     "ang": "angry",
     "exc": "happy",

@@ -123,5 +123,5 @@ def _read_map(path: Path, skipped: Skipped, files: bool = False) -> dict[str, st
             twice.add(name)
     for name in sorted(twice):
         del found[name]
-        skipped.append((name, f"it stands twice in {path.name}, with different content"))
+        skipped.append((name, f"it is twice in {path.name}, with different content"))
     return found

@@ -194,7 +194,7 @@ def _read_phones(path: Path) -> tuple[dict[str, list[Segment]], list[str]]:
 
 
 def _drop_ambiguous(utterances: Sequence[Utterance], phones: dict[str, list[Segment]]) -> list[str]:
-    """Take away the phones of an utt that names several rows: nobody knows whose they are."""
+    """Remove the phones of an utt that names several rows: they could belong to any of them."""
     places: dict[str, int] = {}
     for item in utterances:
         places[item.utt] = places.get(item.utt, 0) + 1
@@ -204,6 +204,6 @@ def _drop_ambiguous(utterances: Sequence[Utterance], phones: dict[str, list[Segm
     for utt in twice:
         del phones[utt]
     return [
-        f"{len(twice)} utt(s) stand twice in the table, such as {twice[0]!r}: {PHONES} cannot say "
+        f"{len(twice)} utt(s) are twice in the table, such as {twice[0]!r}: {PHONES} cannot say "
         "which row it means, so these rows get no phones"
     ]

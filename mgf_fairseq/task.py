@@ -21,13 +21,14 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 from torch import nn
 
-from .data.dataset import Crops, MgfDataset
+from .checkpoints.pretraining_data import note_training_data
+from .data.crops import Crops
+from .data.dataset import MgfDataset
 from .data.distinct import DISTINCT
 from .data.entries import ManifestError
 from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
-from .data.pretraining_data import note_training_data
 from .host.heartbeat import moved
 from .host.iterators import MgfBatchIterator, StepClock, log_data_wait
 from .monitoring.gradient_guard import (

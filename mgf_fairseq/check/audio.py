@@ -27,7 +27,7 @@ _CONVERT = "mgf prepare --convert writes 16 kHz mono FLAC and manifests over it"
 
 @dataclass(frozen=True)
 class Options:
-    """What the rules measure against."""
+    """The thresholds of the rules."""
 
     sample_rate: int = 16000  # Hz
     min_seconds: float = 0.025  # the receptive field: 400 samples at 16 kHz
@@ -110,7 +110,7 @@ def _missing(facts: Facts, options: Options) -> str:
     "unreadable",
     "error",
     True,
-    "fetch or convert the file again, or take it out and run mgf prepare again",
+    "fetch or convert the file again, or remove it and run mgf prepare again",
 )
 def _unreadable(facts: Facts, options: Options) -> str:
     return facts.failure if facts.exists else ""
@@ -120,7 +120,7 @@ def _unreadable(facts: Facts, options: Options) -> str:
     "too short",
     "error",
     True,
-    "take the file out and run mgf prepare again, or join it with its neighbor",
+    "remove the file and run mgf prepare again, or join it with its neighbor",
 )
 def _too_short(facts: Facts, options: Options) -> str:
     seconds = facts.num_samples / options.sample_rate
@@ -169,7 +169,10 @@ def _count_differs(facts: Facts, options: Options) -> str:
 
 
 @rule(
-    "silent", "error", False, "silence teaches nothing: take the file out and run mgf prepare again"
+    "silent",
+    "error",
+    False,
+    "nothing can be learned from silence: remove the file and run mgf prepare again",
 )
 def _silent(facts: Facts, options: Options) -> str:
     if facts.rms is None or facts.rms >= _SILENT_RMS:
@@ -183,7 +186,7 @@ def _clipped(facts: Facts, options: Options) -> str:
     return f"{100 * share:.1f} % at full scale" if share > _CLIPPED_SHARE else ""
 
 
-@rule("cut short", "error", False, "fetch it again, or keep what is there of it")
+@rule("cut short", "error", False, "fetch it again, or keep the part that is there")
 def _cut_short(facts: Facts, options: Options) -> str:
     return facts.defect
 
@@ -248,7 +251,7 @@ def measure(entry: str, expected: int, options: Options) -> Facts:
 
 def _why_slow(reader: AudioReader) -> str:
     if not reader.seekable:
-        return f"{reader.subtype} cannot be sought in, so it is decoded from its beginning"
+        return f"{reader.subtype} has no seeking, so it is decoded from its beginning"
     long = reader.file_seconds > _LONG_MP3
     return "a long mp3 is walked through from its beginning" if long and reader.is_mp3 else ""
 

@@ -12,33 +12,31 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..data.entries import ManifestError, is_count
-from ..data.label_format import UNLABELLED
+from ..data.label_format import LABEL_FORMS, PLAIN, UNLABELLED, LabelForm
 from ..data.manifest import read_manifest
 from ..data.prepared import Record, file_digest, read_record, rows_digest
 from ..data.text import TextError, read_lines
 from ..encoder.geometry import STANDARD_GRID
 
-CTC_ENDINGS = ("ltr", "spm", "bpe", "phones")  # label sequences trained with CTC
-FRAME_ENDING = "phn"  # one label per encoder frame
 _EXAMPLES = 3
 _UNK_SHARE = 0.01  # below it, unknown symbols are rare characters; above, a wrong dictionary
 
 
 @dataclass(frozen=True)
 class LabelProblem:
-    """One rule's result on one label file."""
+    """The result of one rule on one label file."""
 
     file: str
     rule: str
     fatal: bool
     count: int
-    mend: str
+    fix: str
     examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A label file with all that its rules look at."""
+    """A label file with everything that the rules need."""
 
     name: str
     ending: str
@@ -53,6 +51,11 @@ class LabelFile:
     def dictionary_name(self) -> str:
         """The file that fairseq looks for."""
         return f"dict.{self.ending}.txt"
+
+    @property
+    def form(self) -> LabelForm:
+        """What a line is made of."""
+        return LABEL_FORMS.get(self.ending, PLAIN)
 
 
 LabelRule = Callable[[LabelFile], Iterator[LabelProblem]]
@@ -109,8 +112,8 @@ def _class_of_several_words(labels: LabelFile) -> Iterator[LabelProblem]:
 @label_rule
 def _single_class(labels: LabelFile) -> Iterator[LabelProblem]:
     if labels.classes and labels.name.startswith("train") and len(set(labels.rows)) == 1:
-        mend = "nothing can be learnt of a class that all have; choose another label or column"
-        yield LabelProblem(labels.name, "single class", False, 1, mend, (labels.rows[0],))
+        fix = "all rows have one class, so nothing can be learned; choose another label or column"
+        yield LabelProblem(labels.name, "single class", False, 1, fix, (labels.rows[0],))
 
 
 @label_rule
@@ -129,7 +132,7 @@ def _label_empty(labels: LabelFile) -> Iterator[LabelProblem]:
 
 @label_rule
 def _dictionary_missing(labels: LabelFile) -> Iterator[LabelProblem]:
-    if labels.dictionary is None and labels.ending in CTC_ENDINGS:
+    if labels.dictionary is None and labels.form.ctc:
         yield LabelProblem(
             labels.name,
             "dictionary missing",
@@ -165,7 +168,7 @@ def _unknown_symbols(labels: LabelFile) -> Iterator[LabelProblem]:
     if not labels.dictionary:
         return
     symbols = Counter(symbol for row in labels.rows for symbol in row.split())
-    if labels.ending == FRAME_ENDING:
+    if labels.form.frames:
         del symbols[UNLABELLED]
     unknown = {s: n for s, n in symbols.items() if s not in labels.dictionary}
     total, missed = sum(symbols.values()), sum(unknown.values())
@@ -174,21 +177,21 @@ def _unknown_symbols(labels: LabelFile) -> Iterator[LabelProblem]:
     most = sorted(unknown.items(), key=lambda item: -item[1])[:_EXAMPLES]
     shown = tuple(f"{symbol!r} {count} times" for symbol, count in most)
     if missed == total:
-        rule, mend = "UNK only", "no label symbol is in the dictionary: it belongs to other labels"
+        rule, fix = "UNK only", "no label symbol is in the dictionary: it belongs to other labels"
     else:
         share = f"{100 * missed / total:.2f} % of symbols become <unk>"
-        rule, mend = "unknown symbols", f"{share}; normalize the text or extend the dictionary"
+        rule, fix = "unknown symbols", f"{share}; normalize the text or extend the dictionary"
     fatal = missed > _UNK_SHARE * total
-    if labels.ending not in (*CTC_ENDINGS, FRAME_ENDING) and not labels.name.startswith("train"):
+    if labels.form == PLAIN and not labels.name.startswith("train"):
         # Words and speakers that training lacks are what held-out splits are for.
-        fatal, mend = False, "expected in a split of other speakers or sentences; a task that "
-        mend += f"classifies .{labels.ending} labels cannot use this split"
-    yield LabelProblem(labels.name, rule, fatal, missed, mend, shown)
+        fatal, fix = False, "expected in a split of other speakers or sentences; a task that "
+        fix += f"classifies .{labels.ending} labels cannot use this split"
+    yield LabelProblem(labels.name, rule, fatal, missed, fix, shown)
 
 
 @label_rule
 def _ctc_infeasible(labels: LabelFile) -> Iterator[LabelProblem]:
-    if labels.ending not in CTC_ENDINGS or len(labels.rows) != len(labels.num_samples):
+    if not labels.form.ctc or len(labels.rows) != len(labels.num_samples):
         return
     hits = []
     for i, (row, num_samples) in enumerate(zip(labels.rows, labels.num_samples, strict=True)):
@@ -208,7 +211,7 @@ def _ctc_infeasible(labels: LabelFile) -> Iterator[LabelProblem]:
 
 @label_rule
 def _frame_labels(labels: LabelFile) -> Iterator[LabelProblem]:
-    if labels.ending != FRAME_ENDING or len(labels.rows) != len(labels.num_samples):
+    if not labels.form.frames or len(labels.rows) != len(labels.num_samples):
         return
     hits = []
     for i, (row, num_samples) in enumerate(zip(labels.rows, labels.num_samples, strict=True)):
@@ -262,8 +265,8 @@ def check_labels(manifest: Path, num_samples: Sequence[int]) -> list[LabelProble
         try:
             rows = read_lines(path, "utf-8")
         except (TextError, OSError) as error:
-            mend = f"cannot be read ({error})"
-            problems.append(LabelProblem(path.name, "label unreadable", True, 1, mend))
+            fix = f"cannot be read ({error})"
+            problems.append(LabelProblem(path.name, "label unreadable", True, 1, fix))
             continue
         dictionary: dict[str, int] | None = None
         malformed: list[int] = []

@@ -1,4 +1,4 @@
-"""Find what training would drop or be spoilt by in manifests, and how to fix it.
+"""Find what training would skip or be harmed by in manifests, and how to fix it.
 
 Between `mgf prepare` and training: rules come from audio.py and labels.py, `mgf check`
 prints the report.
@@ -7,13 +7,14 @@ prints the report.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..data.entries import ManifestError
 from ..data.manifest import Manifest, read_manifest
-from ..data.own_files import manifests_in
+from ..prepare.own_files import manifests_in
+from ..utils.progress import Progress, silent
 from ..utils.threads import ordered_map
 from .audio import RULES, Facts, Options, Severity, measure
 from .labels import LabelProblem, check_labels
@@ -42,7 +43,7 @@ class Refused:
 
 @dataclass
 class ManifestReport:
-    """One manifest: how much of it training will use, and why not the rest."""
+    """One manifest: how much of it training will use, and why not all."""
 
     name: str
     lines: int = 0
@@ -71,14 +72,14 @@ def find_manifests(target: Path) -> list[Path]:
 
 
 def check_manifests(
-    paths: Sequence[Path], options: Options, advance: Callable[[int], object] = lambda n: None
+    paths: Sequence[Path], options: Options, progress: Progress = silent
 ) -> list[ManifestReport]:
     """Check each manifest with its labels, then look for audio that is in two places.
 
     Args:
         paths: manifests, as `find_manifests` gives them.
         options: thresholds and effort.
-        advance: called with the number of lines looked at.
+        progress: called after each line, a stage for each manifest.
     """
     reports: list[ManifestReport] = []
     sightings: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -99,7 +100,11 @@ def check_manifests(
                 Finding("manifest", "error", 1, f"{path} cannot be read ({error})")
             )
             continue
-        facts = _measure_all(entries, manifest.num_samples.tolist(), options, advance)
+        stage = f"check {path.name}"
+        facts = []
+        for fact in _measure(entries, manifest.num_samples.tolist(), options):
+            facts.append(fact)
+            progress(stage, len(facts), len(entries))
         _apply_rules(report, manifest, facts, options)
         for index, fact in enumerate(facts):
             if fact.digest:
@@ -118,12 +123,11 @@ def _entry(manifest: Manifest, index: int) -> str | Refused:
         return Refused(str(error))
 
 
-def _measure_all(
-    entries: Sequence[str | Refused],
-    expected: Sequence[int],
-    options: Options,
-    advance: Callable[[int], object],
-) -> list[Facts]:
+def _measure(
+    entries: Sequence[str | Refused], expected: Sequence[int], options: Options
+) -> Iterator[Facts]:
+    """What the rules need of each line, in order."""
+
     # Threads, not processes: decoding, hashing and NumPy release the interpreter lock.
     def look(line: tuple[str | Refused, int]) -> Facts:
         entry, count = line
@@ -131,11 +135,7 @@ def _measure_all(
             return Facts(count, exists=True, failure=entry.reason)
         return measure(entry, count, options)
 
-    facts: list[Facts] = []
-    for fact in ordered_map(look, zip(entries, expected, strict=True), options.workers):
-        facts.append(fact)
-        advance(1)
-    return facts
+    return ordered_map(look, zip(entries, expected, strict=True), options.workers)
 
 
 def _apply_rules(
@@ -171,7 +171,7 @@ def _label_finding(problem: LabelProblem) -> Finding:
         f"{problem.rule} ({problem.file})",
         severity,
         problem.count,
-        problem.mend,
+        problem.fix,
         examples=problem.examples,
     )
 
@@ -179,7 +179,7 @@ def _label_finding(problem: LabelProblem) -> Finding:
 def _find_duplicates(
     reports: Sequence[ManifestReport], sightings: dict[str, list[tuple[int, str]]]
 ) -> None:
-    """Same audio twice in one manifest is a note; in two manifests it is leakage, an error."""
+    """The same audio twice in a manifest is a note; in two manifests it is leakage, an error."""
     within: dict[int, list[str]] = defaultdict(list)
     across: dict[int, list[str]] = defaultdict(list)
     for places in sightings.values():

@@ -1,4 +1,4 @@
-"""`mgf check`: report what training would skip or be spoilt by, with the fix for each.
+"""`mgf check`: report what training would skip or be harmed by, with the fix for each.
 
 Run it between `mgf prepare` and the first training minute; check/manifests.py holds the rules.
 """
@@ -22,7 +22,7 @@ from ..data.limits import FINETUNING_MAX_TOKENS, PRETRAINING_MIN_SAMPLES
 from ..data.manifest import read_manifest
 from ..data.rates import counted_rate
 from ..utils.atomic import begins_with, refuse_foreign
-from ..utils.progress import bar
+from ..utils.progress import Bars
 
 HELP = "report what training would skip in a prepared folder, and how to fix it"
 EXAMPLES = """\
@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dest:
         refuse_foreign([args.dest], begins_with('[\n {\n  "name"'), "--dest")
-    with bar(total=_count_lines(paths), unit="file", desc="check", leave=False) as shown:
-        reports = check_manifests(paths, options, shown.update)
+    with Bars() as bars:
+        reports = check_manifests(paths, options, bars)
     for line in render(reports):
         print(line)
     print(_limits(options))
@@ -132,17 +132,6 @@ def _limits(options: Options) -> str:
         f"({options.min_sample_size / rate:.2f} s); fine-tuning: dataset.max_tokens="
         f"{options.max_tokens} ({options.max_tokens / rate:.0f} s)"
     )
-
-
-def _count_lines(paths: Sequence[Path]) -> int:
-    """Count the audio files ahead, for the progress bar; broken manifests count as nothing."""
-    total = 0
-    for path in paths:
-        try:
-            total += len(read_manifest(path))
-        except (ManifestError, OSError, UnicodeDecodeError):
-            continue
-    return total
 
 
 def render(reports: Sequence[ManifestReport]) -> list[str]:

@@ -1,6 +1,6 @@
 """`mgf prepare`: options, progress bar and summary table around `mgf_fairseq.prepare.prepare`.
 
-The first verb that a newcomer types; it ends by naming the next.
+Usually the first verb; its output ends with the next one.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from ..prepare.corpora.base import AUDIO_EXTENSIONS, PrepareError, Search
@@ -17,8 +18,7 @@ from ..prepare.label_files import LABEL_KINDS
 from ..prepare.options import SPLIT_BY, PrepareOptions
 from ..prepare.path_labels import FIELDS
 from ..prepare.prepare import Summary, prepare
-from ..prepare.rows import Progress
-from ..utils.progress import bar
+from ..utils.progress import Bars
 
 HELP = "turn a folder of recordings into wav2vec manifests (.tsv), labels and dictionaries"
 EXAMPLES = """\
@@ -78,8 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a sentence that goes into every result file made from DIR; may be repeated",
     )
-    split = parser.add_argument_group("splits")
-    add = split.add_argument
+    _add_splits(parser.add_argument_group("splits").add_argument)
+    _add_audio_and_labels(parser.add_argument_group("audio and labels").add_argument)
+
+
+def _add_splits(add: Callable[..., object]) -> None:
     add("--valid-percent", metavar="D", type=float, default=0.01, help="share, 0 to 1 (0.01)")
     add("--test-percent", metavar="D", type=float, default=0.0, help="share, 0 to 1 (0)")
     add("--seed", metavar="N", type=int, default=42, help="seed of the split (42)")
@@ -104,8 +107,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="cut longer recordings, in seconds (never)",
     )
-    labels = parser.add_argument_group("audio and labels")
-    add = labels.add_argument
+
+
+def _add_audio_and_labels(add: Callable[..., object]) -> None:
     add(
         "--sample-rate",
         metavar="HZ",
@@ -135,22 +139,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--label-from",
         metavar="REGEX",
         help="classes from the paths: each named group is a label, as in '(?P<digit>[0-9])_'; "
-        f"groups called {', '.join(FIELDS)} say what these words say",
+        f"groups called {', '.join(FIELDS)} fill these columns",
     )
     add("--spm-vocab-size", metavar="N", type=int, default=1000, help="subword units (1000)")
     add("--case", choices=["upper", "lower", "keep"], default="upper", help="letter case (upper)")
     add("--workers", metavar="N", type=int, default=min(8, os.cpu_count() or 1), help="threads")
-
-
-class _Bar(Progress):
-    def start(self, total: int, what: str = "reading headers") -> None:
-        self._bar = bar(total=total, desc=what, unit="file")
-
-    def advance(self) -> None:
-        self._bar.update()
-
-    def stop(self) -> None:
-        self._bar.close()
 
 
 def _search(args: argparse.Namespace) -> Search:
@@ -166,7 +159,7 @@ def _search(args: argparse.Namespace) -> Search:
 
 
 def _pairs(text: str | None, form: str, alone: bool = False) -> dict[str, str]:
-    """`a=x,b=y` as a dictionary; a word alone, where that is allowed, stands for itself."""
+    """Parse `a=x,b=y`; a word alone means `a=a`, where that is allowed."""
     found: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in (text or "").split(","))):
         name, equals, value = (word.strip() for word in part.partition("="))
@@ -210,7 +203,8 @@ def run(args: argparse.Namespace) -> int:
         caveats=tuple(args.caveat),
         convert=args.convert,
     )
-    args.result = prepare(options, _Bar())
+    with Bars() as bars:
+        args.result = prepare(options, bars)
     _print_summary(args.result, options)
     return 0
 

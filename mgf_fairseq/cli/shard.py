@@ -24,7 +24,7 @@ examples:
 
 Train from the new folder (task.data=data/mine_packed): crops are read from inside the archives,
 by seeking, and are the same as before. Stock fairseq reads these manifests too, segments with
---cut. A command that was cut off goes on where it was.
+--cut. The same command again resumes an interrupted one.
 """
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 

@@ -1,4 +1,4 @@
-"""Manifests, labels and audio reading: everything between a folder of recordings and a Batch.
+"""Manifests, labels and audio reading: from files on disk to a batch of waveforms.
 
 First in the flow; nothing here knows a model, an objective or a loss.
 """

@@ -9,37 +9,24 @@ from __future__ import annotations
 import io
 import os
 import stat
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
+
+from .views import View
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_BUFFER = 1 << 15  # few reads per crop: each may be a request to a server
-
 
 class MemberError(ValueError):
-    """The bytes asked for are not in the archive, or it is no file."""
+    """The requested bytes are not in the archive, or it is not a file."""
 
 
-class _Member(io.RawIOBase):
-    """A part of an open file as a file of its own; closing it closes the file."""
+class _Member(View):
+    """A part of an open file as a file of its own."""
 
     def __init__(self, archive: io.FileIO, start: int, length: int) -> None:
-        self._archive, self._start, self._length, self._position = archive, start, length, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
-        self._position = max(0, origin + offset)
-        return self._position
+        super().__init__(archive, length)
+        self._archive, self._start = archive, start
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
@@ -49,13 +36,9 @@ class _Member(io.RawIOBase):
         self._position += count
         return count
 
-    def close(self) -> None:
-        self._archive.close()
-        super().close()
-
 
 def open_regular(path: str) -> io.FileIO:
-    """Open a file, but no pipe or device, which would wait or never end.
+    """Open a file, but not a pipe or device, which could block or never end.
 
     Raises:
         MemberError: it is one.
@@ -68,7 +51,7 @@ def open_regular(path: str) -> io.FileIO:
     file = io.FileIO(path, opener=opener)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise MemberError("is no regular file but a pipe or a device; remove its line")
+        raise MemberError("is a pipe or a device, not a regular file; remove its line")
     return file
 
 
@@ -76,7 +59,7 @@ def open_member(path: str, start: int, length: int) -> BinaryIO:
     """Open the `length` bytes from `start` on of the archive at `path`, as a file.
 
     Raises:
-        MemberError: the archive ends before, or is no file.
+        MemberError: the archive ends before, or it is not a file.
         OSError: it cannot be opened.
     """
     archive = open_regular(path)
@@ -87,4 +70,4 @@ def open_member(path: str, start: int, length: int) -> BinaryIO:
             f"the archive ends at byte {size}, before the {length} bytes from {start} on; fetch it "
             "again, or make it and its manifest anew with `mgf shard`"
         )
-    return cast(BinaryIO, io.BufferedReader(_Member(archive, start, length), _BUFFER))
+    return _Member(archive, start, length).buffered()

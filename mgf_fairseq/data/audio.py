@@ -1,4 +1,4 @@
-"""Read a stretch of any audio file as mono fp32 at the rate asked for, by seeking.
+"""Read a stretch of any audio file as mono fp32 at a given rate, by seeking.
 
 Below the dataset and `mgf check` / `mgf prepare`, above soundfile and soxr; it never reads more
 of a file than the stretch and the resampler's margin.
@@ -19,9 +19,9 @@ import soxr
 
 from .archives import open_member, open_regular
 from .entries import Entry, ManifestError, parse_entry
-from .header_ogg import ogg_defect
 from .headers import with_true_length
-from .splicing import HeaderError
+from .headers.ogg import ogg_defect
+from .headers.splicing import HeaderError
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
 # 1e-6 within a few hundred samples at the lower of the two rates.
@@ -43,7 +43,7 @@ _RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
 _SEEKABLE = re.compile(
     "PCM_|FLOAT|DOUBLE|ULAW|ALAW|IMA_ADPCM|MS_ADPCM|ALAC_|VORBIS|OPUS|MPEG_LAYER"
 )
-# Formats whose length is what is there, by header or by `headers.py`.
+# Formats whose length is what is there, by header or by `headers`.
 _COUNTED = re.compile("WAV|WAVEX|RF64|W64|AIFF|AU|CAF|NIST|OGG|MP3|MPEG")
 _MOST_SAMPLES = 10**15  # of a file: an unknown length that nobody found, if it says more
 
@@ -66,7 +66,7 @@ def resampled_length(num_samples: int, native_rate: int, sample_rate: int) -> in
 
 
 def audio_info(entry: str) -> AudioInfo:
-    """Read the header of an entry, and its last sample where the header may promise too much.
+    """Read the header of an entry, and its last sample if the header may promise too much.
 
     Raises AudioError like `AudioReader`, and for several recordings in one Ogg file.
     """
@@ -90,7 +90,7 @@ class AudioReader:
 
     Attributes: num_samples (at `sample_rate`; of the segment, where the entry names one),
     native_num_samples, native_sample_rate, channels, subtype, is_segment, seekable (else a crop
-    costs all that lies before it), length_is_counted (the header does not say it). A
+    is decoded from the beginning), length_is_counted (it is not in the header). A
     `sample_rate` of 0 means the file's own.
     Raises AudioError naming the entry for a file that is missing, not audio, without samples,
     or shorter than its header or the entry says.
@@ -136,7 +136,7 @@ class AudioReader:
             raise AudioError(f"{entry}: {problem}")
 
     def _problem(self, total: int) -> str:
-        """What makes the header unusable, or an empty string."""
+        """Why the header is unusable, or an empty string."""
         low, high = _RATES
         if not low <= self.native_sample_rate <= high:
             return (
@@ -163,7 +163,7 @@ class AudioReader:
         self._stream.close()
 
     def require_end(self) -> None:
-        """Raise AudioError unless the last sample can be read, where only that shows the length."""
+        """Raise AudioError if only the last sample proves the length, and it cannot be read."""
         if not (self.seekable and _COUNTED.fullmatch(self._file.format)):
             self._read_native(self.native_num_samples - 1, 1)
 
@@ -178,7 +178,7 @@ class AudioReader:
         return int(self._file.frames) / self.native_sample_rate
 
     def defect(self) -> str:
-        """What makes the recording less than it was, although it can be read; or nothing."""
+        """How the recording is incomplete although it can be read, or an empty string."""
         return ogg_defect(self._stream)
 
     def read(self, start: int = 0, num_samples: int | None = None) -> npt.NDArray[np.float32]:
@@ -191,7 +191,7 @@ class AudioReader:
             num_samples = self.num_samples - start
         if start < 0 or num_samples < 0 or start + num_samples > self.num_samples:
             raise AudioError(
-                f"{self.entry}: samples {start} to {start + num_samples} asked for, it holds "
+                f"{self.entry}: samples {start} to {start + num_samples} requested, it holds "
                 f"{self.num_samples} at {self.sample_rate} Hz; if the file was replaced, run "
                 "`mgf prepare` again"
             )
@@ -219,7 +219,7 @@ class AudioReader:
         data = self._decode(first - preroll, preroll + num_samples)[preroll:]
         if len(data) != num_samples:
             raise AudioError(
-                f"{self.entry}: truncated, {num_samples} samples from {start} asked for and "
+                f"{self.entry}: truncated, {num_samples} samples from {start} requested and "
                 f"{len(data)} found; fetch the file again or remove its line"
             )
         waveform = data[:, 0] if self.channels == 1 else data.mean(axis=1)  # (S, C) -> (S,)
@@ -231,7 +231,7 @@ class AudioReader:
         return np.ascontiguousarray(waveform, dtype=np.float32)
 
     def _decode(self, first: int, num_samples: int) -> npt.NDArray[np.float32]:
-        """Read (S, C), or as much of it as is there: in blocks, since soundfile allocates first."""
+        """Read (S, C), or as much as there is: in blocks, since soundfile allocates first."""
         block = max(1, _BLOCK // self.channels)
         blocks = []
         try:

@@ -1,4 +1,4 @@
-"""What a reader of any number on a prepared folder must know: one sentence per line of a file.
+"""Caveats about any result on a prepared folder: one sentence per line of a file.
 
 `mgf prepare` writes it beside the manifests; the evaluations copy it into their result files.
 """
@@ -14,7 +14,7 @@ CAVEATS_FILE = "caveats.txt"
 
 
 def write_caveats(folder: Path, caveats: Sequence[str]) -> None:
-    """Write the sentences; no file where there are none."""
+    """Write the sentences; no file if there are none."""
     if not caveats:
         return
     with replace_file(folder / CAVEATS_FILE) as stream:
@@ -22,7 +22,7 @@ def write_caveats(folder: Path, caveats: Sequence[str]) -> None:
 
 
 def read_caveats(folder: Path) -> list[str]:
-    """The sentences of a prepared folder; none where it has no such file."""
+    """The sentences of a prepared folder; none if it has no such file."""
     path = folder / CAVEATS_FILE
     if not path.is_file():
         return []

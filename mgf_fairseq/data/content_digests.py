@@ -1,7 +1,7 @@
-"""What the audio of a manifest is, as one digest over contents rather than names and dates.
+"""One digest for the audio of a manifest, over contents rather than names and dates.
 
-The feature store keys by it. Like git's index: a file is read once, and again only when its size
-or one of its times has changed, so asking about a million known files costs a million `stat`.
+The feature store uses it as a key. A file is read once, and again only after its size or one of its
+times has changed, as in git's index: a million known files cost a million calls of `stat`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..utils.atomic import replace_file
-from ..utils.progress import Progress
+from ..utils.progress import Progress, silent
 from ..utils.threads import ordered_map
 from .entries import ManifestError, parse_entry
 from .manifest import Manifest
 
-MISSING = "missing"  # stands for the digest of a file that cannot be read
+MISSING = "missing"  # in place of the digest of a file that cannot be read
 _BLOCK = 1 << 20
 _THREADS = 4
 # A file written this recently may change again without a change of its times.
@@ -32,7 +32,7 @@ def audio_key(
     table: Path,
     progress: Progress | None = None,
 ) -> str:
-    """Digest of what the rows of a manifest hold, in their order.
+    """Digest of what the rows of a manifest hold, in order.
 
     It covers contents, stretches and lengths, neither names nor dates: a moved or touched corpus
     keeps its key; a file that cannot be read counts as missing.
@@ -42,7 +42,7 @@ def audio_key(
         progress: called as files are read.
     """
     parts = [_split(manifest, row) for row in rows]
-    digests = file_digests({path for path, _ in parts}, table, progress)
+    digests = file_digests({path for path, _ in parts}, table, progress or silent)
     whole = hashlib.sha256()
     for path, rest in parts:
         whole.update(f"{digests[path]} {rest}\n".encode())
@@ -63,7 +63,7 @@ def _split(manifest: Manifest, row: int) -> tuple[str, str]:
     return parsed.path, " ".join(map(str, (*parts, count)))
 
 
-def file_digests(paths: set[str], table: Path, progress: Progress | None = None) -> dict[str, str]:
+def file_digests(paths: set[str], table: Path, progress: Progress = silent) -> dict[str, str]:
     """Digest of each file's bytes, MISSING where it cannot be read."""
     known = _read_table(table)
     times = {path: _times(path) for path in sorted(paths)}
@@ -80,8 +80,7 @@ def file_digests(paths: set[str], table: Path, progress: Progress | None = None)
         found = ordered_map(_digest_file, unknown, _THREADS)
         for count, (path, digest) in enumerate(zip(unknown, found, strict=True), 1):
             digests[path] = digest
-            if progress:
-                progress("read audio", count, len(unknown))
+            progress("read audio", count, len(unknown))
         _write_table(table, known, times, digests)
     return digests
 

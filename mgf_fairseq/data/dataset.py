@@ -1,14 +1,12 @@
 """Crops of audio files as training rows: views of an utterance, padded, never cut to the shortest.
 
-Stands between the manifest and fairseq's batching; knows nothing about masks or targets.
+Between the manifest and fairseq's batching; it knows nothing about masks or targets.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,53 +17,14 @@ from torch import Tensor
 
 from ..acoustics.normalization import unit_variance
 from ..utils.rng import generator
-from .audio import AudioError, AudioReader, entry_exists
+from .audio import AudioError, AudioReader
+from .crops import Crops
 from .distinct import plan_distinct
 from .entries import ManifestError
 from .limits import MUCH
-from .manifest import Manifest
 from .mixture import Mixture, Rows
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Crops:
-    """How views are cut: lengths in samples at the training rate.
-
-    An utterance with less room than `views` times `min_samples` gets views of `min_samples`, and
-    these overlap: two views of a word of 0.3 s share most of it, so the utterance objective learns
-    little from it. What is shorter than `min_samples` is skipped. Views shorter than the longest
-    of their batch are padded.
-    """
-
-    views: int
-    max_samples: int
-    min_samples: int
-
-    def __post_init__(self) -> None:
-        if self.views < 1:
-            raise ValueError(f"views={self.views} must be at least 1")
-        if not 0 < self.min_samples <= self.max_samples:
-            raise ValueError(
-                f"min_sample_size={self.min_samples} must be positive and no more than "
-                f"max_sample_size={self.max_samples}"
-            )
-
-    def length(self, num_samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Length of each view: apart where the utterance has room for it, overlapping else."""
-        apart = num_samples // self.views
-        return np.minimum(np.clip(apart, self.min_samples, self.max_samples), num_samples)
-
-    def starts(self, num_samples: int, length: int, rng: np.random.Generator) -> list[int]:
-        """Draw where the views begin, in random order; they overlap only if they must."""
-        slack = num_samples - self.views * length
-        if slack >= 0:
-            gaps = np.sort(rng.integers(0, slack + 1, self.views))
-            starts = gaps + length * np.arange(self.views)
-        else:
-            starts = rng.integers(0, num_samples - length + 1, self.views)
-        return [int(start) for start in rng.permutation(starts)]
 
 
 class MgfDataset(FairseqDataset):
@@ -100,7 +59,7 @@ class MgfDataset(FairseqDataset):
         self.epoch = torch.ones(1, dtype=torch.int64)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]
         self.pending_skipped = 0  # in this worker, as the next
-        self.told_of_resampling = False
+        self.logged_resampling = False
         self.mixture: Mixture | None = None
         self.labels: NDArray[np.int64] | None = None  # of items: no two alike in a batch
         self._log_skipped()
@@ -182,10 +141,10 @@ class MgfDataset(FairseqDataset):
         max_sentences: int | None = None,
         required_batch_size_multiple: int = 1,
     ) -> Any:
-        """Make batches of any number of utterances, of distinct ones if they are kept apart.
+        """Make batches of any number of utterances, of distinct ones if `keep_apart` was called.
 
-        The multiple (``dataset.required_batch_size_multiple``, 8 by default) is left out on
-        purpose: fairseq drops a last batch that is none, and so the shortest utterances.
+        The multiple (``dataset.required_batch_size_multiple``, 8 by default) is ignored: fairseq
+        drops a last batch that is not a multiple, and with it the shortest utterances.
 
         Raises:
             ValueError: an utterance does not fit into a batch.
@@ -232,16 +191,16 @@ class MgfDataset(FairseqDataset):
                     f"{reader.num_samples} at {self.sample_rate} Hz; "
                     "make the manifest again with 'mgf prepare'"
                 )
-            self._tell_of_resampling(reader)
+            self._log_resampling(reader)
             length = min(length, reader.num_samples)
             starts = self.crops.starts(reader.num_samples, length, rng)
             views = [torch.from_numpy(reader.read(start, length)) for start in starts]
         return [unit_variance(view) for view in views] if self.normalize else views
 
-    def _tell_of_resampling(self, reader: AudioReader) -> None:
+    def _log_resampling(self, reader: AudioReader) -> None:
         """Log the first file of another rate; `mgf prepare` and `mgf check` count them all."""
-        if reader.native_sample_rate != self.sample_rate and not self.told_of_resampling:
-            self.told_of_resampling = True
+        if reader.native_sample_rate != self.sample_rate and not self.logged_resampling:
+            self.logged_resampling = True
             logger.warning(
                 "resampling on reading, to %d Hz: %s is the first of another rate (%d Hz)",
                 self.sample_rate,
@@ -308,22 +267,3 @@ def _rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[n
     )
     rounded: NDArray[np.int64] = edges[np.searchsorted(edges, sizes)]
     return rounded
-
-
-def require_some_files(manifest: Manifest, name: str, probes: int = 8) -> None:
-    """Fail early where a manifest's root has moved: look for a few of its files.
-
-    Raises:
-        ValueError: none of them exists.
-    """
-    lines = np.unique(np.linspace(0, len(manifest) - 1, probes).astype(int))
-    entries: list[str] = []
-    for line in lines.tolist():
-        with suppress(ManifestError):  # a line that is refused is skipped later, by name
-            entries.append(manifest.entry(line))
-    if entries and not any(map(entry_exists, entries)):
-        raise ValueError(
-            f"{name}: none of {len(entries)} files tried exists, such as {entries[0]}; "
-            f"the first line of the manifest says that the audio lies under {manifest.root}: "
-            "correct it, or run 'mgf prepare' again"
-        )

@@ -23,10 +23,10 @@ DISTINCT = ("utterance", "speaker", "none")
 def read_speakers(manifests: Sequence[str], lengths: Sequence[int]) -> NDArray[np.int64]:
     """Number the speakers of ``<split>.spk`` beside each ``<split>.tsv``: (N of all,).
 
-    Speakers of two corpora are two, whatever they are called.
+    Speakers of different corpora are different, even under the same name.
 
     Raises:
-        ManifestError: there is no such file, or it has not a line for each utterance.
+        ManifestError: there is no such file, or it does not have one line per utterance.
     """
     numbers: dict[tuple[int, str], int] = {}
     found: list[int] = []
@@ -56,8 +56,8 @@ def plan_distinct(
 ) -> list[NDArray[np.int64]]:
     """Group items into batches that hold each label once; every item comes exactly once.
 
-    A batch takes the labels of which most items wait, so that few batches at the end are small.
-    What is left of a bucket waits for the next one. It is a function of the order of the items.
+    A batch takes the labels with the most items waiting, so that few batches at the end are small.
+    Items that remain of a bucket wait for the next one. The result depends on the order alone.
 
     Args:
         sizes: (N,) samples of each item; a batch holds at most ``max_tokens`` of its largest item
@@ -89,7 +89,7 @@ def plan_distinct(
 
 
 class _Waiting:
-    """Items that wait for a batch, by label; the label with most items comes first."""
+    """Items that wait for a batch, by label; the label with the most items comes first."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class _Waiting:
         self.heap: list[tuple[int, int, int]] = []  # (-items, first item, label); some outdated
 
     def add(self, positions: range) -> None:
-        """Let more items wait."""
+        """Add items that wait."""
         touched = {self.labels[position]: None for position in positions}
         for position in positions:
             self.queues.setdefault(self.labels[position], deque()).append(position)
@@ -122,7 +122,7 @@ class _Waiting:
         return bool(queue) and entry[:2] == (-len(queue), queue[0])
 
     def take(self, only_full: bool) -> list[int] | None:
-        """Take a batch; None where nothing waits, or too little for a full one."""
+        """Take a batch; None if no items wait, or too few for a full one."""
         chosen: list[tuple[int, int, int]] = []
         longest, full = 0, False
         while self.heap and not full:

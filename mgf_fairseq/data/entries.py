@@ -1,6 +1,6 @@
 """Entries of manifests: a file, a file stored in an archive, or a segment of either.
 
-Taken apart here for whatever reads or moves audio; `manifest.py` reads the lines they stand on.
+Parsed here for all code that reads or moves audio; `manifest.py` reads the lines they are in.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ ARCHIVES = (".zip", ".tar")
 
 
 class ManifestError(ValueError):
-    """A manifest, or one line of it, cannot be used; the message names the place and the mend."""
+    """A manifest, or one line of it, cannot be used; the message names the place and the fix."""
 
 
 def within_root(path: str) -> str | None:
-    """A relative path as it is read below a root, or None where it leads out of that.
+    """A relative path as it is read below a root, or None if it leads out of the root.
 
     `x/../a.wav` is `a.wav` even where `x` is a link: what the text says, not where it leads.
     """
@@ -35,7 +35,7 @@ class Stretch(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An entry taken apart: a file, or a part of one."""
+    """A parsed entry: a file, or a part of one."""
 
     path: str
     member: Stretch | None = None  # bytes of a file that is stored in the archive at `path`
@@ -57,7 +57,7 @@ def parse_entry(entry: str) -> Entry:
 
     The forms are `path`, `archive:byte_offset:byte_length` for a file stored in a .zip or .tar
     (fairseq/data/audio/audio_utils.py `parse_path`), and either followed by `:start:num_samples`
-    for a segment. Only two trailing whole numbers are taken for a part, so a path may hold colons.
+    for a segment. Only two trailing whole numbers name a part, so a path may hold colons.
     Raises ManifestError for a part without length.
     """
     path, last = _split_stretch(entry, entry)
@@ -70,7 +70,7 @@ def parse_entry(entry: str) -> Entry:
 
 
 def _split_stretch(text: str, entry: str) -> tuple[str, Stretch | None]:
-    """Take `:start:length` off the end of this much of an entry, if it ends so."""
+    """Split `:start:length` off the end of a text, if it ends like that."""
     parts = text.rsplit(":", 2)
     if len(parts) != 3 or not parts[0]:
         return text, None

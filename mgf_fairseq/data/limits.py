@@ -1,6 +1,6 @@
-"""Lengths at which the shipped recipes drop or refuse an utterance.
+"""Lengths at which the shipped recipes skip or refuse an utterance.
 
-The task's default and `mgf check` read them here, so that no recipe drops what the check kept.
+The task's default and `mgf check` read them here, so that no recipe skips what the check kept.
 """
 
 from __future__ import annotations
@@ -12,5 +12,5 @@ PRETRAINING_MIN_SAMPLES = 4000
 FINETUNING_MIN_SAMPLES = 400  # task.min_sample_size there: one frame of the encoder
 FINETUNING_MAX_TOKENS = 1_600_000  # dataset.max_tokens there; fairseq stops at a longer utterance
 
-# A share of the utterances or hours that is dropped, from which on it is a warning and an error.
+# Skipping more than this share of the utterances or hours is a warning, or an error.
 MUCH = 0.05

@@ -9,10 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
-from .dataset import MgfDataset, require_some_files
+from ..utils.progress import Beat, no_beat
+from .audio import entry_exists
+from .dataset import MgfDataset
 from .distinct import read_speakers
 from .entries import ManifestError
 from .manifest import Manifest, read_manifest
@@ -26,14 +29,14 @@ def load_split(
     split: str,
     corpora: Mapping[str, float | None],
     build: Callable[[Rows], MgfDataset],
-    progress: Callable[[], object] = lambda: None,
+    beat: Beat = no_beat,
     distinct: str = "none",
 ) -> MgfDataset:
     """Read ``<data>/<split>.tsv``, or with corpora ``<data>/<corpus>/<split>.tsv`` of each.
 
     A split that is named ``<corpus>/<split>`` is of that corpus alone. What is trained is mixed by
     the weights of the corpora, in batches of distinct utterances or speakers; what is not,
-    validation say, holds each utterance once. `progress` is called as manifests are read.
+    validation say, holds each utterance once. `beat` is called as manifests are read.
 
     Raises:
         ManifestError: a manifest is missing, malformed or without a long enough utterance.
@@ -41,13 +44,13 @@ def load_split(
     """
     if not corpora or "/" in split:
         path = os.path.join(data, f"{split}.tsv")
-        manifest = _read(path, progress)
+        manifest = _read(path, beat)
         dataset = build(manifest)
         _require_kept(dataset, [path], [0, len(manifest)])
         _keep_apart(dataset, distinct, [path], [len(manifest)])
         return dataset
     paths = [os.path.join(data, name, f"{split}.tsv") for name in corpora]
-    joined = JoinedManifest([_read(path, progress, split) for path in paths])
+    joined = JoinedManifest([_read(path, beat, split) for path in paths])
     dataset = build(joined)
     _require_kept(dataset, paths, joined.bounds.tolist())
     if dataset.shuffle:
@@ -70,9 +73,9 @@ def _keep_apart(
     logger.info("%d speakers; a batch holds each of them once", len(np.unique(speakers)))
 
 
-def _read(path: str, progress: Callable[[], object], split_of_corpora: str = "") -> Manifest:
+def _read(path: str, beat: Beat, split_of_corpora: str = "") -> Manifest:
     try:
-        manifest = read_manifest(path, progress)
+        manifest = read_manifest(path, beat)
     except ManifestError as error:
         if not split_of_corpora or os.path.exists(path):
             raise
@@ -80,7 +83,7 @@ def _read(path: str, progress: Callable[[], object], split_of_corpora: str = "")
             f"{error}; with task.corpora each of them needs its {split_of_corpora}.tsv, and the "
             f"split of a single one is called CORPUS/{split_of_corpora}"
         ) from None
-    require_some_files(manifest, path)
+    _require_some_files(manifest, path)
     return manifest
 
 
@@ -110,4 +113,23 @@ def _mix(dataset: MgfDataset, joined: JoinedManifest, corpora: Mapping[str, floa
             given / per_hour,
             100 * given / sum(mixture.given),
             given / held,
+        )
+
+
+def _require_some_files(manifest: Manifest, name: str, probes: int = 8) -> None:
+    """Fail early where a manifest's root has moved: look for a few of its files.
+
+    Raises:
+        ValueError: none of them exists.
+    """
+    lines = np.unique(np.linspace(0, len(manifest) - 1, probes).astype(int))
+    entries: list[str] = []
+    for line in lines.tolist():
+        with suppress(ManifestError):  # a line that is refused is skipped later, by name
+            entries.append(manifest.entry(line))
+    if entries and not any(map(entry_exists, entries)):
+        raise ValueError(
+            f"{name}: none of {len(entries)} files tried exists, such as {entries[0]}; "
+            f"the first line of the manifest says that the audio lies under {manifest.root}: "
+            "correct it, or run 'mgf prepare' again"
         )

@@ -6,7 +6,7 @@ First in the flow: `mgf prepare` writes them; the dataset, `mgf check` and stock
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..utils.atomic import replace_file
+from ..utils.progress import Beat, no_beat
 from .entries import MOST_DIGITS, ManifestError, is_count, within_root
 from .prepared import require_finished
 
@@ -93,20 +94,18 @@ class Manifest:
             )
 
 
-def read_manifest(
-    path: str | os.PathLike[str], progress: Callable[[], object] = lambda: None
-) -> Manifest:
+def read_manifest(path: str | os.PathLike[str], beat: Beat = no_beat) -> Manifest:
     """Read a wav2vec .tsv: line 1 is the root, each further line `path<TAB>num_samples`.
 
-    `progress` is called after each block that was read.
+    `beat` is called after each block that was read.
 
     Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
-    a line without exactly two columns, a count that is not a whole number, or what is no text; and
-    for a folder in which `mgf prepare` was stopped while it replaced files.
+    a line without exactly two columns, a count that is not a whole number, or bytes that are not
+    text; and for a folder in which `mgf prepare` was stopped while it replaced files.
     """
     require_finished(Path(path).parent)
     try:
-        blob = b"".join(_blocks(Path(path), progress))
+        blob = b"".join(_blocks(Path(path), beat))
     except FileNotFoundError:
         raise ManifestError(
             f"manifest {path} does not exist: `mgf prepare SOURCE --dest {Path(path).parent}` "
@@ -152,10 +151,10 @@ def looks_like_manifest(path: Path) -> bool:
     return bool(root.strip()) and b"\t" not in root and len(row) == 2 and is_count(last)
 
 
-def _blocks(path: Path, progress: Callable[[], object]) -> Iterator[bytes]:
+def _blocks(path: Path, beat: Beat) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
-            progress()
+            beat()
             yield block
 
 

@@ -20,7 +20,7 @@ from .manifest import Manifest
 
 
 class Rows(Protocol):
-    """What a dataset needs of a manifest, or of several."""
+    """What a dataset needs from a manifest, or from several."""
 
     @property
     def num_samples(self) -> NDArray[np.int64]:
@@ -33,7 +33,7 @@ class Rows(Protocol):
 
 
 class JoinedManifest:
-    """Several manifests, one behind the other; each keeps its own root."""
+    """Several manifests as one; each keeps its own root."""
 
     def __init__(self, manifests: Sequence[Manifest]) -> None:
         self.manifests = list(manifests)
@@ -72,14 +72,14 @@ def parse_corpora(mapping: Any) -> dict[str, float | None]:
         if not (number and 0 < weight < math.inf):
             raise ValueError(
                 f"task.corpora gives {name} the weight {weight!r}, which must be a number above 0; "
-                "leave out a corpus that is not to be read"
+                "remove a corpus that should not be read"
             )
     return {name: float(weight) for name, weight in given.items()}
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What an epoch reads: item numbers, and for those that come again how often they came."""
+    """What an epoch reads: item numbers, and how often each was read before."""
 
     items: NDArray[np.int64]
     repeats: NDArray[np.int64]
@@ -88,9 +88,9 @@ class Drawn:
 class Mixture:
     """How often an epoch reads each item of each corpus.
 
-    An epoch is as much audio as all corpora together bring to batches, of which each corpus gets
-    its weight's share. A corpus is read in passes, each in an order of its own, that go on from
-    epoch to epoch: none of its items comes again before all others have come as often.
+    An epoch has as much audio as all corpora together; each corpus gets the share of its weight. A
+    corpus is read in passes, each in an order of its own, which continue from epoch to epoch: no
+    item is repeated before all others have been read as often.
     """
 
     def __init__(

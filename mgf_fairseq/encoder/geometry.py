@@ -89,6 +89,11 @@ class ConvGeometry:
             length = (length - kernel) // stride + 1 if length >= kernel else 0
         return length
 
+    def centers(self, num_samples: int) -> list[float]:
+        """The middle of what each frame of ``num_samples`` samples sees, in samples."""
+        hop, half_field = self.hop_length, self.receptive_field / 2
+        return [frame * hop + half_field for frame in range(self.num_frames(num_samples))]
+
 
 # wav2vec 2.0's stack. All presets share its frame grid, which label files are made for.
 STANDARD_GRID = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))

@@ -1,6 +1,6 @@
 """Whether the test recordings of a task were in the pre-training data of an upstream.
 
-Between the marks inside checkpoints (data/pretraining_data.py) and the results.
+Between the marks inside checkpoints (checkpoints/pretraining_data.py) and the results.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.pretraining_data import look_up, read_marks
+from ..checkpoints.pretraining_data import look_up, read_marks
 from ..extract.upstream import Upstream
 from .results import UNTRAINED, Overlap
 

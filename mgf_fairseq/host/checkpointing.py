@@ -37,8 +37,8 @@ from ..checkpoints.files import (
     require_whole,
     write_whole,
 )
+from ..checkpoints.pretraining_data import recall_training_data
 from ..checkpoints.reading import SAFE_CLASSES
-from ..data.pretraining_data import recall_training_data
 from ..utils.distributed import any_rank, from_first_rank, require_alike
 from .best_metric import require_best_metric
 from .heartbeat import enter, moved

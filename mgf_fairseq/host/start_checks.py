@@ -26,9 +26,11 @@ from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 
 from ..checkpoints.files import CheckpointError, peek_state
 from ..checkpoints.reading import SAFE_CLASSES
+from ..data.rates import other_rate
 
 logger = logging.getLogger(__name__)
 
+_STOCK_TASKS = ("audio_finetuning", "audio_classification")  # fairseq's, on our manifests
 LAST = "checkpoint_last.pt"  # fairseq's default for checkpoint.restore_file
 _NEEDS = {  # a setting of `common` -> the modules of which it needs one
     "tensorboard_logdir": ("tensorboard", "tensorboardX"),
@@ -183,10 +185,18 @@ def _data(cfg: Any) -> Iterator[str]:
         )
 
 
+def _rates(cfg: Any) -> Iterator[str]:
+    """fairseq's own tasks stop at the first file of another rate, wherever it comes."""
+    if cfg.task.get("_name") in _STOCK_TASKS:
+        names = (cfg.dataset.train_subset, *str(cfg.dataset.valid_subset).split(","))
+        paths = (Path(str(cfg.task.data), f"{name}.tsv") for name in names)
+        yield from filter(None, (other_rate(path, cfg.task.sample_rate) for path in paths))
+
+
 def _is_ours(cfg: Any) -> bool:
     """Whether the task reads ``<data>/<set>.tsv``."""
     name = str(cfg.task.get("_name"))
-    return name.startswith("mgf_") or name in ("audio_finetuning", "audio_classification")
+    return name.startswith("mgf_") or name in _STOCK_TASKS
 
 
 # ---- names in registries
@@ -207,9 +217,6 @@ def _names(cfg: Any) -> Iterator[str]:
             yield f"{group}._name is not given; {nearest('', registry)}"
         elif name not in registry:
             yield f"{group}._name={name} is not known; {nearest(str(name), registry)}"
-
-
-# ---- numbers
 
 
 def _batch(cfg: Any) -> Iterator[str]:
@@ -284,6 +291,7 @@ _CHECKS: tuple[Callable[[Any], Iterator[str]], ...] = (
     _begun_from,
     _pretrained,
     _data,
+    _rates,
     _batch,
     _schedule,
     _precision,

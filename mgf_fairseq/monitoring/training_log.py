@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ..data.text import read_lines
 from ..utils.atomic import replace_file
 
 LOG_NAME = "hydra_train.log"
@@ -72,7 +73,7 @@ def read_jsonl(path: Path, kind: str) -> list[dict[str, float]]:
         ValueError: a line is not an object of numbers; the message names it.
     """
     entries = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             values = json.loads(line)
             found = values.pop("kind")

@@ -7,7 +7,7 @@ converted is skipped in both.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ import soundfile
 from ..data.audio import AudioError, AudioReader
 from ..data.entries import parse_entry
 from ..utils.atomic import replacing
+from ..utils.progress import Progress, silent
 from ..utils.threads import ordered_map
 
 FOLDER = "converted"  # below the folder of the manifests
@@ -62,7 +63,7 @@ class Conversion:
         return self.dest.resolve() / FOLDER
 
     def convert_all(
-        self, entries: Iterable[str], workers: int, advance: Callable[[], object]
+        self, entries: Iterable[str], workers: int, progress: Progress = silent
     ) -> tuple[dict[str, Converted], list[tuple[str, str]]]:
         """Convert each entry once, in several threads: files by entry; what failed, and why.
 
@@ -76,8 +77,9 @@ class Conversion:
         def one(entry: str) -> Converted | str:
             return self._convert(entry, names[entry])
 
-        for entry, result in zip(names, ordered_map(one, names, workers), strict=True):
-            advance()
+        results = zip(names, ordered_map(one, names, workers), strict=True)
+        for count, (entry, result) in enumerate(results, start=1):
+            progress("converting", count, len(names))
             if isinstance(result, str):
                 failed.append((entry, result))
             else:

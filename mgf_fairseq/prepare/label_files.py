@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..data.label_format import UNLABELLED
+from ..data.limits import MUCH
 from .corpora.base import Corpus, PrepareError, Utterance, text_problem
 from .labels import (
     LabelError,
@@ -37,7 +38,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Work:
-    """All that a kind of label is made of, and where it goes."""
+    """What labels are made from, and where they are written."""
 
     options: PrepareOptions
     corpus: Corpus
@@ -54,35 +55,42 @@ class Work:
         """The transcript of a row in the letter case asked for."""
         return normalize_text(row.utterance.text or "", self.options.case)
 
-    def each(self, line: Callable[[Row], str]) -> Lines:
-        """A line for each row of each split."""
-        return {split: [line(row) for row in members] for split, members in self.rows.items()}
-
 
 @dataclass(frozen=True)
-class Made:
-    """The lines of one kind; `counts` go into its dictionary, which None leaves out."""
+class Maker:
+    """Makes the label line of a row, and the dictionary of what train's lines hold."""
 
-    lines: Lines
-    counts: Counter[str] | None
+    line: Callable[[Row], str]
+    # Counts of the symbols in train -> those in the dictionary; None: there is no dictionary.
+    listed: Callable[[Counter[str]], Counter[str]] | None = Counter
 
 
 class Problem(NamedTuple):
     """Why a corpus cannot give a kind of label."""
 
     reason: str
-    partly: bool  # some of the material is there, so it is news
+    partly: bool  # some rows have the material, so it is reported
 
 
 @dataclass(frozen=True)
 class LabelKind:
-    """One kind of label: how it is made, and why it cannot be."""
+    """One kind of label: the line of a row, its dictionary, and why it cannot be made."""
 
-    make: Callable[[Work], Made]
+    maker: Callable[[Work], Maker]
     problem: Callable[[Work], Problem | None]
-    lacks: Callable[[Utterance], str | None] = lambda item: None  # what an utterance has not
-    automatic: bool = True  # written without being asked for, where the material is there
+    lacks: Callable[[Utterance], str | None] = lambda item: None  # what an utterance does not have
+    automatic: bool = True  # written without being asked for, if the material is there
+    text: bool = False  # made of transcripts, of which single ones may be unusable
     classes: bool = False  # one class per row, as fairseq's audio_classification reads it
+
+    def drops(self, utterances: Sequence[Utterance]) -> bool:
+        """Whether rows without a transcript are skipped although no label was asked for.
+
+        Not if more than a few have none: then their audio is worth more than the labels.
+        """
+        none = sum(item.text is None for item in utterances)
+        few = none <= MUCH * len(utterances)
+        return self.text and self.automatic and few and self.anywhere(utterances)
 
     def anywhere(self, utterances: Sequence[Utterance]) -> bool:
         """Whether any utterance has what this kind is made of."""
@@ -120,16 +128,18 @@ def write_labels(work: Work) -> list[str]:
 
 def _write_kind(work: Work, name: str, kind: LabelKind) -> None:
     """Label lines per split, and the dictionary, of the train split alone."""
-    made = kind.make(work)
-    # A table without a train split (a test set, say) brings its dictionary from elsewhere.
-    if made.counts is not None and "train" not in made.lines:
+    maker = kind.maker(work)
+    lines = {split: [maker.line(row) for row in rows] for split, rows in work.rows.items()}
+    # A table without a train split, such as a test set, brings its dictionary from elsewhere.
+    if maker.listed is not None and "train" not in lines:
         work.notes.append(f"no train split, so dict.{name}.txt is not written")
-    elif made.counts is not None:
-        write_dictionary(work.folder / f"dict.{name}.txt", made.counts)
+    elif maker.listed is not None:
+        symbols = maker.listed(count_symbols(lines["train"]))
+        write_dictionary(work.folder / f"dict.{name}.txt", symbols)
         if kind.classes:
-            work.notes.extend(_unseen(name, made.lines))
-    for split, lines in made.lines.items():
-        write_lines(work.folder / f"{split}.{name}", lines)
+            work.notes.extend(_unseen(name, lines))
+    for split, split_lines in lines.items():
+        write_lines(work.folder / f"{split}.{name}", split_lines)
 
 
 def further_kinds(options: PrepareOptions) -> dict[str, LabelKind]:
@@ -146,7 +156,7 @@ def further_kinds(options: PrepareOptions) -> dict[str, LabelKind]:
 
 def _text_problem(work: Work) -> Problem | None:
     if not all(row.whole for row in work.every):
-        reason = "a transcript cannot be cut with its recording: leave out --segment-seconds"
+        reason = "a transcript cannot be cut with its recording: remove --segment-seconds"
         return Problem(reason, any(row.utterance.text for row in work.every))
     advice = "; --labels ltr skips these"
     return _missing(work, lambda item: item.text, "no transcript for every row", advice)
@@ -170,29 +180,29 @@ def _missing(
     return Problem(f"{reason}: {len(lacking)} of {total} have none ({shown}){advice}", True)
 
 
-def _letters(work: Work) -> Made:
-    lines = work.each(lambda row: to_letters(work.text(row)))
-    return Made(lines, count_symbols(lines.get("train", [])))
+def _letters(work: Work) -> Maker:
+    return Maker(lambda row: to_letters(work.text(row)))
 
 
-def _words(work: Work) -> Made:
-    lines = work.each(work.text)
-    return Made(lines, count_symbols(lines.get("train", [])))
+def _words(work: Work) -> Maker:
+    return Maker(work.text)
 
 
-def _subwords(work: Work) -> Made:
-    """Subwords of a model that is trained on the train split, which its dictionary lists."""
+def _subwords(work: Work) -> Maker:
+    """Subwords of a model that is trained on the train split; the dictionary lists its pieces."""
     texts = [work.text(row) for row in work.rows.get("train", [])]
     model = SubwordModel(texts, work.options.spm_vocab_size)
-    lines = work.each(lambda row: model.encode(work.text(row)))
     model.save(work.folder / "spm.model")
-    counts = count_symbols(lines["train"])
-    known = Counter({piece: counts[piece] for piece in model.pieces()})
-    unknown = sorted(set(counts) - set(known))
-    if unknown:
-        shown = ", ".join(map(repr, unknown[:_EXAMPLES]))
-        work.notes.append(f"spm: {len(unknown)} symbol(s) of train became no pieces: {shown}")
-    return Made(lines, known)
+
+    def listed(counts: Counter[str]) -> Counter[str]:
+        known = Counter({piece: counts[piece] for piece in model.pieces()})
+        unknown = sorted(set(counts) - set(known))
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:_EXAMPLES]))
+            work.notes.append(f"spm: {len(unknown)} symbol(s) of train became no pieces: {shown}")
+        return known
+
+    return Maker(lambda row: model.encode(work.text(row)), listed)
 
 
 # ---- phones
@@ -204,23 +214,23 @@ def _phone_problem(work: Work) -> Problem | None:
     return Problem("no phones.tsv beside the table that gives any row its phones", False)
 
 
-def _phones(work: Work) -> Made:
+def _phones(work: Work) -> Maker:
     """Frame labels; a row without segments has `UNLABELLED` in every frame."""
     phones, rate = work.corpus.phones, work.options.sample_rate
-
-    def label(row: Row) -> str:
-        segments = phones.get(row.utterance.utt, [])
-        return " ".join(frame_labels(segments, row.num_samples, rate, row.offset))
-
     bare = sum(row.utterance.utt not in phones for row in work.every)
     if bare:
         work.notes.append(
             f"{bare} row(s) have no phone segments: {UNLABELLED} in every frame of .phn"
         )
-    lines = work.each(label)
-    counts = count_symbols(lines.get("train", []))
-    del counts[UNLABELLED]
-    return Made(lines, counts)
+
+    def line(row: Row) -> str:
+        segments = phones.get(row.utterance.utt, [])
+        return " ".join(frame_labels(segments, row.num_samples, rate, row.offset))
+
+    def listed(counts: Counter[str]) -> Counter[str]:
+        return Counter({label: n for label, n in counts.items() if label != UNLABELLED})
+
+    return Maker(line, listed)
 
 
 # ---- classes
@@ -231,14 +241,13 @@ def _class_kind(
 ) -> LabelKind:
     """One class per row."""
 
-    def make(work: Work) -> Made:
-        lines = work.each(lambda row: class_label(of(row.utterance) or ""))
+    def maker(work: Work) -> Maker:
         work.notes.extend(_merged(work, of))
-        counts = count_symbols(lines.get("train", [])) if dictionary else None
-        return Made(lines, counts)
+        listed = Counter if dictionary else None
+        return Maker(lambda row: class_label(of(row.utterance) or ""), listed)
 
     return LabelKind(
-        make,
+        maker,
         lambda work: _missing(work, of, f"no {what} for every row{advice}"),
         lambda item: None if of(item) else f"it has no {what}",
         classes=dictionary,
@@ -273,9 +282,9 @@ def _unseen(name: str, lines: Lines) -> list[str]:
 
 
 LABEL_KINDS: dict[str, LabelKind] = {
-    "ltr": LabelKind(_letters, _text_problem, _lacks_text),
-    "wrd": LabelKind(_words, _text_problem, _lacks_text),
-    "spm": LabelKind(_subwords, _text_problem, _lacks_text, automatic=False),
+    "ltr": LabelKind(_letters, _text_problem, _lacks_text, text=True),
+    "wrd": LabelKind(_words, _text_problem, _lacks_text, text=True),
+    "spm": LabelKind(_subwords, _text_problem, _lacks_text, automatic=False, text=True),
     "phn": LabelKind(_phones, _phone_problem),
     "spk": _class_kind("speaker", lambda item: item.speaker, " (see --speaker-level)"),
     "emo": _class_kind("emotion", lambda item: item.emotion),

@@ -22,7 +22,7 @@ _SPM_LINE = 4192  # bytes: SentencePiece's default limit of a line
 
 
 class LabelError(ValueError):
-    """Labels cannot be made; the message holds the mend."""
+    """Labels cannot be made; the message holds the fix."""
 
 
 def normalize_text(text: str, case: str) -> str:
@@ -48,11 +48,6 @@ def class_label(name: str) -> str:
     return "_".join(name.split())
 
 
-def num_frames(num_samples: int) -> int:
-    """Encoder frames of `num_samples`; 0 below one receptive field."""
-    return STANDARD_GRID.num_frames(num_samples)
-
-
 def frame_labels(
     segments: Sequence[Segment], num_samples: int, sample_rate: int, offset: float = 0.0
 ) -> list[str]:
@@ -62,11 +57,10 @@ def frame_labels(
     of the recording; `offset` is where this row begins in it. Centers that no segment covers get
     `UNLABELLED`.
     """
-    hop, half_field = STANDARD_GRID.hop_length, STANDARD_GRID.receptive_field / 2
     labels = []
     position = 0
-    for frame in range(num_frames(num_samples)):
-        center = offset + (frame * hop + half_field) / sample_rate
+    for sample in STANDARD_GRID.centers(num_samples):
+        center = offset + sample / sample_rate
         while position < len(segments) and segments[position].end <= center:
             position += 1
         inside = position < len(segments) and segments[position].start <= center

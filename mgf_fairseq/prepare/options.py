@@ -1,4 +1,4 @@
-"""The options of `mgf prepare`, with the checks of their values, and a row of a manifest.
+"""The options of `mgf prepare`, with the checks of their values.
 
 The verb fills them in; every step of the preparation reads them.
 """
@@ -18,7 +18,7 @@ SPLIT_BY = ("fraction", "speaker")
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """What `mgf prepare` is asked to do; bad values raise PrepareError by name."""
+    """The options of `mgf prepare`; bad values raise PrepareError by name."""
 
     source: Path
     dest: Path

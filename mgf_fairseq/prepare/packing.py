@@ -28,7 +28,7 @@ _HEADER_BYTES, _LENGTHS_AT = 30, 26
 
 
 class ShardError(ValueError):
-    """A folder cannot be packed; the message holds the mend."""
+    """A folder cannot be packed; the message holds the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Item:
     path: str
     segment: Stretch | None
     name: str  # in the archive
-    size: int  # bytes; of a segment only about
+    size: int  # bytes; estimated for a segment
 
     def info(self) -> zipfile.ZipInfo:
         """How the archive's directory names it, dated as the file is.

@@ -1,4 +1,4 @@
-"""Labels that stand in the names of files, found by a regular expression with named groups.
+"""Labels in the names of files, found by a regular expression with named groups.
 
 `mgf prepare --label-from`, after a layout has listed the utterances; also what labels may be
 called.
@@ -52,18 +52,18 @@ def label_by_path(corpus: Corpus, pattern: str) -> Corpus:
     """The corpus with what its paths say; utterances that the pattern does not fit are skipped."""
     compiled = _compile(pattern)
     kept = []
-    left_out = list(corpus.left_out)
+    skipped = list(corpus.skipped)
     for item in corpus.utterances:
         match = compiled.search(item.path)
         if match is None:
-            left_out.append((item.path, "its path does not fit --label-from"))
+            skipped.append((item.path, "its path does not fit --label-from"))
         else:
             kept.append(_labelled(item, match))
     if not kept:
         raise PrepareError(
-            f"--label-from {pattern!r} fits none of the paths, {left_out[-1][0]!r} for one"
+            f"--label-from {pattern!r} fits none of the paths, {skipped[-1][0]!r} for one"
         )
-    return replace(corpus, utterances=kept, left_out=left_out)
+    return replace(corpus, utterances=kept, skipped=skipped)
 
 
 def _labelled(item: Utterance, match: re.Match[str]) -> Utterance:

@@ -13,16 +13,18 @@ from pathlib import Path
 
 from ..data.caveats import write_caveats
 from ..data.manifest import looks_like_manifest, write_manifest
-from ..data.own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
-from ..data.prepared import publish, read_record, rows_digest, staging
+from ..data.prepared import read_record, rows_digest
 from ..utils.atomic import refuse_foreign, replace_file
+from ..utils.progress import Progress, silent
 from .convert import Conversion
 from .corpora.base import Corpus, PrepareError, Utterance, fits_into_manifest
 from .corpora.registry import read_corpus
 from .label_files import LABEL_KINDS, Rows, Work, further_kinds, write_labels
 from .options import PrepareOptions
+from .own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
 from .path_labels import label_by_path
-from .rows import Progress, Row, cut, drop_beyond_end, read_headers
+from .publishing import publish, staging
+from .rows import Row, cut, drop_beyond_end, read_headers
 from .splits import assign_splits, list_test, read_split_list, split_test
 
 
@@ -49,20 +51,20 @@ class Summary:
     notes: list[str]
 
 
-def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summary:
+def prepare(options: PrepareOptions, progress: Progress = silent) -> Summary:
     """Read the corpus, write `{split}.tsv`, labels, dictionaries and skipped.txt into `dest`.
 
     The same source and options give the same bytes. Files that cannot be read are skipped and
     listed with the reason. The files appear together at the end: after an error those of an earlier
-    run are as they were. Raises PrepareError, LabelError or ManifestError where nothing sensible
-    can be written, ForeignFileError where that would replace what `mgf prepare` has not written.
+    run are as they were. Raises PrepareError, LabelError or ManifestError where nothing useful
+    can be written, ForeignFileError where a foreign file would be replaced.
     """
     corpus = read_corpus(options.source, options.layout, options.search)
     if options.label_from is not None:
         corpus = label_by_path(corpus, options.label_from)
-    skipped = list(corpus.left_out)
+    skipped = list(corpus.skipped)
     wanted = _drop_unwanted(corpus, options, skipped)
-    infos = read_headers(corpus.root, wanted, options.workers, progress or Progress(), skipped)
+    infos = read_headers(corpus.root, wanted, options.workers, skipped, progress)
     readable = drop_beyond_end(wanted, infos, skipped)
     if not readable:
         reason = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
@@ -84,7 +86,7 @@ def prepare(options: PrepareOptions, progress: Progress | None = None) -> Summar
     caveats = (*corpus.caveats, *options.caveats)
     notes = list(corpus.notes)
     if options.convert:
-        corpus, rows = _convert(options, corpus, rows, skipped, notes, progress or Progress())
+        corpus, rows = _convert(options, corpus, rows, skipped, notes, progress)
     skipped.sort()
     written = _write_set(options, corpus, rows, skipped, caveats, notes)
     used = {item.path: info for item, info in readable}
@@ -110,9 +112,7 @@ def _convert(
     """The corpus and its rows over converted files, without recordings that cannot be."""
     conversion = Conversion(options.source, corpus.root, options.dest, options.sample_rate)
     entries = list(dict.fromkeys(row.entry for members in rows.values() for row in members))
-    progress.start(len(entries), "converting")
-    done, failed = conversion.convert_all(entries, options.workers, progress.advance)
-    progress.stop()
+    done, failed = conversion.convert_all(entries, options.workers, progress)
     skipped += failed
     notes.append(conversion.summary(done))
     found: Rows = {
@@ -135,7 +135,7 @@ def _write_set(
     caveats: Sequence[str],
     notes: list[str],
 ) -> list[str]:
-    """Make all files apart and move them into `dest` together; returns the kinds of labels."""
+    """Write all files to a staging folder, then move them into `dest`; returns the label kinds."""
     dest = options.dest
     with staging(dest) as folder:
         written = write_labels(Work(options, corpus, rows, folder, notes))
@@ -164,8 +164,8 @@ def _write_set(
     stale = [name for name in others if name not in changed and looks_like_manifest(dest / name)]
     if stale:
         notes.append(
-            f"{', '.join(stale)} in {dest}: of an earlier run, or made from one; make anew or "
-            "remove them, for their rows may be in other splits now"
+            f"{', '.join(stale)} in {dest}: of an earlier run, or made from one; make them again "
+            "or remove them: their rows may be in other splits now"
         )
     return written
 
@@ -204,13 +204,12 @@ def _name_problem(item: Utterance) -> str | None:
 def _label_tests(
     corpus: Corpus, options: PrepareOptions
 ) -> list[Callable[[Utterance], str | None]]:
-    """Why an utterance lacks a label that is asked for; one that none has is an error later."""
+    """Tests for labels that were requested; a label that no utterance has is an error later."""
     kinds = {**LABEL_KINDS, **further_kinds(options)}
     asked = [*(options.labels or ()), *options.further_labels]
     tests = [kinds[name].lacks for name in asked if kinds[name].anywhere(corpus.utterances)]
-    every_has_text = all(item.text is not None for item in corpus.utterances)
-    if options.labels is None and not options.segment_seconds and every_has_text:
-        tests.append(LABEL_KINDS["ltr"].lacks)
+    if options.labels is None and not options.segment_seconds:
+        tests += [kind.lacks for kind in LABEL_KINDS.values() if kind.drops(corpus.utterances)]
     return tests
 
 

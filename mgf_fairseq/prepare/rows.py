@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.audio import AudioError, AudioInfo, audio_info, resampled_length
+from ..utils.progress import Progress, silent
 from ..utils.threads import ordered_map
 from .corpora.base import Utterance
 
@@ -29,25 +30,12 @@ class Row:
     whole: bool = True
 
 
-class Progress:
-    """Told of each step; the command line shows a bar."""
-
-    def start(self, total: int, what: str = "reading headers") -> None:
-        """`total` files are about to be read, for what it says."""
-
-    def advance(self) -> None:
-        """One file was read."""
-
-    def stop(self) -> None:
-        """All files were read."""
-
-
 def read_headers(
     root: Path,
     utterances: Sequence[Utterance],
     workers: int,
-    progress: Progress,
     skipped: list[tuple[str, str]],
+    progress: Progress = silent,
 ) -> dict[str, AudioInfo]:
     """Header of each recording that can be read, by path; a line in `skipped` for the others."""
 
@@ -60,14 +48,13 @@ def read_headers(
 
     paths = list(dict.fromkeys(item.path for item in utterances))
     infos: dict[str, AudioInfo] = {}
-    progress.start(len(paths))
-    for path, found in zip(paths, ordered_map(read, paths, workers), strict=True):
-        progress.advance()
+    results = zip(paths, ordered_map(read, paths, workers), strict=True)
+    for count, (path, found) in enumerate(results, start=1):
+        progress("reading headers", count, len(paths))
         if isinstance(found, str):
             skipped.append((path, found))
         else:
             infos[path] = found
-    progress.stop()
     return infos
 
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..data.entries import Entry, Stretch, parse_entry
 from ..data.manifest import Manifest, read_manifest, write_manifest
-from ..data.own_files import is_ours, manifests_in
-from ..data.prepared import publish, read_record, rows_digest, staging
+from ..data.prepared import read_record, rows_digest
 from ..utils.atomic import begins_with, refuse_foreign
+from ..utils.progress import Progress, silent
 from ..utils.threads import ordered_map
+from .own_files import is_ours, manifests_in
 from .packing import Item, ShardError, is_whole, members, write_archive
+from .publishing import publish, staging
 
-Progress = Callable[[str, float, float], object]  # (what is being done, done, of how much)
 _Key = tuple[str, Stretch | None]  # what is stored once: a file, or a segment of one
 
 _THREADS = 8
@@ -30,7 +31,7 @@ _SAMPLE_BYTES = 2  # about what a sample of a segment takes; FLAC takes less
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """What `mgf shard` is asked to do."""
+    """The options of `mgf shard`."""
 
     data: Path
     dest: Path
@@ -57,12 +58,12 @@ class ShardSummary:
     notes: list[str]
 
 
-def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSummary:
+def shard(options: ShardOptions, progress: Progress = silent) -> ShardSummary:
     """Write `shard-00000.zip`, ... and the manifests of `options.data` over them into `dest`.
 
     Each file is stored once, whatever manifests and segments name it. A shard appears when it is
-    complete and the manifests with their labels after all shards, so a run that was cut off leaves
-    nothing half done behind, and the same call resumes it.
+    complete and the manifests with their labels after all shards, so an interrupted run leaves
+    nothing half written, and the same call resumes it.
 
     Raises:
         ShardError: files are missing or packed already, change while they are read, or the disk
@@ -71,12 +72,11 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
         AudioError: a segment cannot be cut.
         ForeignFileError: `dest` holds a file of such a name that no command of ours wrote.
     """
-    tell = progress or (lambda what, done, total: None)
     sources = manifests_in(options.data)
     if not sources:
         raise ShardError(f"{options.data}: no .tsv manifest here; mgf prepare writes them")
     manifests = {path.name: read_manifest(path) for path in sources}
-    items = _items(manifests, options.cut, tell)
+    items = _items(manifests, options.cut, progress)
     shards = {
         options.dest / f"shard-{number:05d}.zip": part
         for number, part in enumerate(_deal(list(items.values()), options.shard_bytes))
@@ -89,7 +89,7 @@ def shard(options: ShardOptions, progress: Progress | None = None) -> ShardSumma
         if todo:
             for name in manifests:  # those of an earlier run would point into the shards to come
                 (options.dest / name).unlink(missing_ok=True)
-        _write_shards(todo, tell)
+        _write_shards(todo, progress)
         rows = _write_manifests(staged, options, manifests, items, shards)
         for path in others:
             shutil.copy2(path, staged / path.name)
@@ -132,7 +132,7 @@ def _entries(manifest: Manifest) -> Iterator[Entry]:
     return (parse_entry(manifest.entry(row)) for row in range(len(manifest)))
 
 
-def _items(manifests: dict[str, Manifest], cut: bool, tell: Progress) -> dict[_Key, Item]:
+def _items(manifests: dict[str, Manifest], cut: bool, progress: Progress) -> dict[_Key, Item]:
     """What is to be stored, in the order of the manifests, by what rows ask for."""
     names: dict[_Key, str] = {}
     taken: set[str] = set()
@@ -151,7 +151,7 @@ def _items(manifests: dict[str, Manifest], cut: bool, tell: Progress) -> dict[_K
                     name, number = f"{number}/{plain}", number + 1
                 taken.add(name)
                 names[key] = name
-    sizes = _sizes(list(dict.fromkeys(path for path, _ in names)), tell)
+    sizes = _sizes(list(dict.fromkeys(path for path, _ in names)), progress)
     return {
         key: Item(*key, name, key[1].length * _SAMPLE_BYTES if key[1] else sizes[key[0]])
         for key, name in names.items()
@@ -167,7 +167,7 @@ def _name(key: _Key, root: str) -> str:
     return f"{os.path.splitext(name)[0]}_{segment.start}_{segment.length}.flac"
 
 
-def _sizes(paths: Sequence[str], tell: Progress) -> dict[str, int]:
+def _sizes(paths: Sequence[str], progress: Progress) -> dict[str, int]:
     """Bytes of each file. Raises ShardError where some are missing."""
 
     def size(path: str) -> int:
@@ -179,13 +179,13 @@ def _sizes(paths: Sequence[str], tell: Progress) -> dict[str, int]:
     sizes = {}
     for path, found in zip(paths, ordered_map(size, paths, _THREADS), strict=True):
         sizes[path] = found
-        tell("look", len(sizes), len(paths))
+        progress("look", len(sizes), len(paths))
     missing = [path for path, found in sizes.items() if found < 0]
     if missing:
         raise ShardError(
             f"{len(missing)} of {len(paths)} files cannot be found, such as "
             f"{', '.join(missing[:_EXAMPLES])}: `mgf check` lists them, `mgf prepare` makes the "
-            "manifests anew"
+            "manifests again"
         )
     return sizes
 
@@ -213,14 +213,14 @@ def _require_space(dest: Path, todo: dict[Path, list[Item]]) -> None:
         )
 
 
-def _write_shards(todo: dict[Path, list[Item]], tell: Progress) -> None:
+def _write_shards(todo: dict[Path, list[Item]], progress: Progress) -> None:
     total = sum(item.size for part in todo.values() for item in part)
     done = 0
 
     def advance(item: Item) -> None:
         nonlocal done
         done += item.size
-        tell("pack", done / 1e6, total / 1e6)
+        progress("pack", done / 1e6, total / 1e6)
 
     for path, part in todo.items():
         write_archive(path, part, advance)
@@ -251,7 +251,7 @@ def _rewritten(entry: Entry, places: dict[_Key, str], cut: bool) -> str:
 
 
 def _stale(dest: Path, ours: set[str]) -> list[str]:
-    """What an earlier run has left in `dest` that does not belong to this one."""
+    """Files of an earlier run in `dest` that do not belong to this one."""
     found = {path.name for pattern in ("shard-*.zip", "*.tsv") for path in dest.glob(pattern)}
     others = sorted(found - ours)
     return [f"{', '.join(others)} in {dest}: of an earlier run; remove it"] if others else []

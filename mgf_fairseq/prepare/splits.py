@@ -57,7 +57,7 @@ def _can_name_split(split: str) -> bool:
 
 
 def list_test(listed: dict[str, str], utterances: Sequence[Utterance]) -> Test:
-    """Why a split list does not say where an utterance goes."""
+    """Why a split list does not place an utterance."""
     names = Counter(item.utt for item in utterances)
 
     def test(item: Utterance) -> str | None:
@@ -73,7 +73,7 @@ def list_test(listed: dict[str, str], utterances: Sequence[Utterance]) -> Test:
 
 
 def split_test(utterances: Sequence[Utterance], split_by: str | None) -> Test:
-    """Why an utterance has no place where others have a split, or a speaker to be split by."""
+    """Why an utterance fits no split: it lacks the split or speaker that others have."""
     if split_by is None and any(item.split for item in utterances):
 
         def without_split(item: Utterance) -> str | None:

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TextIO
 
 from tqdm import tqdm
 
-_UNITS = {"read audio": " files", "reading headers": " files", "look": " files", "pack": " MB"}
-_UNITS |= dict.fromkeys(("extract", "transcribe", "classify"), " s of audio")
+_UNITS = dict.fromkeys(("read audio", "reading headers", "converting", "look"), " files")
+_UNITS |= dict.fromkeys(("extract", "transcribe", "classify"), " s of audio") | {"pack": " MB"}
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 

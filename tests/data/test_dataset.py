@@ -11,7 +11,8 @@ import torch
 from fairseq import utils
 from fairseq.data.iterators import EpochBatchIterator
 
-from mgf_fairseq.data.dataset import Crops, MgfDataset
+from mgf_fairseq.data.crops import Crops
+from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.data.manifest import Manifest, read_manifest
 from mgf_fairseq.host.iterators import MgfBatchIterator
@@ -265,7 +266,7 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [nan, truncated, no_audio, missing, shorter, another, empty])
-def test_a_bad_file_is_left_out_named_and_counted(tmp_path, caplog, spoil):
+def test_a_bad_file_is_skipped_named_and_counted(tmp_path, caplog, spoil):
     names = ("good.wav", "bad.wav", "fine.wav")
     files = {name: (tiny.speech_like(1.25, n), RATE) for n, name in enumerate(names)}
     items = dataset(write(tmp_path, files))

@@ -17,7 +17,7 @@ RATE = 8000  # of the recordings; manifests count at 16 kHz
 
 @pytest.fixture
 def talks(tmp_path: Path) -> Path:
-    """Four recordings of 10 s whose samples count upwards, so that each says where it stands."""
+    """Four recordings of 10 s whose samples count upwards, so that each shows its position."""
     for number in range(4):
         ramp = np.arange(10 * RATE) / (20 * RATE)
         soundfile.write(tmp_path / f"talk{number}.wav", ramp, RATE, subtype="FLOAT")
@@ -68,7 +68,7 @@ def test_segments_are_cut_further_where_they_are_too_long(talks: Path) -> None:
     assert abs(phones[1].count("A") - phones[1].count("B")) <= 1
 
 
-def test_an_end_just_beyond_the_recording_is_cut_and_others_are_left_out(talks: Path) -> None:
+def test_an_end_just_beyond_the_recording_is_cut_and_others_are_skipped(talks: Path) -> None:
     rows = [
         "a\ttalk0.wav\t9\t10.05\t",
         "b\ttalk0.wav\t9\t10.2\t",

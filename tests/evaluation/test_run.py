@@ -11,9 +11,9 @@ import tiny
 import torch
 
 from mgf_fairseq.checkpoints.files import CheckpointError
+from mgf_fairseq.checkpoints.pretraining_data import note_training_data
 from mgf_fairseq.cli import main
 from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.data.pretraining_data import note_training_data
 from mgf_fairseq.evaluation import run as module
 from mgf_fairseq.evaluation.protocols.asr_plan import Plan
 from mgf_fairseq.evaluation.results import (

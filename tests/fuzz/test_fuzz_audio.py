@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from mgf_fairseq.check.audio import Options, measure
 from mgf_fairseq.data.audio import AudioError, AudioReader
-from mgf_fairseq.data.dataset import Crops, MgfDataset
+from mgf_fairseq.data.crops import Crops
+from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.data.manifest import Manifest, PathTable
 
 FORMS = {

@@ -18,10 +18,11 @@ from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.data.label_format import UNLABELLED
 from mgf_fairseq.data.manifest import write_manifest
 from mgf_fairseq.data.text import TextError
+from mgf_fairseq.encoder.geometry import STANDARD_GRID
 from mgf_fairseq.evaluation.labelled import ProbeError, read_labelled
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 from mgf_fairseq.prepare.corpora.table import read_table
-from mgf_fairseq.prepare.labels import frame_labels, num_frames
+from mgf_fairseq.prepare.labels import frame_labels
 from mgf_fairseq.prepare.options import PrepareOptions
 from mgf_fairseq.prepare.prepare import prepare
 from mgf_fairseq.prepare.splits import read_split_list
@@ -104,7 +105,7 @@ def test_tables_are_read_or_refused_by_name(tmp_path_factory, table, phones):
     for segments in corpus.phones.values():
         assert all(math.isfinite(s.start) and math.isfinite(s.end) and s.label for s in segments)
         labels, _ = outcome(lambda s=segments: frame_labels(s, 16000, 16000), (), "")
-        assert len(labels) == num_frames(16000)
+        assert len(labels) == STANDARD_GRID.num_frames(16000)
         assert set(labels) <= {UNLABELLED, *(segment.label for segment in segments)}
 
 

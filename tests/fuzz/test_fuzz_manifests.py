@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mgf_fairseq.data.audio import AudioError, AudioReader
-from mgf_fairseq.data.dataset import Crops, MgfDataset
+from mgf_fairseq.data.crops import Crops
+from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.data.entries import Entry, ManifestError, parse_entry
 from mgf_fairseq.data.manifest import Manifest, PathTable, read_manifest
 
@@ -123,4 +124,4 @@ def test_an_archive_that_is_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "a.zip")
     entry = f"{tmp_path}/a.zip:0:100"
     _, said = outcome(lambda: AudioReader(entry, 16000), AudioError, entry)
-    assert "no regular file" in said
+    assert "not a regular file" in said

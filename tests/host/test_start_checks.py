@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import soundfile
 import tiny
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -81,6 +83,21 @@ def test_fine_tuning_begins_from_a_pre_trained_checkpoint(corpus, user_dir, tmp_
     with pytest.raises(SettingsError, match=said) as refused:
         look_before_start(cfg)
     assert "task.labels=ltr: no dict.ltr.txt" in str(refused.value)
+
+
+def test_a_file_of_another_rate_is_named_before_fine_tuning_starts(user_dir, tmp_path):
+    for name, rate in (("a", 16000), ("b", 8000)):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(rate), rate)
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}.tsv").write_text(f"{tmp_path}\na.wav\t16000\n")
+    given = [f"task.data={tmp_path}", "model.w2v_path=no.pt", f"checkpoint.save_dir={tmp_path}"]
+    cfg = tiny.compose_recipe(FINETUNE, "ctc_quick", [*given, f"common.user_dir={user_dir}"])
+    with pytest.raises(SettingsError) as refused:
+        look_before_start(cfg)
+    assert "Hz" not in str(refused.value)
+    (tmp_path / "valid.tsv").write_text(f"{tmp_path}\na.wav\t16000\nb.wav\t16000\n")
+    with pytest.raises(SettingsError, match=r"valid.tsv holds .*b\.wav of 8000 Hz.*--convert"):
+        look_before_start(cfg)
 
 
 def test_an_added_key_that_nobody_knows_is_named_with_the_nearest(config):

@@ -73,6 +73,38 @@ def test_a_spoilt_transcript_costs_nothing_where_no_text_is_wanted(corpus, tmp_p
     assert any("2 of 8 have none (empty.wav, utf16.wav)" in note for note in notes)
 
 
+def table_with_blanks(folder: Path, blanks: int, rows: int = 40) -> Path:
+    """A table of `rows` recordings of which the first `blanks` have an empty cell for text."""
+    lines = ["path\ttext"]
+    for number in range(rows):
+        write_audio(folder / f"u{number:02d}.wav", 0.1)
+        lines.append(f"u{number:02d}.wav\t{'' if number < blanks else 'YES'}")
+    (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_few_blank_transcripts_cost_their_own_rows(tmp_path):
+    summary = run(table_with_blanks(tmp_path / "c", 2), tmp_path / "d")
+    assert summary.skipped == [("u00.wav", "no transcript"), ("u01.wav", "no transcript")]
+    assert (tmp_path / "d/train.wrd").read_text() == "YES\n" * 38
+    assert len(stems(tmp_path / "d")) == 38
+
+
+@pytest.mark.parametrize("blanks", [3, 40])
+def test_many_blank_transcripts_cost_the_text_labels_and_no_audio(tmp_path, blanks):
+    summary = run(table_with_blanks(tmp_path / "c", blanks), tmp_path / "d")
+    assert not summary.skipped and not summary.labels
+    assert any("--labels ltr skips these" in note for note in summary.notes) == (blanks == 3)
+
+
+def test_empty_transcripts_alone_cost_no_audio(tmp_path):
+    for name in ("a", "b"):
+        write_audio(tmp_path / "c" / f"{name}.wav", 0.1)
+        (tmp_path / "c" / f"{name}.txt").write_text(" ")
+    summary = run(tmp_path / "c", tmp_path / "d")
+    assert not summary.skipped and not summary.labels
+
+
 def test_a_spoilt_line_costs_its_own_row_in_librispeech(tmp_path):
     for number in range(5):
         write_audio(tmp_path / "ls/7/1" / f"7-1-{number}.flac")

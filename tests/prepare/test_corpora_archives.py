@@ -86,7 +86,7 @@ def test_recordings_in_archives_are_cut_into_segments(files: Path, tmp_path: Pat
         np.testing.assert_array_equal(reader.read(), whole[4000:8000])
 
 
-def test_compressed_files_are_left_out_by_name_or_refused_where_all_are(
+def test_compressed_files_are_skipped_by_name_or_refused_where_all_are(
     files: Path, tmp_path: Path
 ) -> None:
     pack(files, tmp_path / "packed" / "squeezed.zip", zipfile.ZIP_DEFLATED)
@@ -131,7 +131,7 @@ def test_a_zip_with_a_spoiled_directory_is_named(tmp_path: Path, place: int, cha
         run(archive.parent, tmp_path / "o")
 
 
-def test_a_name_with_a_line_break_stays_on_one_line_of_what_was_left_out(tmp_path: Path) -> None:
+def test_a_name_with_a_line_break_stays_on_one_line_of_the_skipped(tmp_path: Path) -> None:
     archive = tmp_path / "packed" / "a.zip"
     archive.parent.mkdir()
     tone = io.BytesIO()

@@ -10,9 +10,9 @@ import soundfile
 from mgf_fairseq.cli import main
 from mgf_fairseq.data.caveats import read_caveats
 from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.encoder.geometry import STANDARD_GRID
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 from mgf_fairseq.prepare.corpora.registry import detect_layout
-from mgf_fairseq.prepare.labels import num_frames
 from mgf_fairseq.prepare.options import PrepareOptions
 from mgf_fairseq.prepare.prepare import Summary, prepare
 
@@ -90,7 +90,7 @@ def test_cpc_numbers_become_one_label_per_frame_and_speakers_come_from_the_names
     out = tmp_path / "o"
     run(librispeech, out, "cpc", search=Search(labels_from=cpc_labels))
     # Centers at 12.5, 32.5, 52.5, 72.5 ms: the 2nd, 4th, 6th and 8th number of 10 ms each.
-    assert num_frames(1600) == 4
+    assert STANDARD_GRID.num_frames(1600) == 4
     assert lines(out / "test.phn") == ["0 40 7 7"] * 2
     assert lines(out / "test.spk") == ["19", "26"]
     assert lines(out / "test.ltr") == ["S O | I T | I S |"] * 2

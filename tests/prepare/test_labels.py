@@ -99,9 +99,9 @@ def test_subwords_join_back_to_the_text_and_training_repeats():
 def test_a_vocabulary_that_does_not_fit_names_one_that_does(size, words):
     with pytest.raises(LabelError, match=words) as caught:
         SubwordModel(TEXTS, size)
-    mended = int(str(caught.value).split()[-1])
+    suggested = int(str(caught.value).split()[-1])
     if size == 5000:
-        assert len(SubwordModel(TEXTS, mended).pieces()) > 0
+        assert len(SubwordModel(TEXTS, suggested).pieces()) > 0
 
 
 def test_subwords_need_text():

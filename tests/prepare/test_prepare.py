@@ -8,9 +8,10 @@ import pytest
 import soundfile
 
 from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.encoder.geometry import STANDARD_GRID
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 from mgf_fairseq.prepare.corpora.registry import detect_layout
-from mgf_fairseq.prepare.labels import LabelError, num_frames
+from mgf_fairseq.prepare.labels import LabelError
 from mgf_fairseq.prepare.options import PrepareOptions
 from mgf_fairseq.prepare.prepare import prepare
 
@@ -124,7 +125,7 @@ def test_a_split_by_speaker_shares_no_speaker(folder, tmp_path):
     assert set.union(*speakers.values()) == set("abcd")
 
 
-def test_a_split_list_decides_and_the_others_are_listed_as_left_out(folder, tmp_path):
+def test_a_split_list_decides_and_the_others_are_listed_as_skipped(folder, tmp_path):
     (tmp_path / "list").write_text("a0 train\na/a1.wav\tdev\n")
     summary = run(folder, tmp_path / "o", split_list=tmp_path / "list")
     assert names(tmp_path / "o", "train") == ["a0"] and names(tmp_path / "o", "dev") == ["a1"]
@@ -196,9 +197,9 @@ def test_a_table_keeps_its_splits_and_gives_every_label(table, tmp_path):
     assert lines(out / "test.spk") == ["s0", "s1"]
     assert lines(out / "dict.emo.txt") == ["joy 4"]
     phones = lines(out / "train.phn")
-    assert phones[3].split() == ["-"] * num_frames(4000)
+    assert phones[3].split() == ["-"] * STANDARD_GRID.num_frames(4000)
     assert any("no phone segments" in note for note in summary.notes)
-    assert len(phones[0].split()) == num_frames(4000)
+    assert len(phones[0].split()) == STANDARD_GRID.num_frames(4000)
     # Centers at 12.5 ms + 20 ms t: the empty label continues S up to 150 ms, I starts at 200 ms.
     assert phones[0].split() == ["S"] * 7 + ["-"] * 3 + ["I"] * 2
     assert lines(out / "dict.phn.txt") == ["S 21", "I 6"]
@@ -209,7 +210,8 @@ def test_transcripts_beside_the_audio_are_found(folder, tmp_path):
         path.with_suffix(".txt").write_text(f"Word {path.stem}\n")
     (folder / "a" / "a0.txt").unlink()
     assert detect_layout(folder, Search()) == "wav-txt"
-    assert run(folder, tmp_path / "auto").labels == []
+    auto = run(folder, tmp_path / "auto")
+    assert auto.labels == ["ltr", "wrd"] and auto.skipped == [("a/a0.wav", "no transcript")]
     summary = run(folder, tmp_path / "o", labels=("wrd",), valid_percent=0)
     assert summary.skipped == [("a/a0.wav", "no transcript")]
     expected = [f"WORD {name.upper()}" for name in names(tmp_path / "o", "train")]

@@ -14,7 +14,8 @@ from mgf_fairseq.check.audio import Options
 from mgf_fairseq.check.manifests import check_manifests, exit_code, find_manifests
 from mgf_fairseq.cli import main
 from mgf_fairseq.data.audio import AudioError, AudioReader
-from mgf_fairseq.data.dataset import Crops, MgfDataset
+from mgf_fairseq.data.crops import Crops
+from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.data.manifest import read_manifest, write_manifest
 from mgf_fairseq.prepare import packing, shards
 from mgf_fairseq.prepare.packing import ShardError

@@ -236,7 +236,7 @@ def test_a_name_with_two_lines_in_a_kaldi_file_is_taken_from_neither(corpus, tmp
     summary = run(corpus, tmp_path / "d")
     assert rows(tmp_path / "d") == ["a.wav", "d.wav"]
     assert lines(tmp_path / "d/train.wrd") == ["ONE", "TWO"]
-    assert summary.skipped == [("b", "it stands twice in wav.scp, with different content")]
+    assert summary.skipped == [("b", "it is twice in wav.scp, with different content")]
 
 
 # ---- lhotse

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...checkpoints.reading import read_checkpoint
+from ...data.text import read_lines
 from ...host.training_process import run_training
 from ...utils.atomic import replace_file
 from ..provenance import commit
@@ -57,7 +58,7 @@ def train_once(command: Sequence[str], run: Path, updates: int, name: str) -> Tr
             f"{run} holds no {BEST}: no validation was run; check the recipe's "
             "validate_interval_updates"
         )
-    commits = (run / _COMMITS).read_text(encoding="utf-8").splitlines()
+    commits = read_lines(run / _COMMITS)
     trained = Trained(_seconds(run), list(dict.fromkeys(commits)))
     with replace_file(done) as stream:
         json.dump(asdict(trained), stream)

@@ -17,9 +17,9 @@ import torch
 
 from ...baselines.acoustic_model import write_untrained
 from ...checkpoints.encoder import read_encoder
+from ...checkpoints.pretraining_data import recordings_of
 from ...data.caveats import read_caveats
 from ...data.manifest import read_manifest
-from ...data.pretraining_data import recordings_of
 from ...data.text import read_lines
 from ...extract.baselines import ACOUSTIC
 from ...extract.upstream import RANDOM

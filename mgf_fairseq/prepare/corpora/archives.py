@@ -47,7 +47,7 @@ class _Member(NamedTuple):
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's name ends as those of the archives that are read in place."""
+    """Whether a file name ends like an archive that is read in place."""
     return os.fspath(path).lower().endswith(ARCHIVES)
 
 
@@ -55,23 +55,23 @@ def read_archives(source: Path, search: Search) -> Corpus:
     """Every audio file in the archives under `source`, or in `source` itself.
 
     A .txt of the same name in the same archive is its transcript, as in WebDataset. Compressed
-    files are left out, for their bytes cannot be read in place.
+    files are skipped, since their bytes cannot be read in place.
     """
     root = Path(os.path.realpath(source if source.is_dir() else source.parent))
     names = [path for path in walk_files(root) if is_archive(path)]
     if not source.is_dir():
         names = [source.name]
     utterances: list[Utterance] = []
-    left_out: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     for name in names:
         found, older = _without_namesakes(_list(root / name))
         reason = "a later file of this name in its archive takes its place"
-        left_out += [
+        skipped += [
             (f"{name}/{member.name}", reason)
             for member in older
             if has_extension(member.name, search.extensions)
         ]
-        left_out += unread_audio(f"{name}/{member.name}" for member in found)
+        skipped += unread_audio(f"{name}/{member.name}" for member in found)
         texts = _texts(root / name, found)
         for member in found:
             if not has_extension(member.name, search.extensions):
@@ -79,7 +79,7 @@ def read_archives(source: Path, search: Search) -> Corpus:
             if search.path_must_contain and search.path_must_contain not in member.name:
                 continue
             if not member.stored:
-                left_out.append(
+                skipped.append(
                     (f"{name}/{member.name}", "compressed in its archive: zip -0 stores")
                 )
                 continue
@@ -88,12 +88,12 @@ def read_archives(source: Path, search: Search) -> Corpus:
             path = f"{name}:{member.start}:{member.length}"
             utterances.append(Utterance(stem_of(member.name), path, speaker, text))
     if not utterances:
-        why = f": {left_out[0][0]} is {left_out[0][1]}" if left_out else ""
+        why = f": {skipped[0][0]} is {skipped[0][1]}" if skipped else ""
         raise PrepareError(
             f"no audio file (.{', .'.join(search.extensions)}) that could be read in place in the "
             f"archives of {source}{why}"
         )
-    return Corpus("archives", root, utterances, left_out=left_out)
+    return Corpus("archives", root, utterances, skipped=skipped)
 
 
 def _without_namesakes(members: list[_Member]) -> tuple[list[_Member], list[_Member]]:

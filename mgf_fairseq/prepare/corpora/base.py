@@ -10,19 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# What libsndfile 1.2 reads and people record in. Raw (header-less) formats are left out.
+# What libsndfile 1.2 reads and people record in. Raw formats, without a header, are not.
 # fmt: off
 AUDIO_EXTENSIONS = (
     "wav", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc",
     "au", "snd", "caf", "w64", "rf64", "nist", "sph", "voc",
 )
 # fmt: on
-# Recordings that libsndfile has no decoder for: named, so that nobody takes them for prepared.
+# Recordings that libsndfile has no decoder for: listed as skipped.
 OTHER_AUDIO = ("m4a", "aac", "wma", "mp4", "webm", "amr", "3gp", "mka", "ape", "wv", "ra")
 
 
 class PrepareError(ValueError):
-    """The source or an option of `mgf prepare` cannot be used; the message holds the mend."""
+    """The source or an option of `mgf prepare` cannot be used; the message holds the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Corpus:
     root: Path
     utterances: list[Utterance]
     phones: Mapping[str, list[Segment]] = field(default_factory=dict)
-    left_out: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # (path, reason)
     caveats: tuple[str, ...] = ()  # what a reader of any number on this corpus must know
     valid_from_train: bool = False  # its own splits lack valid, which is then drawn from train
     tables: tuple[Path, ...] = ()  # what it was read from, besides the audio

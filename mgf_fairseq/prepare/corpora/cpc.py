@@ -61,24 +61,24 @@ def read_cpc(source: Path, search: Search) -> Corpus:
                 raise PrepareError(f"{labels / name}: {utt} is in {CPC_SPLITS['train']} as well")
     phones = _read_numbers(_label_file(labels / CPC_PHONES))
     kept: list[Utterance] = []
-    left_out: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     for item in corpus.utterances:
         if item.utt not in split_of:
-            left_out.append((item.path, "in neither split file of CPC"))
+            skipped.append((item.path, "in neither split file of CPC"))
         elif item.utt not in phones:
-            left_out.append((item.path, f"not in {CPC_PHONES}"))
+            skipped.append((item.path, f"not in {CPC_PHONES}"))
         else:
             kept.append(replace(item, split=split_of[item.utt]))
     require_some(kept, corpus.root, f"the utterances that {labels / CPC_SPLITS['train']} names")
     found = {item.utt for item in kept}
-    absent = sorted(set(split_of) - found - {stem_of(path) for path, _ in left_out})
-    left_out += [(utt, "in a split file of CPC, but there is no such audio") for utt in absent]
+    absent = sorted(set(split_of) - found - {stem_of(path) for path, _ in skipped})
+    skipped += [(utt, "in a split file of CPC, but there is no such audio") for utt in absent]
     return Corpus(
         "cpc",
         corpus.root,
         kept,
         SteppedLabels({item.utt: phones[item.utt] for item in kept}, CPC_STEP),
-        left_out,
+        skipped,
         CPC_CAVEATS,
         valid_from_train=True,
     )

@@ -39,7 +39,7 @@ def read_folder(source: Path, search: Search) -> Corpus:
     ]
     paths = list(walk_files(root))
     notes = _lonely_texts(paths, {os.path.splitext(item.path)[0] for item in utterances})
-    return Corpus("folder", root, utterances, left_out=unread_audio(paths), notes=tuple(notes))
+    return Corpus("folder", root, utterances, skipped=unread_audio(paths), notes=tuple(notes))
 
 
 def _lonely_texts(paths: Sequence[str], stems: set[str]) -> list[str]:
@@ -69,35 +69,35 @@ def read_wav_txt(source: Path, search: Search) -> Corpus:
         if path.lower().endswith(".txt")
     }
     utterances = []
-    left_out = list(corpus.left_out)
+    skipped = list(corpus.skipped)
     for item in corpus.utterances:
         beside = texts.get(os.path.splitext(item.path)[0])
         try:
             text = None if beside is None else read_tolerant(corpus.root / beside)
         except OSError as error:
-            left_out.append((item.path, f"its transcript cannot be read: {error}"))
+            skipped.append((item.path, f"its transcript cannot be read: {error}"))
             continue
         text = None if text is None else " ".join(text.split())
         utterances.append(Utterance(item.utt, item.path, item.speaker, text))
-    return replace(corpus, layout="wav-txt", utterances=utterances, left_out=left_out)
+    return replace(corpus, layout="wav-txt", utterances=utterances, skipped=skipped)
 
 
 def read_librispeech(source: Path, search: Search) -> Corpus:
     """`<speaker>/<chapter>/<utt>.flac` with `<speaker>-<chapter>.trans.txt`, any subset(s)."""
     root = Path(os.path.realpath(source))
     transcripts: dict[str, dict[str, str]] = {}
-    left_out = unread_audio(walk_files(root))
+    skipped = unread_audio(walk_files(root))
     utterances = []
     for path in audio_paths(root, search):
         folder = os.path.dirname(path)
         if folder not in transcripts:
             transcripts[folder], twice = _read_transcripts(root / folder)
-            left_out += [(os.path.join(folder, utt), reason) for utt, reason in twice]
+            skipped += [(os.path.join(folder, utt), reason) for utt, reason in twice]
         utt = stem_of(path)
         level = search.speaker_level
         speaker = speaker_of(path, level) if level is not None else utt.split("-")[0]
         utterances.append(Utterance(utt, path, speaker, transcripts[folder].get(utt)))
-    return Corpus("librispeech", root, utterances, left_out=left_out)
+    return Corpus("librispeech", root, utterances, skipped=skipped)
 
 
 def _read_transcripts(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]]]:

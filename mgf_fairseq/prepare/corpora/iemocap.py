@@ -13,7 +13,7 @@ from ...data.text import read_lines
 from .base import Corpus, PrepareError, Search, Utterance, audio_paths, stem_of
 from .cpc import require_some
 
-# The usual four classes; excitement counts as happiness, and all other labels are left out.
+# The usual four classes; excitement counts as happiness, and all other labels are skipped.
 IEMOCAP_CLASSES = {
     "ang": "angry",
     "exc": "happy",
@@ -44,7 +44,7 @@ def read_iemocap(source: Path, search: Search) -> Corpus:
     root = Path(os.path.realpath(source))
     emotions = _read_evaluations(search.labels_from or root)
     kept: list[Utterance] = []
-    left_out: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     turns = set()
     for path in audio_paths(root, search):
         utt, parts = stem_of(path), path.split(os.sep)
@@ -54,21 +54,21 @@ def read_iemocap(source: Path, search: Search) -> Corpus:
         name = _TURN_NAME.match(utt)
         label = emotions.get(utt)
         if label is None or name is None:
-            left_out.append((path, "no label in EmoEvaluation"))
+            skipped.append((path, "no label in EmoEvaluation"))
         elif label not in IEMOCAP_CLASSES:
-            left_out.append((path, f"its label {label!r} is none of the four classes"))
+            skipped.append((path, f"its label {label!r} is none of the four classes"))
         else:
             # Ses01F_impro01_M003 is spoken by the man of session 1; the first F is a camera's.
             speaker, session = f"Ses0{name[1]}{name[2]}", f"Session{name[1]}"
             emotion = IEMOCAP_CLASSES[label]
             kept.append(Utterance(utt, path, speaker, emotion=emotion, fold=session))
     require_some(kept, root, "labelled turns SessionN/sentences/wav/DIALOG/TURN.wav")
-    left_out += [
+    skipped += [
         (utt, "labelled in EmoEvaluation, but there is no such audio")
         for utt in sorted(set(emotions) - turns)
         if emotions[utt] in IEMOCAP_CLASSES
     ]
-    return Corpus("iemocap", root, kept, left_out=left_out, caveats=(IEMOCAP_CAVEAT,))
+    return Corpus("iemocap", root, kept, skipped=skipped, caveats=(IEMOCAP_CAVEAT,))
 
 
 def _read_evaluations(root: Path) -> dict[str, str]:

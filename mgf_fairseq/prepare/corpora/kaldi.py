@@ -67,7 +67,7 @@ def read_kaldi(source: Path, search: Search) -> Corpus:
     skipped += [(utt, "in text, but no recording of it") for utt in found["text"].keys() - known]
     utterances.sort(key=lambda item: (item.path, item.stretch or (0.0, 0.0)))
     read = [source / RECORDINGS, source / "segments", *(source / n for n in columns.values())]
-    return Corpus("kaldi", root, utterances, left_out=skipped, tables=tuple(read))
+    return Corpus("kaldi", root, utterances, skipped=skipped, tables=tuple(read))
 
 
 def _recordings(source: Path, search: Search, skipped: Skipped) -> dict[str, str]:
@@ -123,5 +123,5 @@ def _read_map(path: Path, skipped: Skipped, files: bool = False) -> dict[str, st
             twice.add(name)
     for name in sorted(twice):
         del found[name]
-        skipped.append((name, f"it stands twice in {path.name}, with different content"))
+        skipped.append((name, f"it is twice in {path.name}, with different content"))
     return found

@@ -75,7 +75,7 @@ def read_lhotse(source: Path, search: Search) -> Corpus:
     utterances = [replace(item, path=path) for item, path in zip(items, paths, strict=True)]
     utterances.sort(key=lambda item: (item.path, item.stretch or (0.0, 0.0)))
     read = tuple(path for pair in pairs for path in pair if path is not None)
-    return Corpus("lhotse", root, utterances, left_out=skipped, tables=read)
+    return Corpus("lhotse", root, utterances, skipped=skipped, tables=read)
 
 
 def _split_of(path: Path) -> str | None:

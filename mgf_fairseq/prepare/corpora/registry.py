@@ -1,6 +1,6 @@
-"""Choose how a corpus is read: the table of layouts, and the look at a source that picks one.
+"""Choose how a corpus is read: the table of layouts, and how a source is recognized.
 
-The door of `mgf prepare` to the modules corpora_*.py; a new layout is one more entry in `LAYOUTS`.
+`mgf prepare` reads every corpus through it; a new layout is one more entry in `LAYOUTS`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _EXAMPLES = 5
 
 @dataclass(frozen=True)
 class Look:
-    """What is there to recognize a layout by."""
+    """What a layout is recognized by."""
 
     source: Path
     search: Search
@@ -148,7 +148,7 @@ def read_corpus(source: Path, layout: str, search: Search) -> Corpus:
             others = sorted(name for name, each in LAYOUTS.items() if getattr(each, known))
             raise PrepareError(
                 f"{option} belongs to --corpus {', '.join(others)}, and this is {layout}: name the "
-                "corpus, or leave the option out"
+                "corpus, or remove the option"
             )
     corpus = chosen.read(source, search)
     return replace(corpus, notes=(*corpus.notes, *_unread_tables(source, corpus)))

@@ -127,7 +127,7 @@ def _read_tables(
 ) -> Corpus:
     """The rows of tables; each comes with the folder of its paths and the split of its rows."""
     utterances: list[Utterance] = []
-    left_out: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = []
     notes: list[str] = []
     for table, folder, split in tables:
         names = table_columns(table)
@@ -135,19 +135,19 @@ def _read_tables(
         for row in table_rows(table):
             item = read_row(row, columns, search, folder)
             if isinstance(item, str):
-                left_out.append((row.where, item))
+                skipped.append((row.where, item))
             elif item is not None:
                 utterances.append(item if split is None else replace(item, split=split))
         notes += [note for note in unread_columns(names, columns) if note not in notes]
     if not utterances:
-        why = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
+        why = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped else ""
         raise PrepareError(
             f"{tables[0][0]} names no file that can be used and that --ext and "
             f"--path-must-contain let through{why}"
         )
     utterances.sort(key=lambda item: (item.path, item.stretch or (0.0, 0.0)))
     read = tuple(table for table, _, _ in tables)
-    return Corpus(layout, root, utterances, left_out=left_out, tables=read, notes=tuple(notes))
+    return Corpus(layout, root, utterances, skipped=skipped, tables=read, notes=tuple(notes))
 
 
 def _read_phones(path: Path) -> tuple[dict[str, list[Segment]], list[str]]:
@@ -194,7 +194,7 @@ def _read_phones(path: Path) -> tuple[dict[str, list[Segment]], list[str]]:
 
 
 def _drop_ambiguous(utterances: Sequence[Utterance], phones: dict[str, list[Segment]]) -> list[str]:
-    """Take away the phones of an utt that names several rows: nobody knows whose they are."""
+    """Remove the phones of an utt that names several rows: they could belong to any of them."""
     places: dict[str, int] = {}
     for item in utterances:
         places[item.utt] = places.get(item.utt, 0) + 1
@@ -204,6 +204,6 @@ def _drop_ambiguous(utterances: Sequence[Utterance], phones: dict[str, list[Segm
     for utt in twice:
         del phones[utt]
     return [
-        f"{len(twice)} utt(s) stand twice in the table, such as {twice[0]!r}: {PHONES} cannot say "
+        f"{len(twice)} utt(s) are twice in the table, such as {twice[0]!r}: {PHONES} cannot say "
         "which row it means, so these rows get no phones"
     ]

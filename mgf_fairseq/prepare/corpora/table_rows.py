@@ -1,7 +1,7 @@
 """Read the rows of a table as people have them: with tabs, commas or semicolons, or as JSONL.
 
-Below the layouts of `mgf prepare` that are tables. A row that cannot be read is handed on with the
-reason, so that one bad line neither stops the others nor goes unsaid.
+Below the layouts of `mgf prepare` that are tables. A row that cannot be read is returned with
+the reason, so that one bad line neither stops the others nor is lost silently.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_LINES = 50  # of one quoted cell; beyond, a quote is taken for one that wa
 
 
 class TableRow(NamedTuple):
-    """One row: where it stands, and its cells by column, or what is wrong with it."""
+    """One row: its place in the file, and its cells by column, or what is wrong with it."""
 
     where: str  # `metadata.csv line 7`
     cells: dict[str, str]

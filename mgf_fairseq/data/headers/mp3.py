@@ -1,6 +1,6 @@
 """MP3 without a count of its frames, or with a wrong one: walk through the frames and count them.
 
-One of the looks of `headers.py`. Without a Xing or Info frame libsndfile takes the bit rate of the
+For `with_true_length`. Without a Xing or Info frame libsndfile takes the bit rate of the
 first frame for that of all, so the length that it says is a guess; here it gets such a frame.
 """
 

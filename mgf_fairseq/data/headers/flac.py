@@ -1,6 +1,6 @@
-"""FLAC of unknown length: the last frame says where it ends.
+"""FLAC of unknown length: the last frame gives it, without decoding the file.
 
-One of the looks of `headers.py`. Follows RFC 9639 (the FLAC format), sections 8.2 and 9.
+For `with_true_length`. Follows RFC 9639 (the FLAC format), sections 8.2 and 9.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..checkpoints.files import CheckpointError, peek_state
-from ..checkpoints.reading import SAFE_CLASSES
+from ..data.entries import ManifestError, parse_entry
+from ..data.mixture import Rows
 from ..utils.threads import ordered_map
-from .entries import ManifestError, parse_entry
-from .mixture import Rows
+from .files import CheckpointError, peek_state
+from .reading import SAFE_CLASSES
 
 KEY = "pretraining_data"  # in a checkpoint's task_state
 CONTENT, NAME = "content", "name"

@@ -1,16 +1,16 @@
-"""Which files of a prepared folder a command may replace: those that one of ours wrote.
+"""Which files of a prepared folder a command may replace: those that mgf wrote.
 
-Beside `prepared.py`, whose record says so; folders without one are judged by their looks.
+The record of the folder (data/prepared.py) lists them; without one, their names decide.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from ..data.caveats import CAVEATS_FILE
+from ..data.manifest import looks_like_manifest
+from ..data.prepared import Record, read_record
 from ..utils.atomic import begins_with
-from .caveats import CAVEATS_FILE
-from .manifest import looks_like_manifest
-from .prepared import Record, read_record
 
 SKIPPED_FILE = "skipped.txt"
 SKIPPED_HEAD = "path\treason\n"
@@ -19,7 +19,7 @@ SKIPPED_HEAD = "path\treason\n"
 def is_ours(path: Path, record: Record | None) -> bool:
     """Whether an earlier `mgf prepare` or `mgf shard` wrote a file of a prepared folder.
 
-    A .tsv must be a manifest, whatever the record says: a corpus's own tables are called so too.
+    A .tsv must be a manifest, whatever the record says: a corpus may have tables of that name.
     """
     if path.suffix == ".tsv":
         return looks_like_manifest(path)
@@ -33,9 +33,9 @@ def is_ours(path: Path, record: Record | None) -> bool:
 
 
 def manifests_in(folder: Path) -> list[Path]:
-    """The .tsv files of a folder but for tables that its record says nothing of.
+    """The manifests of a folder, without other tables.
 
-    Whoever prepares a corpus into its own folder has metadata.tsv beside the manifests.
+    A corpus that is prepared into its own folder has metadata.tsv beside them.
     """
     record = read_record(folder)
     return [

@@ -6,10 +6,8 @@ import pytest
 import tiny
 import torch
 
-from mgf_fairseq.checkpoints.reading import read_checkpoint
-from mgf_fairseq.data import pretraining_data
-from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.data.pretraining_data import (
+from mgf_fairseq.checkpoints import pretraining_data
+from mgf_fairseq.checkpoints.pretraining_data import (
     KEY,
     look_up,
     note_training_data,
@@ -17,6 +15,8 @@ from mgf_fairseq.data.pretraining_data import (
     recall_training_data,
     recordings_of,
 )
+from mgf_fairseq.checkpoints.reading import read_checkpoint
+from mgf_fairseq.data.manifest import read_manifest
 
 
 @pytest.fixture

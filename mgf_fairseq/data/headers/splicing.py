@@ -1,19 +1,19 @@
-"""A file read under another head than its own, and what the looks at headers share.
+"""Read a file with another head than its own, and helpers for all formats.
 
-Below `headers.py`, which says what each format needs.
+Below the modules of this folder, one per format.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
+
+from ..views import View
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_BUFFER = 1 << 15
 _FARTHEST = 2**62  # bytes; operating systems refuse to seek further
 _ID3V1 = 128  # bytes of a tag at the end of a file
 
@@ -30,28 +30,13 @@ class Correction:
     replaced: int
 
 
-class _Spliced(io.RawIOBase):
-    """A file whose first bytes are others."""
+class _Spliced(View):
+    """A file whose first bytes are replaced."""
 
     def __init__(self, source: BinaryIO, correction: Correction) -> None:
-        self._source, self._head = source, correction.head
+        self._head = correction.head
         self._shift = correction.replaced - len(correction.head)
-        self._length = source.seek(0, os.SEEK_END) - self._shift
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
-        self._position = max(0, origin + offset)
-        return self._position
+        super().__init__(source, source.seek(0, os.SEEK_END) - self._shift)
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
@@ -63,18 +48,14 @@ class _Spliced(io.RawIOBase):
         self._position += len(part)
         return len(part)
 
-    def close(self) -> None:
-        self._source.close()
-        super().close()
-
 
 def spliced(source: BinaryIO, correction: Correction) -> BinaryIO:
     """The file under the corrected head; closing it closes the file."""
-    return cast(BinaryIO, io.BufferedReader(_Spliced(source, correction), _BUFFER))
+    return _Spliced(source, correction).buffered()
 
 
 def bytes_at(stream: BinaryIO, position: int, count: int) -> bytes:
-    """Up to `count` bytes from a position on, which a header may put anywhere."""
+    """Up to `count` bytes from any position that a header may name."""
     if position > _FARTHEST:
         return b""
     stream.seek(position)

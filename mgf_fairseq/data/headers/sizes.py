@@ -1,6 +1,6 @@
-"""Formats that say how many bytes of samples they hold: WAV, RF64, W64, AIFF, AU, CAF, NIST.
+"""Formats whose header states the bytes of samples: WAV, RF64, W64, AIFF, AU, CAF, NIST.
 
-One of the looks of `headers.py`. A size is unknown where the program wrote to a pipe (0, or a value
+For `with_true_length`. A size is unknown where the program wrote to a pipe (0, or a value
 near the largest), and stale where samples follow behind the promised ones.
 """
 
@@ -24,7 +24,7 @@ _LARGEST_32 = 2**32 - 1
 
 @dataclass(frozen=True)
 class _Samples:
-    """Where the samples of a file begin, and where and how it says their size."""
+    """Where the samples of a file begin, and where and how their size is stored."""
 
     start: int
     promised: int  # bytes
@@ -125,7 +125,7 @@ def _in_nist(stream: BinaryIO) -> _Samples | None:
 
 
 def _is_unknown(samples: _Samples) -> bool:
-    """Whether the size is one that programs leave in a header which they cannot go back to."""
+    """Whether the size is one that programs write before they know the true one."""
     size = samples.promised + samples.counted
     if not samples.form:
         return False

@@ -13,10 +13,10 @@ from mgf_fairseq.check.audio import Options
 from mgf_fairseq.check.manifests import check_manifests, exit_code, find_manifests
 from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.data.prepared import BusyError, staging
 from mgf_fairseq.prepare.labels import LabelError
 from mgf_fairseq.prepare.options import PrepareOptions
 from mgf_fairseq.prepare.prepare import Summary, prepare
+from mgf_fairseq.prepare.publishing import BusyError, staging
 from mgf_fairseq.utils.atomic import ForeignFileError
 
 

@@ -1,16 +1,16 @@
-"""Open audio under a header that says how much of it is there.
+"""Open audio under a header with the true length.
 
 Below the audio reader: libsndfile believes the lengths in headers, and programs that write to a
-pipe cannot know them. `header_sizes.py`, `header_flac.py` and `header_mp3.py` know the formats.
+pipe cannot know them. `sizes.py`, `flac.py` and `mp3.py` know the formats.
 """
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-from .header_flac import count_flac
-from .header_mp3 import count_mp3
-from .header_sizes import count_sized
+from .flac import count_flac
+from .mp3 import count_mp3
+from .sizes import count_sized
 from .splicing import bytes_at, spliced
 
 _ID3_HEADER = 10  # bytes; the size that it says does not count them
@@ -18,7 +18,7 @@ _ID3_SHIFTS = (21, 14, 7, 0)  # of its four digits of 7 bits
 
 
 def with_true_length(stream: BinaryIO) -> tuple[BinaryIO, bool]:
-    """The file at its beginning, under a corrected header where it needs one; and whether it did.
+    """The file, at its beginning, under a corrected header if it needs one; and whether it did.
 
     Raises:
         HeaderError: the file is shorter than its header promises, or its length cannot be found.

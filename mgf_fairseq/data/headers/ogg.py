@@ -1,6 +1,6 @@
-"""Ogg, which counts what is there: whether its last page is whole, and whether it is one recording.
+"""Ogg files: whether the last page is whole, and whether there is only one recording.
 
-Beside the looks of `headers.py`, for `mgf prepare` and `mgf check`; reading does not need it.
+For `mgf prepare` and `mgf check`. Reading does not need it: Ogg counts its samples itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BEGINNING = re.compile(rb"OggS\0[\2\3\6\7]", re.S)  # of such a page
 
 
 def ogg_defect(stream: BinaryIO) -> str:
-    """What makes an Ogg file less than it was, or an empty string; the position is kept."""
+    """How an Ogg file is incomplete, or an empty string; the position is kept."""
     position = stream.tell()
     try:
         return _defect(stream) if bytes_at(stream, 0, 4) == b"OggS" else ""

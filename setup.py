@@ -42,15 +42,13 @@ setup(
     author="the mgf_fairseq authors",
     license="MIT",
     packages=find_packages(include=["mgf_fairseq", "mgf_fairseq.*"]),
-    python_requires=">=3.10",
+    # fairseq 0.12.2, which runs on 3.10, pins a hydra that cannot launch a training here.
+    python_requires=">=3.11",
     install_requires=[
-        # The same code: fairseq's last release cannot be imported from Python 3.11 on.
-        'fairseq-fixed>=0.12.3.1; python_version >= "3.11"',
-        'fairseq>=0.12.2,<0.13; python_version < "3.11"',
+        # fairseq's last release, which Python 3.11 cannot import, with the same code.
+        "fairseq-fixed>=0.12.3.1",
         "torch>=2.5",
-        # fairseq 0.12.2 uses names that numpy 1.24 removed.
-        'numpy>=1.23; python_version >= "3.11"',
-        'numpy>=1.23,<1.24; python_version < "3.11"',
+        "numpy>=1.23",
         "soundfile>=0.12.1",  # its libsndfile reads Opus and MP3
         "soxr>=0.3.7",
         "sentencepiece>=0.1.99",

@@ -160,7 +160,7 @@ install_build_tools() {
 install_fairseq() {
     local jobs
     jobs="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
-    # On Python >= 3.11; constraints.txt names the version, setup.py the range.
+    # constraints.txt names the version, setup.py the range.
     MAX_JOBS="${MAX_JOBS:-$jobs}" PATH="$venv/bin:$PATH" pip_install fairseq-fixed
 }
 

@@ -1,14 +1,15 @@
-"""Criterion ``mgf``: the weighted sum of the objectives, normalised over all ranks, and its log.
+"""Criterion ``mgf``: the sum of the objectives, normalised over all ranks, and its log.
 
 The last station before fairseq's trainer; holds no parameters and knows no objective by name.
+Objectives are summed by weights of their losses or by shares of the gradient
+(objectives/gradient_balance.py).
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,20 +20,35 @@ from fairseq.logging import metrics
 from omegaconf import II
 from torch import Tensor
 
-from .distributed import all_reduce_sum
 from .model import PretrainingOutput
-from .nonfinite import Budget, guilty_rows, say_utterances, zero_of
-from .types import EncoderOutput
+from .monitoring.nonfinite import Budget, guilty_rows, say_utterances, zero_of
+from .objectives.gradient_balance import GradientBalance
+from .types import EncoderOutput, ObjectiveOutput
+from .utils.distributed import all_reduce_sum
+from .utils.settings import read_numbers, require_names
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class MgfCriterionConfig(FairseqDataclass):
-    """The objectives' weights: the one place where they stand."""
+    """How the objectives are summed: by shares of the gradient or by weights, never both."""
 
+    # None, not {}: from a checkpoint fairseq removes what a default mapping does not hold.
+    gradient_shares: Any = field(
+        default=None,
+        metadata={
+            "help": "part of an objective -> share of the gradient that reaches the encoder's "
+            "levels, in any unit; 0 is as if the part were not there"
+        },
+    )
     loss_weights: Any = field(
-        default_factory=dict, metadata={"help": "objective name -> weight of its mean loss"}
+        default_factory=dict,
+        metadata={"help": "instead of shares: objective name -> weight of its mean loss"},
+    )
+    cosine_interval: int = field(
+        default=200,
+        metadata={"help": "updates between logged cosines of the objectives' gradients; 0: never"},
     )
     nonfinite_budget: int = field(
         default=20,
@@ -44,31 +60,76 @@ class MgfCriterionConfig(FairseqDataclass):
     sample_rate: int = II("task.sample_rate")
 
 
+@dataclass(frozen=True)
+class Term:
+    """What the criterion sums: an objective, or a part of one that has a share."""
+
+    objective: str
+    loss_sum: Tensor  # ()
+    count: Tensor  # ()
+    shown: float  # its factor in the logged loss
+
+
+def parts_of(
+    name: str, output: ObjectiveOutput, names: Sequence[str]
+) -> Mapping[str, tuple[Tensor, Tensor]]:
+    """Give (loss_sum, count) of each part of an objective.
+
+    Raises:
+        ValueError: they are not those that the objective promised (``Objective.part_names``).
+    """
+    parts = output.parts or {name: (output.loss_sum, output.count)}
+    if set(parts) != set(names):
+        raise ValueError(
+            f"objective {name} has the part_names {sorted(names)}, but its output the parts "
+            f"{sorted(parts)}"
+        )
+    return parts
+
+
 @register_criterion("mgf", dataclass=MgfCriterionConfig)
 class MgfCriterion(FairseqCriterion):
-    """Sum ``weight * loss_sum / count`` over objectives, with counts summed over ranks.
+    """Sum ``factor * loss_sum / count`` over parts of objectives, with counts summed over ranks.
 
     fairseq divides gradients by one ``sample_size``, objectives have a count each; so each is
-    scaled here by ``ranks / count`` and ``sample_size`` is 1 per rank that has a batch.
+    scaled here by ``ranks / count`` and ``sample_size`` is 1 per rank that has a batch. Under
+    weights an objective is one part and its factor the weight; under shares the factors move, and
+    the loss in the log is summed by the shares themselves, so that updates can be compared.
     """
 
     def __init__(self, cfg: MgfCriterionConfig, task: Any) -> None:
         super().__init__(task)
-        self.loss_weights = _weights(cfg.loss_weights or {})
-        self.sample_rate = cfg.sample_rate
-        self.budget = Budget(cfg.nonfinite_budget)
-        self.update = 1  # that the next batch is for; the task says so
-        built = set(task.objective_names)
-        if built != set(self.loss_weights):
+        self.loss_weights = read_numbers(cfg.loss_weights or {}, "criterion.loss_weights")
+        self.gradient_shares = read_numbers(cfg.gradient_shares or {}, "criterion.gradient_shares")
+        if self.loss_weights and self.gradient_shares:
             raise ValueError(
-                "criterion.loss_weights must name the objectives that are built: weights are for "
-                f"{sorted(self.loss_weights)}, built are {sorted(built)} (model.objectives)"
+                "criterion.loss_weights and criterion.gradient_shares are two ways to sum the "
+                f"objectives: weights are for {sorted(self.loss_weights)}, shares for "
+                f"{sorted(self.gradient_shares)}; give one of them"
             )
+        built: dict[str, tuple[str, ...]] = task.objective_parts
         if not built:
             raise ValueError(
                 "model.objectives is empty, so there is nothing to train; "
                 "choose some, such as objectives=all"
             )
+        self.parts = built  # objective -> its parts
+        parts = [part for names in built.values() for part in names]
+        if self.gradient_shares:
+            require_names("criterion.gradient_shares", self.gradient_shares, parts)
+            if not any(self.gradient_shares.values()):
+                raise ValueError("criterion.gradient_shares are all 0, so nothing would train")
+        else:
+            require_names("criterion.loss_weights", self.loss_weights, built)
+        self.balance = GradientBalance(parts, self.gradient_shares or None)
+        if cfg.cosine_interval < 0:
+            raise ValueError(
+                f"criterion.cosine_interval={cfg.cosine_interval} must not be negative"
+            )
+        self.cosine_interval = cfg.cosine_interval
+        self.sample_rate = cfg.sample_rate
+        self.budget = Budget(cfg.nonfinite_budget)
+        self.update = 1  # that the next batch is for; the task says so
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
@@ -83,21 +144,79 @@ class MgfCriterion(FairseqCriterion):
         active = int(not sample.get("ignore", False))
         # An objective may read a low level only; yet DDP waits for a gradient of every parameter.
         anchor = output.encoded.context.float().sum() * 0.0
-        parts = list(output.objectives.values())
-        own = torch.stack([part.count for part in parts] + [parts[0].count.new_ones(())]).float()
-        bad = ~torch.stack([part.loss_sum.float() for part in parts] + [anchor]).isfinite()
+        terms = self._terms(output)
+        own = torch.stack([term.count for term in terms] + [anchor.new_ones(())]).float()
+        sums = [part.loss_sum.float() for part in output.objectives.values()]
+        bad = ~torch.stack([*sums, anchor]).isfinite()
         totals = all_reduce_sum(torch.cat([own * active, bad.float()]))
-        *counts, ranks = totals[: len(own)].unbind()
+        counts, ranks = totals[: len(terms)], totals[len(terms)]
         counted = self._counted(totals[len(own) :], bad, output, sample)
+        factors = self._factors(anchor.device)
         loss = anchor if all(counted.values()) else zero_of(model)
-        for (name, part), total in zip(output.objectives.items(), counts, strict=True):
-            if counted[name]:
-                scale = self.loss_weights[name] * ranks / total.clamp(min=1.0)
-                loss = loss + part.loss_sum.float() * scale * active
-        log = self._logging_output(loss, output, sample, counted)
+        shown = loss.detach()
+        for term, total, factor in zip(terms, counts, factors, strict=True):
+            if counted[term.objective]:
+                scaled = term.loss_sum.float() * (ranks / total.clamp(min=1.0)) * active
+                loss = loss + scaled * factor
+                shown = shown + scaled.detach() * term.shown
+        if output.views:
+            self._compare(output, active, all(counted.values()))
+            self.balance.listen(loss, output.views, ranks, self._per_part(counts > 0))
+        log = self._logging_output(shown, output, sample, counted)
         # All ranks count the same, so each hands over its share.
         log["num_nonfinite"] = list(counted.values()).count(False) / ranks.clamp(min=1.0)
         return loss, active, {key: value * active for key, value in log.items()}
+
+    def _terms(self, output: PretrainingOutput) -> list[Term]:
+        """List what is summed, in the order of the factors: objectives, or their parts."""
+        if not self.gradient_shares:
+            return [
+                Term(name, part.loss_sum, part.count, self.loss_weights[name])
+                for name, part in output.objectives.items()
+            ]
+        whole = sum(self.gradient_shares.values())
+        return [
+            Term(
+                name,
+                *parts_of(name, objective, self.parts[name])[part],
+                self.gradient_shares[part] / whole,
+            )
+            for name, objective in output.objectives.items()
+            for part in self.parts[name]
+        ]
+
+    def _factors(self, device: torch.device) -> Sequence[Tensor | float]:
+        """Say what the mean loss of each term is multiplied by."""
+        if self.gradient_shares:
+            return self.balance.factors(device).float().unbind()
+        return [self.loss_weights[name] for name in self.parts]
+
+    def _per_part(self, values: Tensor) -> Tensor:
+        """Bring values of terms to parts: (terms,) -> (K,)."""
+        if self.gradient_shares:
+            return values
+        sizes = map(len, self.parts.values())
+        return torch.cat([x.expand(size) for x, size in zip(values, sizes, strict=True)])
+
+    def _compare(self, output: PretrainingOutput, active: int, all_counted: bool) -> None:
+        """Now and then measure the angles between the gradients of all parts."""
+        shared = output.encoded.latents  # where every objective's gradient passes
+        due = self.cosine_interval > 0 and self.update % self.cosine_interval == 0
+        if due and all_counted and shared.requires_grad and len(self.balance.parts) > 1:
+            self.balance.compare(
+                {
+                    part: loss_sum * active
+                    for name, objective in output.objectives.items()
+                    for part, (loss_sum, _) in parts_of(name, objective, self.parts[name]).items()
+                },
+                shared,
+            )
+
+    def finish_update(self) -> None:
+        """Take what an update has measured into the balance, on every rank, before it steps."""
+        device = self.balance.device
+        factors = torch.stack([torch.as_tensor(x, device=device) for x in self._factors(device)])
+        self.balance.finish(self._per_part(factors.double()))
 
     def _counted(
         self, everywhere: Tensor, here: Tensor, output: PretrainingOutput, sample: dict[str, Any]
@@ -205,20 +324,6 @@ def _as_floats(log: dict[str, Any]) -> dict[str, float]:
         return log
     values = torch.stack([value.detach().double().reshape(()) for value in tensors.values()])
     return {**log, **dict(zip(tensors, values.tolist(), strict=True))}
-
-
-def _weights(mapping: Any) -> dict[str, float]:
-    """Check ``criterion.loss_weights``: objective name -> weight."""
-    if not isinstance(mapping, Mapping):
-        raise ValueError(f"criterion.loss_weights={mapping!r} must map objectives to weights")
-    for name, weight in mapping.items():
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not (number and math.isfinite(weight) and weight >= 0):
-            raise ValueError(
-                f"criterion.loss_weights.{name}={weight!r} must be a number, finite and not "
-                "negative"
-            )
-    return {str(name): float(weight) for name, weight in mapping.items()}
 
 
 @torch.no_grad()

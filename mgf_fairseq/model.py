@@ -1,22 +1,25 @@
 """Model ``mgf``: the speech encoder with its objectives, and the contract with fine-tuning.
 
-Wires :class:`~mgf_fairseq.encoder.SpeechEncoder` to the objectives for pre-training; after
-``remove_pretraining_modules`` it is what fairseq's ``wav2vec_ctc`` and its relatives hold.
+Wires :class:`~mgf_fairseq.encoder.speech_encoder.SpeechEncoder` to the objectives for pre-training;
+after ``remove_pretraining_modules`` it is what fairseq's ``wav2vec_ctc`` and its relatives hold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import BaseFairseqModel, register_model
 from omegaconf import II, OmegaConf
 from torch import Tensor, nn
 
-from .encoder import EncoderConfig, SpeechEncoder
-from .features import unit_variance
+from .acoustics.features import unit_variance
+from .encoder.config import EncoderConfig
+from .encoder.speech_encoder import SpeechEncoder
 from .objectives import build_objectives
+from .objectives.gradient_balance import view_apart
 from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 
 
@@ -39,6 +42,7 @@ class PretrainingOutput:
 
     objectives: dict[str, ObjectiveOutput]
     encoded: EncoderOutput
+    views: dict[str, EncoderOutput]  # part of an objective -> the levels as it read them
 
 
 @register_model("mgf", dataclass=MgfConfig)
@@ -101,8 +105,16 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         )
         encoded, _ = self.encode(heard, padding_mask, mask=True, row_id=row_id, update=update)
         objectives: Any = self.objectives or {}
-        outputs = {name: part(encoded, batch) for name, part in objectives.items()}
-        return PretrainingOutput(outputs, encoded)
+        outputs: dict[str, ObjectiveOutput] = {}
+        views: dict[str, EncoderOutput] = {}
+        for name, objective in objectives.items():
+            seen = encoded
+            if self.training and torch.is_grad_enabled():
+                own = {part: view_apart(encoded) for part in objective.part_names}
+                seen = replace(own[objective.part_names[0]], views=own)
+                views |= own
+            outputs[name] = objective(seen, batch)
+        return PretrainingOutput(outputs, encoded, views)
 
     def extract_features(
         self,

@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from fairseq.data.iterators import EpochBatchIterator
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
@@ -24,19 +22,29 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING, OmegaConf, open_dict, read_write
 
 from .data.dataset import Crops, MgfDataset
+from .data.distinct import DISTINCT
 from .data.entries import ManifestError
+from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
-from .distributed import require_alike
-from .nonfinite import GradientGuard, explain_gradient, parameters_not_finite, unwrapped
+from .data.pretraining_data import note_training_data
+from .host.heartbeat import moved
+from .host.iterators import MgfBatchIterator, StepClock, log_data_wait
+from .monitoring.gradient_guard import (
+    GradientGuard,
+    explain_gradient,
+    parameters_not_finite,
+    unwrapped,
+)
+from .monitoring.live import HealthWatch
 from .objectives.base import OBJECTIVES, PACKAGE_OF_ITS_OWN
-from .ranges import POSITIVE, require_ranges
-from .watch import HealthWatch, StepClock, TimedIterator, log_data_wait
+from .utils.distributed import is_first_rank, require_alike
+from .utils.settings import POSITIVE, require_ranges
 
 logger = logging.getLogger(__name__)
 
 AUTOCAST = {"none": None, "bf16": torch.bfloat16}
-MAX_DUMMY_TRIES = 100
+BALANCE = "gradient_balance"  # in the task's state
 TASK_RANGES = {
     "sample_rate": (1000, 1_000_000),
     **dict.fromkeys(("views", "max_sample_size", "min_sample_size", "log_interval"), POSITIVE),
@@ -63,7 +71,15 @@ class MgfPretrainingConfig(FairseqDataclass):
     )
     max_sample_size: int = field(default=80_000, metadata={"help": "longest crop, in samples"})
     min_sample_size: int = field(
-        default=8_000, metadata={"help": "utterances shorter than this many samples are dropped"}
+        default=PRETRAINING_MIN_SAMPLES,
+        metadata={"help": "utterances shorter than this many samples are skipped"},
+    )
+    distinct: str = field(
+        default="utterance",
+        metadata={
+            "help": "what comes at most once in a batch of training: utterance (a mixture may "
+            "read one twice in an epoch), speaker (by train.spk beside the manifest), or none"
+        },
     )
     num_buckets: int = field(
         default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}
@@ -78,62 +94,15 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=True,
         metadata={"help": "say in the log what is wrong with a training, and what to do about it"},
     )
-    # A number, not an interpolation as the seed: checkpoints of before know no such key.
+    # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
     log_interval: int = field(
         default=100, metadata={"help": "updates between looks at health: common.log_interval"}
     )
+    train_subset: str = field(
+        default="train",
+        metadata={"help": "the set that is shuffled and mixed by weight: dataset.train_subset"},
+    )
     seed: int = II("common.seed")
-
-
-class MgfBatchIterator(EpochBatchIterator):
-    """fairseq's epoch iterator with a dummy batch that is readable and marked as such.
-
-    A rank without a batch of its own (at the end of an epoch, in validation, or where no file of a
-    batch could be read) runs the dummy to keep step with the others.
-    """
-
-    clock: StepClock | None = None
-
-    @property
-    def first_batch(self) -> dict[str, Any]:
-        """Collate the first batch that can be read, as one that counts for nothing."""
-        for indices in self.frozen_batches[:MAX_DUMMY_TRIES]:
-            # Not by the collater, which would count here, for nothing, what others have left out.
-            batch = self.dataset.collate([self.dataset[index] for index in indices])
-            if batch:
-                return without_weight(batch)
-        raise ManifestError(
-            f"not one of {len(self.frozen_batches)} batches could be read (see the warnings "
-            "above); run 'mgf check' on the data"
-        )
-
-    def _filled(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return batch or self.first_batch
-
-    def _get_iterator_for_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        """Make fairseq's iterator, timed if a clock is given (training's is, validation's not).
-
-        Raises:
-            RankError: ranks have other batches than each other, and so would wait for ever.
-        """
-        if self.num_shards > 1:
-            indices = np.concatenate([np.asarray(batch, np.int64) for batch in self.frozen_batches])
-            require_alike(
-                "the number or order of batches (do all machines have the same manifests and "
-                "settings?)",
-                len(self.frozen_batches),
-                zlib.crc32(indices.tobytes()),
-            )
-        iterator = super()._get_iterator_for_epoch(*args, **kwargs)
-        if iterator is None:
-            return None
-        # fairseq puts a dummy in the place of an empty batch too, but then forgets what else this
-        # rank has in the update.
-        iterator._itr = map(self._filled, iterator._itr)
-        if self.clock is not None:
-            iterator.__class__ = TimedIterator
-            iterator.clock = self.clock
-        return iterator
 
 
 @register_task("mgf_pretraining", dataclass=MgfPretrainingConfig)
@@ -141,11 +110,14 @@ class MgfPretrainingTask(FairseqTask):
     """Pre-training on raw audio."""
 
     cfg: MgfPretrainingConfig
+    notes_training_data = True  # in `state`, and so in checkpoints
 
     def __init__(self, cfg: MgfPretrainingConfig) -> None:
         super().__init__(cfg)
         if cfg.autocast not in AUTOCAST:
             raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
+        if cfg.distinct not in DISTINCT:
+            raise ValueError(f"task.distinct={cfg.distinct!r} is none of {', '.join(DISTINCT)}")
         require_ranges(cfg, TASK_RANGES, "task.")
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
@@ -156,6 +128,8 @@ class MgfPretrainingTask(FairseqTask):
                 "ever; leave it true"
             )
         self.objective_names: tuple[str, ...] = ()
+        self.objective_parts: dict[str, tuple[str, ...]] = {}  # that get a share of the gradient
+        self.criterion: Any = None  # ours, once it is built
         self.model_print = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
@@ -180,18 +154,22 @@ class MgfPretrainingTask(FairseqTask):
                 Crops(self.cfg.views, self.cfg.max_sample_size, self.cfg.min_sample_size),
                 sample_rate=self.cfg.sample_rate,
                 normalize=self.cfg.normalize,
-                shuffle=os.path.basename(split).startswith("train"),
+                shuffle=split == self.cfg.train_subset,
                 seed=self.cfg.seed,
                 num_buckets=self.cfg.num_buckets,
             )
 
-        self.datasets[split] = load_split(self.cfg.data, split, self.corpora, build)
+        dataset = load_split(self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct)
+        self.datasets[split] = dataset
+        if dataset.shuffle and is_first_rank():  # which saves the checkpoints
+            note_training_data(self.state.state_dict, dataset.manifest)
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""
         model = super().build_model(_known(cfg) if from_checkpoint else cfg, from_checkpoint)
         self.objective_names = tuple(model.objectives)
         model.normalized = self.cfg.normalize
+        self.objective_parts = {name: part.part_names for name, part in model.objectives.items()}
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
         self.model_print = (
             sum(p.numel() for p in model.parameters()),
@@ -218,7 +196,20 @@ class MgfPretrainingTask(FairseqTask):
                 f"task.data={self.cfg.data} is no folder; make it with 'mgf prepare AUDIO --dest "
                 f"{self.cfg.data}'"
             )
-        return super().build_criterion(cfg, from_checkpoint)
+        criterion = super().build_criterion(cfg, from_checkpoint)
+        if self.objective_names:  # else it is fairseq's own, see baselines/wav2vec2.py
+            self.criterion = criterion
+        return criterion
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what a checkpoint must hold of the task: the balance of the objectives."""
+        balance = {} if self.criterion is None else self.criterion.balance.state_dict()
+        return {**super().state_dict(), BALANCE: balance}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave; a checkpoint of 0.1.0 has nothing of it."""
+        if self.criterion is not None and BALANCE in state:
+            self.criterion.balance.load_state_dict(state[BALANCE])
 
     def train_step(
         self,
@@ -236,7 +227,7 @@ class MgfPretrainingTask(FairseqTask):
                 "set one of them"
             )
         seconds = self.clock.begin()
-        if self.objective_names:  # not those of fairseq's own criterion, see baseline.py
+        if self.objective_names:  # not those of fairseq's own criterion, see baselines/wav2vec2.py
             criterion.update = update_num + 1
             self.guard.install(
                 optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
@@ -262,7 +253,13 @@ class MgfPretrainingTask(FairseqTask):
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
         """Let the optimizer step, unless the gradient is one to be skipped."""
-        if not self.guard.skips_step():
+        skip = self.guard.skips_step()
+        if self.criterion is not None:
+            if skip:
+                self.criterion.balance.drop()
+            else:
+                self.criterion.finish_update()
+        if not skip:
             super().optimizer_step(optimizer, model, update_num)
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
@@ -272,6 +269,10 @@ class MgfPretrainingTask(FairseqTask):
             return
         self.clock.end()
         log_data_wait(logging_outputs)
+        if self.criterion is not None:
+            for name, value in self.criterion.balance.numbers().items():
+                # The latest cosine, not the mean of what was measured once and repeated.
+                metrics.log_scalar(name, value, int(not name.startswith("cosine_")), round=4)
         if skipped := self.guard.take_count():
             metrics.log_scalar_sum("nonfinite", skipped, round=0)
         if self.cfg.health:
@@ -331,10 +332,3 @@ def _known(cfg: Any) -> Any:
     with read_write(cfg), open_dict(cfg):
         cfg.objectives = {name: held[name] for name in held if name in OBJECTIVES}
     return cfg
-
-
-def without_weight(batch: dict[str, Any]) -> dict[str, Any]:
-    """Mark a batch that a rank runs only to keep step with the others: it counts for nothing."""
-    net_input = dict(batch["net_input"])
-    net_input["utterance"] = torch.full_like(net_input["utterance"], -1)
-    return {**batch, "net_input": net_input, "ignore": True}

@@ -9,6 +9,7 @@ D model width, C channels, M masked frames, N negatives, L layers, W world size.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -47,6 +48,12 @@ class EncoderOutput:
     padding_mask: Tensor  # (B, T) bool, True = padding
     num_frames: Tensor  # (B,) int64 valid frames per row
     mask_indices: Tensor  # (B, T) bool, True = masked before the Transformer; never on padding
+    # The same levels as each part of an objective reads them: what gradient comes back is measured.
+    views: Mapping[str, EncoderOutput] = field(default_factory=dict)
+
+    def seen_by(self, part: str) -> EncoderOutput:
+        """Give what a part of an objective is to read, so that its pull is measured apart."""
+        return self.views.get(part, self)
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,6 @@ class ObjectiveOutput:
     loss_sum: Tensor  # () fp32, in nats (or the unit the objective documents)
     count: Tensor  # () fp32, what loss_sum was summed over
     metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)  # name -> (sum, count)
+    # Parts that get a share of the gradient each: Objective.part_names -> (loss_sum, count). Empty:
+    # the objective is one part, under its own name.
+    parts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)

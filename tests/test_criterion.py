@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig, feature_deviation
 from mgf_fairseq.data.entries import ManifestError
-from mgf_fairseq.task import MgfBatchIterator, without_weight
+from mgf_fairseq.host.iterators import MgfBatchIterator, without_weight
 
 ROWS = range(6)
 NAMES = tuple(tiny.OBJECTIVES)
@@ -60,6 +60,17 @@ def test_the_loss_is_the_weighted_sum_of_the_objectives_means():
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
     assert sample_size == 1
     torch.testing.assert_close(log["loss"], loss.detach())
+
+
+def test_weights_and_shares_go_by_name_in_whatever_order_they_are_given():
+    task, model, criterion = tiny.tiny_training()
+    sample = tiny.tiny_sample(ROWS)
+    backwards = dict(reversed(tiny.WEIGHTS.items()))
+    other = MgfCriterion(MgfCriterionConfig(loss_weights=backwards, sample_rate=16000), task)
+    assert criterion(model, sample)[0] == other(model, sample)[0]
+    shares = dict(reversed(tiny.SHARES.items()))
+    other = MgfCriterion(MgfCriterionConfig(gradient_shares=shares, sample_rate=16000), task)
+    assert tiny.shares_criterion(task)(model, sample)[0] == other(model, sample)[0]
 
 
 def test_the_total_gradient_is_the_weighted_sum_of_the_single_gradients():
@@ -124,9 +135,8 @@ def test_nothing_to_train_is_refused():
 
 def test_weights_are_read_from_what_hydra_gives():
     task, _, _ = tiny.tiny_training(["sample"])
-    config = OmegaConf.create(
-        {"loss_weights": {"sample": 2}, "sample_rate": 16000, "nonfinite_budget": 0}
-    )
+    given = MgfCriterionConfig(loss_weights={"sample": 2}, sample_rate=16000, nonfinite_budget=0)
+    config = OmegaConf.create(dataclasses.asdict(given))
     assert MgfCriterion(config, task).loss_weights == {"sample": 2.0}
 
 

@@ -7,7 +7,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 
-from mgf_fairseq.features import LOG_FLOOR
+from mgf_fairseq.acoustics.features import LOG_FLOOR
 from mgf_fairseq.types import Batch
 
 ROWS = range(4)

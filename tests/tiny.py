@@ -33,6 +33,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
 }
 # All different, so that a weight on the wrong objective shows.
 WEIGHTS = {"sample": 0.1, "frame": 1.0, "phoneme": 0.7, "utterance": 0.4}
+SHARES = {"sample": 0.1, "frame": 0.2, "frame_masked": 0.15, "phoneme": 0.3, "utterance": 0.25}
 
 
 def tiny_model_config(names: Sequence[str] = tuple(OBJECTIVES), **overrides: Any) -> MgfConfig:
@@ -85,6 +86,16 @@ def tiny_criterion(
     """The criterion, with the weights of `WEIGHTS`."""
     weights = {name: WEIGHTS[name] for name in names}
     return MgfCriterion(MgfCriterionConfig(loss_weights=weights, sample_rate=SAMPLE_RATE), task)
+
+
+def shares_criterion(
+    task: MgfPretrainingTask, shares: dict[str, float] | None = None, **settings: Any
+) -> MgfCriterion:
+    """The criterion by shares of the gradient: those of `SHARES` for what the task has built."""
+    built = [part for parts in task.objective_parts.values() for part in parts]
+    given = {part: SHARES[part] for part in built} | (shares or {})
+    config = MgfCriterionConfig(gradient_shares=given, sample_rate=SAMPLE_RATE, **settings)
+    return MgfCriterion(config, task)
 
 
 def speech_like(seconds: float, seed: int, sample_rate: int = SAMPLE_RATE) -> np.ndarray:

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from mgf_fairseq.launching import free_port
+from mgf_fairseq.host.ranks import free_port
 
 
 @dataclass

@@ -25,7 +25,7 @@ from loading import quiet_folder, train_iterator, worker_pids
 
 from mgf_fairseq.data.audio import AudioReader
 from mgf_fairseq.data.manifest import read_manifest, write_manifest
-from mgf_fairseq.data.shards import ShardOptions, shard
+from mgf_fairseq.prepare.shards import ShardOptions, shard
 from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
 
 RATE = 16_000

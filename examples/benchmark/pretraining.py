@@ -252,7 +252,7 @@ def describe_machine(arguments: argparse.Namespace) -> dict[str, Any]:
         "hardware": hardware,
         "load_before": os.getloadavg()[0],
         "versions": versions,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 

@@ -112,9 +112,9 @@ def build_mgf(setting: Setting, objectives: tuple[str, ...] = SCALES, name: str 
     task = MgfPretrainingTask.setup_task(MgfPretrainingConfig(data="none", seed=1))
     config = MgfConfig(**setting.model_values(), sample_rate=SAMPLE_RATE, seed=1, **parts["model"])
     model = task.build_model(OmegaConf.create({**dataclasses.asdict(config), "_name": "mgf"}))
-    weights = parts["criterion"]["loss_weights"]
+    shares = parts["criterion"]["gradient_shares"]
     criterion = MgfCriterion(
-        MgfCriterionConfig(loss_weights=weights, sample_rate=SAMPLE_RATE), task
+        MgfCriterionConfig(gradient_shares=shares, sample_rate=SAMPLE_RATE), task
     )
     samples = [_mgf_sample(audio) for audio in synthetic_audio(setting)]
     share = [0.0]
@@ -123,6 +123,7 @@ def build_mgf(setting: Setting, objectives: tuple[str, ...] = SCALES, name: str 
     )
 
     def loss(number: int) -> Tensor:
+        criterion.finish_update()  # of the one before, as the task does
         model.set_num_updates(number)
         value, _, _ = criterion(model, samples[number % len(samples)])
         return value
@@ -192,8 +193,8 @@ def _matched_mask_prob(setting: Setting, draws: int = 20) -> float:
     import numpy as np
     from fairseq.data.data_utils import compute_mask_indices
 
-    from mgf_fairseq.encoder import EncoderConfig
-    from mgf_fairseq.masking import SpanMask, draw_masks
+    from mgf_fairseq.encoder.config import EncoderConfig
+    from mgf_fairseq.encoder.masking import SpanMask, draw_masks
 
     values = EncoderConfig(**setting.model_values())
     rows, frames = setting.rows, _num_frames(setting)
@@ -230,8 +231,8 @@ def build_transformers(setting: Setting, name: str = "transformers") -> System:
     from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
     from transformers.models.wav2vec2 import modeling_wav2vec2 as modeling
 
-    from mgf_fairseq.encoder import EncoderConfig
-    from mgf_fairseq.lengths import parse_conv_layers
+    from mgf_fairseq.encoder.config import EncoderConfig
+    from mgf_fairseq.encoder.geometry import parse_conv_layers
 
     values = EncoderConfig(**setting.model_values())
     channels, kernels, strides = zip(*parse_conv_layers(values.conv_feature_layers), strict=True)
@@ -283,8 +284,8 @@ def build_transformers(setting: Setting, name: str = "transformers") -> System:
 
 def _num_frames(setting: Setting) -> int:
     """Frames per row."""
-    from mgf_fairseq.encoder import EncoderConfig
-    from mgf_fairseq.lengths import ConvGeometry, parse_conv_layers
+    from mgf_fairseq.encoder.config import EncoderConfig
+    from mgf_fairseq.encoder.geometry import ConvGeometry, parse_conv_layers
 
     layers = parse_conv_layers(EncoderConfig(**setting.model_values()).conv_feature_layers)
     return ConvGeometry.of(layers).num_frames(round(setting.seconds * SAMPLE_RATE))

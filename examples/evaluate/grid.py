@@ -27,9 +27,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from mgf_fairseq.children import Children
-from mgf_fairseq.training_run import override, run_training, training_command
-from mgf_fairseq.upstream import ACOUSTIC
+from mgf_fairseq.extract.baselines import ACOUSTIC
+from mgf_fairseq.host.training_process import override, run_training, training_command
+from mgf_fairseq.utils.processes import Children
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"config", "overrides", "tasks", "rows", "baselines", "report_baseline"}
@@ -238,7 +238,7 @@ def main() -> None:
     dest = args.dest.resolve()
     words = ["mgf", "report", str(dest / "results"), "--dest", str(dest / "report")]
     if grid.report_baseline:
-        words += ["--baseline", grid.report_baseline]
+        words += ["--against", grid.report_baseline]
     subprocess.run(words, check=True, cwd=ROOT)
 
 

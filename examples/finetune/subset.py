@@ -9,6 +9,10 @@ import argparse
 import random
 from pathlib import Path
 
+from mgf_fairseq.data.manifest import looks_like_manifest, read_manifest
+from mgf_fairseq.data.text import read_lines
+from mgf_fairseq.utils.atomic import refuse_foreign, replace_file
+
 
 def choose(num_samples: list[int], limit: int, seed: int) -> list[int]:
     """Draw lines until the next one would exceed `limit` samples; returned in manifest order."""
@@ -29,22 +33,28 @@ def write_subset(data: Path, split: str, minutes: float, sample_rate: int, seed:
         ValueError: the manifest holds less audio, or a label file has another number of lines.
     """
     manifest = data / f"{split}.tsv"
-    root, *rows = manifest.read_text(encoding="utf-8").splitlines()
-    num_samples = [int(row.split("\t")[1]) for row in rows]
+    num_samples = read_manifest(manifest).num_samples.tolist()
+    root, *rows = read_lines(manifest)
     limit = int(minutes * 60 * sample_rate)
     if sum(num_samples) < limit:
         held = sum(num_samples) / sample_rate / 60
         raise ValueError(f"{manifest} holds {held:.1f} minutes, not {minutes:g}")
     chosen = choose(num_samples, limit, seed)
+    if not chosen:
+        raise ValueError(f"{manifest} holds no utterance as short as {minutes:g} minutes")
     amount = f"{minutes / 60:g}h" if minutes % 60 == 0 else f"{minutes:g}min"
     name = f"{split}_{amount}"
+    refuse_foreign([data / f"{name}.tsv"], looks_like_manifest, "--minutes")
+    contents = {}
     for path in sorted(data.glob(f"{split}.*")):
-        lines = rows if path == manifest else path.read_text(encoding="utf-8").splitlines()
+        lines = rows if path == manifest else read_lines(path, "utf-8")
         if len(lines) != len(rows):
             raise ValueError(f"{path}: {len(lines)} labels for {len(rows)} lines; see mgf check")
         head = [root] if path == manifest else []
-        text = "\n".join([*head, *(lines[i] for i in chosen)]) + "\n"
-        (data / f"{name}{path.suffix}").write_text(text, encoding="utf-8")
+        contents[f"{name}{path.suffix}"] = [*head, *(lines[i] for i in chosen)]
+    for file, lines in sorted(contents.items(), key=lambda item: item[0].endswith(".tsv")):
+        with replace_file(data / file) as stream:  # the manifest last
+            stream.writelines(f"{line}\n" for line in lines)
     return data / f"{name}.tsv"
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mgf_fairseq.reconstruct import Signal, reconstruct
-from mgf_fairseq.training_log import LOG_NAME, columns, read_log
+from mgf_fairseq.extract.reconstruct import Signal, reconstruct
+from mgf_fairseq.monitoring.training_log import LOG_NAME, columns, read_log
 
 SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
 

@@ -15,11 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mgf_fairseq.children import Children
 from mgf_fairseq.cli.evaluate import table as evaluation_table
 from mgf_fairseq.evaluation.results import read_results
-from mgf_fairseq.training_log import LOG_NAME, read_log
-from mgf_fairseq.training_run import TrainingError, override, run_training, training_command
+from mgf_fairseq.host.training_process import (
+    TrainingError,
+    override,
+    run_training,
+    training_command,
+)
+from mgf_fairseq.monitoring.training_log import LOG_NAME, read_log
+from mgf_fairseq.utils.processes import Children
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent

@@ -20,7 +20,7 @@ from .options import VerbParser, no_verb, plain
 # verb -> (module, one line for `mgf --help`, which must not import the module to show it).
 VERBS: dict[str, tuple[str, str]] = {
     "prepare": ("prepare", "turn a folder of recordings into manifests and labels"),
-    "check": ("check", "say what training would drop from a prepared folder, and how to fix it"),
+    "check": ("check", "report what training would skip in a prepared folder, and how to fix it"),
     "shard": ("shard", "pack the audio of a prepared folder into few large archives"),
     "health": ("health", "is a training healthy, and which key to turn if not"),
     "score": ("score", "word and character error rate of a fine-tuned checkpoint"),

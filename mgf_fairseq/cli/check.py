@@ -1,6 +1,6 @@
-"""`mgf check`: say what training would drop or be spoilt by, with the mend for each.
+"""`mgf check`: report what training would skip or be spoilt by, with the fix for each.
 
-Run it between `mgf prepare` and the first training minute; data/check.py holds the rules.
+Run it between `mgf prepare` and the first training minute; check/manifests.py holds the rules.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ import math
 import os
 import textwrap
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from mgf_fairseq.bars import bar
-from mgf_fairseq.data.check import (
-    ManifestReport,
-    check_manifests,
-    exit_code,
-    find_manifests,
-)
-from mgf_fairseq.data.check_audio import Options
-from mgf_fairseq.data.entries import ManifestError
-from mgf_fairseq.data.manifest import read_manifest
+from ..check.audio import Options
+from ..check.manifests import ManifestReport, check_manifests, exit_code, find_manifests
+from ..data.entries import ManifestError
+from ..data.limits import FINETUNING_MAX_TOKENS, PRETRAINING_MIN_SAMPLES
+from ..data.manifest import read_manifest
+from ..data.rates import counted_rate
+from ..utils.atomic import begins_with, refuse_foreign
+from ..utils.progress import bar
 
-HELP = "say what training would drop from a prepared folder, and how to mend it"
+HELP = "report what training would skip in a prepared folder, and how to fix it"
 EXAMPLES = """\
 examples:
   mgf check data/mine                 every manifest of the folder, labels and dictionaries too
@@ -35,24 +34,48 @@ examples:
 exit code: 0 fine (notes are no error), 1 errors found, 2 something could not be checked
 """
 _WIDTH = 100
+_USUAL_RATE = 16000  # Hz
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf check`."""
     parser.add_argument("data", type=Path, help="folder with manifests, or one .tsv")
     parser.add_argument("--fast", action="store_true", help="read headers only")
-    parser.add_argument("--sample-rate", type=int, default=16000, help="rate of training, in Hz")
+    parser.add_argument(
+        "--sample-rate",
+        type=int,
+        metavar="HZ",
+        help="rate of training, in Hz (default: the one that the manifests count at)",
+    )
     parser.add_argument(
         "--min-seconds",
         type=float,
+        metavar="X",
         default=0.025,
-        help="shorter is dropped, in seconds (default: one frame)",
+        help="shorter is skipped, in seconds (default: 0.025, one frame)",
     )
     parser.add_argument(
         "--max-seconds",
         type=float,
+        metavar="X",
         default=math.inf,
-        help="longer is dropped, in seconds (default: none)",
+        help="longer is skipped, in seconds (default: none)",
+    )
+    parser.add_argument(
+        "--min-sample-size",
+        type=int,
+        metavar="N",
+        default=PRETRAINING_MIN_SAMPLES,
+        help="your task.min_sample_size of pre-training, in samples (default: the recipes', "
+        f"{PRETRAINING_MIN_SAMPLES})",
+    )
+    parser.add_argument(
+        "--max-tokens",
+        type=int,
+        metavar="N",
+        default=FINETUNING_MAX_TOKENS,
+        help="your dataset.max_tokens of fine-tuning, in samples (default: the recipes', "
+        f"{FINETUNING_MAX_TOKENS})",
     )
     parser.add_argument(
         "--workers", type=int, default=min(8, os.cpu_count() or 1), help="threads that read audio"
@@ -64,12 +87,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, print the report, and return the exit code that EXAMPLES explains."""
-    options = Options(args.sample_rate, args.min_seconds, args.max_seconds, args.fast, args.workers)
     paths = find_manifests(args.data)
+    options = Options(
+        args.sample_rate or _folder_rate(paths),
+        args.min_seconds,
+        args.max_seconds,
+        args.min_sample_size,
+        args.max_tokens,
+        args.fast,
+        args.workers,
+    )
+    if args.dest:
+        refuse_foreign([args.dest], begins_with('[\n {\n  "name"'), "--dest")
     with bar(total=_count_lines(paths), unit="file", desc="check", leave=False) as shown:
         reports = check_manifests(paths, options, shown.update)
     for line in render(reports):
         print(line)
+    print(_limits(options))
     if args.fast:
         print("fast: headers only; silence, clipping, damage and same content were not looked for")
     args.result = reports
@@ -78,6 +112,26 @@ def run(args: argparse.Namespace) -> int:
         args.dest.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
         print(f"wrote {args.dest}")
     return exit_code(reports)
+
+
+def _folder_rate(paths: Sequence[Path]) -> int:
+    """The rate that the first usable manifest counts at."""
+    for path in paths:
+        with suppress(ManifestError, OSError, UnicodeDecodeError):
+            manifest = read_manifest(path)
+            return counted_rate(manifest, range(len(manifest)), _USUAL_RATE)
+    return _USUAL_RATE
+
+
+def _limits(options: Options) -> str:
+    """The lengths that were measured against, with their keys."""
+    rate = options.sample_rate
+    return (
+        f"limits at {rate} Hz, as in the recipes or from --min-sample-size and --max-tokens:\n"
+        f"  pre-training: task.min_sample_size={options.min_sample_size} "
+        f"({options.min_sample_size / rate:.2f} s); fine-tuning: dataset.max_tokens="
+        f"{options.max_tokens} ({options.max_tokens / rate:.0f} s)"
+    )
 
 
 def _count_lines(paths: Sequence[Path]) -> int:
@@ -124,9 +178,9 @@ def _render_findings(report: ManifestReport) -> list[str]:
         ]
         lines += [f"         {_shorten(example, _WIDTH - 9)}" for example in finding.examples]
         lines += textwrap.wrap(
-            finding.mend,
+            finding.fix,
             _WIDTH,
-            initial_indent="   mend: ",
+            initial_indent="    fix: ",
             subsequent_indent="         ",
             break_on_hyphens=False,
         )

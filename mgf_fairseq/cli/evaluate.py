@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .options import (
     add_checkpoint,
     add_device,
+    add_layers,
     add_seeds,
     add_user_dir,
     checkpoint_of,
@@ -26,8 +27,8 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mgf_fairseq.evaluation.results import ResultFolder
-    from mgf_fairseq.evaluation.run import Request
+    from ..evaluation.results import ResultFolder
+    from ..evaluation.run import Request
 
 HELP = "phoneme, speaker and emotion probes and speech recognition, for one or many representations"
 EXAMPLES = """\
@@ -43,6 +44,7 @@ for asr. Everything is checked before anything long runs; a result that stands i
 same command again goes on after an interruption. `mgf report RESULTS --dest OUT` makes a page of
 it. examples/evaluate/README.md states the protocol.
 """
+DEFAULT_TASKS = "phone,speaker,emotion,asr"
 _COLUMNS = (  # task, metric, heading
     ("phone", "accuracy", "phone acc."),
     ("phone", "accuracy_no_sil", "w/o silence"),
@@ -60,13 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, help="folder written by mgf prepare")
     add("--emotion-data", type=Path, metavar="DATA", help="another one, for task emotion "
         "(default: --data)")  # fmt: skip
-    add(
-        "--tasks",
-        nargs="+",
-        default="phone,speaker,emotion,asr",
-        metavar="T,T",
-        help="what is evaluated",
-    )
+    add("--tasks", "--task", nargs="+", action="extend", metavar="T,T", help="phone, speaker, "
+        "emotion, asr, or labels of the data (default: phone,speaker,emotion,asr)")  # fmt: skip
     add("--dest", type=Path, required=True, help="results: a folder per representation")
     add("--name", nargs="+", default=[], help="names of the representations (default: of their "
         "folders)")  # fmt: skip
@@ -77,24 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--cache", type=Path, metavar="DIR", help="features, fine-tunings (default: DEST/cache)")
     add_device(add)
     add_user_dir(add)
-    probes = parser.add_argument_group("probes").add_argument
-    add_seeds(probes, "--seeds", "1,2,3", "seeds of the probes")
-    probes("--hidden", type=int, default=0, help="width of a hidden layer; 0: exactly one Linear")
-    probes(
-        "--disjoint",
-        choices=["speakers", "utterances"],
-        default="speakers",
-        help="what the splits of task phone must not share (utterances: the CPC split)",
-    )
-    probes("--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` skips")
-    probes(
-        "--dtype", choices=["float16", "float32"], default="float16", help="of the cached features"
-    )
-    probes(
-        "--test-split",
-        metavar="SPLIT",
-        help="split that task speaker is scored on (default: speaker_test where there is one)",
-    )
+    add("--speaker-test", metavar="SPLIT", help="split that task speaker alone is scored on "
+        "(default: as --test-split)")  # fmt: skip
+    add_probe_options(parser)
     asr = parser.add_argument_group("speech recognition").add_argument
     asr("--asr-labels", choices=["ltr", "spm"], default="ltr", help="letters or SentencePiece")
     asr(
@@ -120,6 +102,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_probe_options(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how frozen features are probed."""
+    add = parser.add_argument_group("probes").add_argument
+    add_seeds(add, "--seeds", "1,2,3", "seeds of the probes")
+    add_layers(add, unless="all, and their weighted sum")
+    add("--hidden", type=int, default=0, help="width of a hidden layer; 0: exactly one Linear")
+    add("--test-split", metavar="SPLIT", help="split that phone, speaker and labels are scored on "
+        "(default: test; of speaker speaker_test)")  # fmt: skip
+    add(
+        "--disjoint",
+        choices=["speakers", "utterances"],
+        default="speakers",
+        help="what the splits of task phone must not share (utterances: the CPC split)",
+    )
+    add("--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` skips")
+    add("--ignore", default="SPN", metavar="P,P", help="phones skipped in everything")
+    add(
+        "--segment-seconds",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="length of what task speaker classifies, each encoded alone, in seconds",
+    )
+    add("--dtype", choices=["float16", "float32"], default="float16", help="of the cached features")
+
+
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table, and return 0."""
     import os
@@ -127,9 +135,10 @@ def run(args: argparse.Namespace) -> int:
     # Before torch is loaded: threads that wait give their core to others on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-    from mgf_fairseq.cli.progress import Bars
-    from mgf_fairseq.evaluation.run import evaluate
-    from mgf_fairseq.training_run import TrainingError
+    from ..evaluation.run import evaluate
+    from ..host.training_process import TrainingError
+    from ..utils.progress import Bars
+    from .layer_table import layer_table
 
     request = request_of(args)
     prepare_libraries(args)
@@ -149,19 +158,22 @@ def run(args: argparse.Namespace) -> int:
         for folder in folders
     }
     print()
-    print(table(folders))
+    if len(folders) == 1 and len(request.tasks) == 1 and request.tasks[0] in folders[0].tasks:
+        print(layer_table(folders[0].tasks[request.tasks[0]], folders[0].path.name))
+    else:
+        print(table(folders))
     print(f"\n{request.dest}: next: mgf report {request.dest} --dest report")
     return 0
 
 
 def request_of(args: argparse.Namespace) -> Request:
     """Turn options into a request; bad values raise ValueError."""
-    from mgf_fairseq.evaluation.finetuning import load_recipe
-    from mgf_fairseq.evaluation.outcome import ProbeOptions
-    from mgf_fairseq.evaluation.run import Request
+    from ..evaluation.finetuning.recipe import load_recipe
+    from ..evaluation.options import ProbeOptions
+    from ..evaluation.run import Request
 
     device = device_of(args.device)
-    tasks = tuple(dict.fromkeys(names(args.tasks)))
+    tasks = tuple(dict.fromkeys(names(args.tasks or DEFAULT_TASKS)))
     recipe = None
     if "asr" in tasks:
         recipe = load_recipe(
@@ -182,19 +194,25 @@ def request_of(args: argparse.Namespace) -> Request:
             device=device,
             disjoint=args.disjoint,
             silence=tuple(names(args.silence)),
+            ignore=tuple(names(args.ignore)),
             dtype=args.dtype,
+            layers=None if args.layers is None else tuple(names(args.layers)),
+            test_split=args.test_split,
+            segment_seconds=args.segment_seconds,
         ),
-        speaker_test=args.test_split,
+        speaker_test=args.speaker_test,
         recipe=recipe,
-        asr_seeds=numbers("--asr-seeds", args.asr_seeds),
-        asr_shape=Path(checkpoint_of(args.asr_shape)) if args.asr_shape else None,
+        asr_seeds=numbers("--asr-seeds", args.asr_seeds) if recipe else (1,),
+        asr_shape=Path(checkpoint_of(args.asr_shape)) if recipe and args.asr_shape else None,
     )
 
 
 def table(folders: Sequence[ResultFolder]) -> str:
     """Representations x tasks: mean and deviation over seeds on test, chosen on valid; percent."""
     scores = [_scores(folder) for folder in folders]
-    columns = [column for column in _COLUMNS if any(column[:2] in found for found in scores)]
+    labels = sorted({task for found in scores for task, _ in found} - {c[0] for c in _COLUMNS})
+    others = [(task, m, f"{task} {m}"[-14:]) for task in labels for m in ("accuracy", "uar")]
+    columns = [c for c in (*_COLUMNS, *others) if any(c[:2] in found for found in scores)]
     width = max(len("representation"), *(len(folder.path.name) for folder in folders))
     lines = ["  ".join([f"{'representation':<{width}}", *(f"{c[2]:>14}" for c in columns)])]
     for folder, found in zip(folders, scores, strict=True):
@@ -204,9 +222,10 @@ def table(folders: Sequence[ResultFolder]) -> str:
     for folder in folders:
         for name, task in folder.tasks.items():
             chosen = task.representations[task.chosen].name
+            chance = task.chance.get(task.metric, float("nan"))
             lines.append(
-                f"{folder.path.name}, {name}: {chosen}, 95 %: {task.low:.1f} to {task.high:.1f}, "
-                f"chance {task.chance.get(task.metric, float('nan')):.1f}"
+                f"{folder.path.name}, {name}: {chosen}, 95 %: {task.low:.1f} to {task.high:.1f} "
+                f"over {task.interval_over}, chance {chance:.1f}"
             )
     notes = [
         note
@@ -214,6 +233,12 @@ def table(folders: Sequence[ResultFolder]) -> str:
         for result in (*folder.tasks.values(), folder.recognition)
         if result is not None and result.data.note
         for note in result.data.note.split("; ")
+    ]
+    notes += [
+        f"{folder.path.name}, {result.task}: {result.overlap.words}"
+        for folder in folders
+        for result in (*folder.tasks.values(), folder.recognition)
+        if result is not None and result.overlap is not None
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in dict.fromkeys(notes))])
 

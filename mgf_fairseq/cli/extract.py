@@ -1,6 +1,6 @@
 """`mgf extract`: features of chosen layers of a manifest, as .npy files.
 
-feature_store.py does the work; this file cuts long manifests into shards and prints.
+extract/store.py does the work; this file cuts long manifests into shards and prints.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from mgf_fairseq.data.manifest import Manifest
-    from mgf_fairseq.feature_store import FeatureStore
-    from mgf_fairseq.upstream import Upstream
+    from ..data.manifest import Manifest
+    from ..extract.folder import FeatureStore
+    from ..extract.upstream import Upstream
 
 HELP = "features of a checkpoint (or of fbank, mfcc, random weights) for the rows of manifests"
 EXAMPLES = """\
@@ -69,10 +69,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Extract all manifests, print what stands, and return 0."""
-    from mgf_fairseq.cli.progress import Bars
-    from mgf_fairseq.data.manifest import read_manifest
-    from mgf_fairseq.feature_store import choose_layers, write_features
-    from mgf_fairseq.upstream import load_upstream
+    from ..data.manifest import read_manifest
+    from ..extract.store import choose_layers, write_features
+    from ..extract.upstream import load_upstream
+    from ..utils.progress import Bars
 
     _check_options(args)
     device = device_of(args.device)

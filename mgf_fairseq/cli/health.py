@@ -1,6 +1,6 @@
 """`mgf health`: the verdict on a training, running or finished, from its log.
 
-Prints what health.py says of the entries that training_log.py reads.
+Prints what health.py says of the entries that monitoring/training_log.py reads.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from ..health import Diagnosis, Window, diagnose, objectives
-from ..training_log import JSONL_NAME, LOG_NAME, read_jsonl, read_log
+from ..monitoring.health import Diagnosis, Window, diagnose, objectives
+from ..monitoring.training_log import JSONL_NAME, LOG_NAME, read_jsonl, read_log
 
 HELP = "whether a training is healthy, what is wrong with it, and which key to turn"
 EXAMPLES = """\

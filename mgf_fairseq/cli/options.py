@@ -15,26 +15,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from ..suggestions import did_you_mean
+from ..utils.suggestions import did_you_mean
 
 Add = Callable[..., Any]  # add_argument of a parser or of a group
 RANDOM = "random:"
 
 
 class Renamed(NamedTuple):
-    """An option that had another name; `before` is how a value ends that made it that option."""
+    """An option that had another name.
+
+    Where the old name is a `flag` now, only a word too many after it makes it the old option.
+    """
 
     verb: str
     old: str
     new: str
-    before: str = ""
+    flag: bool = False
 
 
 RENAMED = (
-    Renamed("check", "--json", "--dest", before=".json"),
-    Renamed("evaluate", "--speaker-test", "--test-split"),
+    Renamed("check", "--json", "--dest", flag=True),
     Renamed("extract", "--layer", "--layers"),
-    Renamed("probe", "--task", "--tasks"),
     Renamed("probe", "--upstream", "--checkpoint"),
     Renamed("score", "--output", "--dest"),
 )
@@ -85,6 +86,8 @@ class VerbParser(argparse.ArgumentParser):
             if name.startswith("--") and not any(option.startswith(name) for option in known):
                 hint = did_you_mean(name, known)
                 self.error(f"no option {name}{hint}; mgf {self.verb} --help lists all")
+        if super().parse_known_args(words)[1]:
+            words = renamed(self.verb, words, spare=True)
         return super().parse_args(words, namespace)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -95,13 +98,20 @@ class VerbParser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"no {value!r}{hint}; choose from {there}")
 
 
-def renamed(verb: str, words: list[str]) -> list[str]:
-    """Put new names in the place of old ones, with a note on standard error."""
+def renamed(verb: str, words: list[str], spare: bool = False) -> list[str]:
+    """Put new names in the place of old ones, with a note on standard error.
+
+    Args:
+        verb: whose words they are.
+        words: the command line after it.
+        spare: whether they hold a word more than the verb takes.
+    """
     for number, word in enumerate(words):
         name, sign, value = word.partition("=")
-        following = value if sign else next(iter(words[number + 1 : number + 2]), "")
+        following = next(iter(words[number + 1 : number + 2]), "-")
+        valued = bool(sign) or (spare and not following.startswith("-"))
         for change in RENAMED:
-            if (verb, name) == change[:2] and following.endswith(change.before):
+            if (verb, name) == change[:2] and (valued or not change.flag):
                 words[number] = f"{change.new}{sign}{value}"
                 print(
                     f"mgf {verb}: note: {name} is called {change.new} now; the old name works in "
@@ -180,7 +190,7 @@ def add_checkpoint(add: Add, baselines: bool = False, many: bool = False) -> Non
 
 def checkpoint_of(spec: str) -> str:
     """The spec with a run's folder replaced by the file in it that is read, which is said."""
-    from ..checkpoint import find_checkpoint
+    from ..checkpoints.reading import find_checkpoint
 
     prefix = RANDOM if spec.startswith(RANDOM) else ""
     path, seed = spec.removeprefix(prefix), ""
@@ -245,7 +255,7 @@ def prepare_libraries(args: argparse.Namespace) -> None:
     # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
     if args.user_dir is not None:
-        from ..user_packages import import_package
+        from ..host.user_packages import import_package
 
         import_package(args.user_dir)
 

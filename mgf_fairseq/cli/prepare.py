@@ -1,4 +1,4 @@
-"""`mgf prepare`: options, progress bar and summary table around `mgf_fairseq.data.prepare`.
+"""`mgf prepare`: options, progress bar and summary table around `mgf_fairseq.prepare.prepare`.
 
 The first verb that a newcomer types; it ends by naming the next.
 """
@@ -10,11 +10,15 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from ..bars import bar
-from ..data.corpora import Search
-from ..data.label_files import LABEL_KINDS
-from ..data.layouts import READERS, detect_layout
-from ..data.prepare import SPLIT_BY, PrepareOptions, Progress, Summary, prepare
+from ..prepare.corpora.base import AUDIO_EXTENSIONS, PrepareError, Search
+from ..prepare.corpora.columns import ROLES
+from ..prepare.corpora.registry import LAYOUTS, detect_layout
+from ..prepare.label_files import LABEL_KINDS
+from ..prepare.options import SPLIT_BY, PrepareOptions
+from ..prepare.path_labels import FIELDS
+from ..prepare.prepare import Summary, prepare
+from ..prepare.rows import Progress
+from ..utils.progress import bar
 
 HELP = "turn a folder of recordings into wav2vec manifests (.tsv), labels and dictionaries"
 EXAMPLES = """\
@@ -31,6 +35,8 @@ examples:
       4 emotions; the 5 sessions become the folds of the emotion task
   mgf prepare podcasts --dest data/pod --segment-seconds 20 --split-by speaker --speaker-level 1
       long recordings become segments (read by the task mgf_pretraining, not by stock fairseq)
+  mgf prepare words/list.csv --columns path=file --label keyword,lang --dest data/words
+      any table; a dictionary for each label; rows that cannot be used are listed
   mgf prepare tars --dest data/web
       a folder of .tar or .zip archives, which stay packed; .txt files in them are transcripts
 
@@ -42,16 +48,22 @@ samples, as wav2vec has it. manifests/README.md shows every format.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb; names shared with fairseq's wav2vec_manifest.py mean the same."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", type=Path, help="folder of recordings, or a table (.tsv)")
+    add("source", metavar="SOURCE", type=Path, help="folder of recordings, or a table")
     add("--dest", metavar="DIR", type=Path, required=True, help="folder to write into")
     add("--ext", metavar="EXT", help="extension(s) to look for, as in flac or wav,mp3 (all)")
     add("--path-must-contain", metavar="FRAG", help="keep only files whose path contains this "
         "(default: all)")  # fmt: skip
     add(
         "--corpus",
-        choices=["auto", *READERS],
+        choices=["auto", *LAYOUTS],
         default="auto",
         help="layout of SOURCE (default: look)",
+    )
+    add(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help=f"what a table calls its columns; roles: {', '.join(ROLES)} "
+        "(default: their usual names)",
     )
     add(
         "--labels-from",
@@ -102,10 +114,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rate of training, in Hz (16000)",
     )
     add(
+        "--convert",
+        action="store_true",
+        help="write all audio as mono FLAC at --sample-rate into DIR/converted; the same command "
+        "again resumes",
+    )
+    add(
         "--labels",
         metavar="KINDS",
         help=f"of {','.join(LABEL_KINDS)}; `none` for none (default: all that SOURCE has, "
         "except spm)",
+    )
+    add(
+        "--label",
+        metavar="COLUMNS",
+        help="classes from these columns of the table, as in keyword,lang or lang=language: "
+        "SPLIT.keyword and dict.keyword.txt, and so on (default: none)",
+    )
+    add(
+        "--label-from",
+        metavar="REGEX",
+        help="classes from the paths: each named group is a label, as in '(?P<digit>[0-9])_'; "
+        f"groups called {', '.join(FIELDS)} say what these words say",
     )
     add("--spm-vocab-size", metavar="N", type=int, default=1000, help="subword units (1000)")
     add("--case", choices=["upper", "lower", "keep"], default="upper", help="letter case (upper)")
@@ -113,8 +143,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Bar(Progress):
-    def start(self, total: int) -> None:
-        self._bar = bar(total=total, desc="reading headers", unit="file")
+    def start(self, total: int, what: str = "reading headers") -> None:
+        self._bar = bar(total=total, desc=what, unit="file")
 
     def advance(self) -> None:
         self._bar.update()
@@ -124,16 +154,27 @@ class _Bar(Progress):
 
 
 def _search(args: argparse.Namespace) -> Search:
-    fields: dict[str, tuple[str, ...]] = {}
-    if args.ext:
-        names = (name.strip().lower().lstrip(".") for name in args.ext.split(","))
-        fields["extensions"] = tuple(name for name in names if name)
+    names = (name.strip().lower().lstrip(".") for name in (args.ext or "").split(","))
     return Search(
-        path_must_contain=args.path_must_contain,
-        speaker_level=args.speaker_level,
-        labels_from=args.labels_from,
-        **fields,
+        tuple(name for name in names if name) or AUDIO_EXTENSIONS,
+        args.path_must_contain,
+        args.speaker_level,
+        args.labels_from,
+        _pairs(args.columns, "--columns path=NAME,text=NAME"),
+        _pairs(args.label, "--label NAME=COLUMN", alone=True),
     )
+
+
+def _pairs(text: str | None, form: str, alone: bool = False) -> dict[str, str]:
+    """`a=x,b=y` as a dictionary; a word alone, where that is allowed, stands for itself."""
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in (text or "").split(","))):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        value = value or ("" if equals or not alone else name)
+        if not name or not value or name in found:
+            raise PrepareError(f"{part!r}: expected {form}, each name once")
+        found[name] = value
+    return found
 
 
 def _labels(text: str | None) -> tuple[str, ...] | None:
@@ -162,10 +203,12 @@ def run(args: argparse.Namespace) -> int:
         sample_rate=args.sample_rate,
         segment_seconds=args.segment_seconds,
         labels=_labels(args.labels),
+        label_from=args.label_from,
         spm_vocab_size=args.spm_vocab_size,
         case=args.case,
         workers=args.workers,
         caveats=tuple(args.caveat),
+        convert=args.convert,
     )
     args.result = prepare(options, _Bar())
     _print_summary(args.result, options)
@@ -183,12 +226,12 @@ def _print_summary(summary: Summary, options: PrepareOptions) -> None:
     if summary.resampled:
         print(
             f"{summary.resampled} file(s) are not at {options.sample_rate} Hz: the task "
-            "mgf_pretraining resamples them on reading, stock fairseq refuses them"
+            "mgf_pretraining resamples them on reading, stock fairseq refuses them (--convert)"
         )
     if summary.down_mixed:
         print(f"{summary.down_mixed} file(s) have several channels: averaged on reading")
     if summary.skipped:
-        print(f"left out: {len(summary.skipped)} file(s), listed in {options.dest / 'skipped.txt'}")
+        print(f"skipped: {len(summary.skipped)} item(s), listed in {options.dest / 'skipped.txt'}")
         for reason, count in Counter(reason for _, reason in summary.skipped).most_common(5):
             print(f"  {count:6d}  {reason}")
     for note in summary.notes:

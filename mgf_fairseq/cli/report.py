@@ -13,7 +13,7 @@ HELP = "a self-contained page with the tables and pictures of one or many evalua
 EXAMPLES = """\
 examples:
   mgf report results --dest report
-  mgf report results ../earlier/results --dest report --baseline wav2vec2
+  mgf report results ../earlier/results --dest report --against wav2vec2
 
 Writes index.html (pictures and sound inside: copy it anywhere), results.md and results.json.
 Needs matplotlib, and scikit-learn for t-SNE: pip install '.[report]'
@@ -26,8 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "results", type=Path, nargs="+", metavar="RESULTS", help="the --dest of `mgf evaluate`"
     )
     parser.add_argument("--dest", type=Path, required=True, help="folder to write the report to")
-    parser.add_argument("--baseline", metavar="ROW", help="show the differences to this row too "
-        "(default: none)")  # fmt: skip
+    parser.add_argument(
+        "--against",
+        "--baseline",
+        dest="against",
+        metavar="ROW",
+        help="the row that all are compared with, by paired differences (default: log-mel, or "
+        "another row that is no MGF model)",
+    )
     parser.add_argument("--title", help="heading of the page (default: of its own)")
 
 
@@ -37,15 +43,15 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             "the report draws with matplotlib, which is not installed: pip install '.[report]'"
         )
-    from mgf_fairseq.bars import bar
-    from mgf_fairseq.report.build import TITLE, build_report
-    from mgf_fairseq.report.findings import findings
+    from ..report.build import TITLE, build_report
+    from ..report.findings import findings
+    from ..utils.progress import bar
 
     with bar(bar_format="{desc} {elapsed}", leave=False) as shown:
         table = build_report(
             args.results,
             args.dest,
-            args.baseline,
+            args.against,
             args.title or TITLE,
             lambda section: shown.set_description_str(f"drawing: {section}"),
         )

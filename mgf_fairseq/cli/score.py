@@ -1,6 +1,7 @@
 """`mgf score`: word and character error rate of a CTC fine-tuned checkpoint, greedily decoded.
 
-Last step after stock fine-tuning; scoring.py transcribes, wer.py counts, this file prints.
+Last step after stock fine-tuning; inference/decoding.py transcribes, inference/wer.py counts, this
+file prints.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..utils.atomic import begins_with, refuse_foreign
 from .options import (
     add_checkpoint,
     add_device,
@@ -21,8 +23,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from mgf_fairseq.scoring import Recognizer
-    from mgf_fairseq.wer import CorpusScore, UtteranceScore
+    from ..inference.recognizer import Recognizer
+    from ..inference.wer import CorpusScore, UtteranceScore
 
 HELP = "word and character error rate of a fine-tuned wav2vec_ctc checkpoint (greedy decoding)"
 EXAMPLES = """\
@@ -33,6 +35,9 @@ examples:
 The labels lie beside the manifest (test.ltr for test.tsv). Letters and SentencePiece pieces are
 joined to words first; the character error rate counts the space between words.
 """
+
+
+_BEGINNINGS = ('{\n "corpus"', "entry\twords\tword_errors")  # of what `_write` writes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +69,10 @@ def run(args: argparse.Namespace) -> int:
     """Score the manifest, print the result, and return 0."""
     import torch
 
-    from mgf_fairseq.bars import bar
-    from mgf_fairseq.data.manifest import read_manifest
-    from mgf_fairseq.scoring import load_recognizer, score_manifest
+    from ..data.manifest import read_manifest
+    from ..evaluation.finetuning.score import score_manifest
+    from ..inference.recognizer import load_recognizer
+    from ..utils.progress import bar
 
     _check_options(args)
     device = torch.device(device_of(args.device))
@@ -100,6 +106,8 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ValueError(f"--worst {args.worst} must not be negative")
     if args.dest and args.dest.suffix not in (".json", ".tsv"):
         raise ValueError(f"--dest {args.dest} must end in .json or .tsv")
+    if args.dest:
+        refuse_foreign([args.dest], begins_with(*_BEGINNINGS), "--dest")
 
 
 def _print_report(
@@ -109,7 +117,7 @@ def _print_report(
     failed: int,
     count: int,
 ) -> None:
-    from mgf_fairseq.wer import worst
+    from ..inference.wer import worst
 
     bad = worst(scores, count)
     if bad:
@@ -122,6 +130,7 @@ def _print_report(
     print(f"utterances   {corpus.utterances}{skipped}, {corpus.words} words")
     print(f"WER          {corpus.wer:.2f} %  (95 %: {corpus.wer_low:.2f} to {corpus.wer_high:.2f})")
     print(f"CER          {corpus.cer:.2f} %  (95 %: {corpus.cer_low:.2f} to {corpus.cer_high:.2f})")
+    print(f"intervals    drawn over {corpus.interval_over}")
     print(
         f"word errors  {corpus.substitutions} substituted, {corpus.deletions} deleted, "
         f"{corpus.insertions} inserted"

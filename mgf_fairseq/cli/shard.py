@@ -1,4 +1,4 @@
-"""`mgf shard`: options, progress bar and summary around `mgf_fairseq.data.shards`.
+"""`mgf shard`: options, progress bar and summary around `mgf_fairseq.prepare.shards`.
 
 Between `mgf prepare` and training, for file systems that are slow with millions of small files.
 """
@@ -9,9 +9,9 @@ import argparse
 import re
 from pathlib import Path
 
-from ..data.packing import ShardError
-from ..data.shards import ShardOptions, ShardSummary, shard
-from .progress import Bars
+from ..prepare.packing import ShardError
+from ..prepare.shards import ShardOptions, ShardSummary, shard
+from ..utils.progress import Bars
 
 HELP = "pack the audio of a prepared folder into few large archives that are read in place"
 EXAMPLES = """\

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
+import re
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -19,6 +19,9 @@ import soxr
 
 from .archives import open_member, open_regular
 from .entries import Entry, ManifestError, parse_entry
+from .header_ogg import ogg_defect
+from .headers import with_true_length
+from .splicing import HeaderError
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
 # 1e-6 within a few hundred samples at the lower of the two rates.
@@ -36,8 +39,13 @@ _LAST_PAGE = 2**18
 _BLOCK = 2**22  # values decoded at once: a header may promise hours that are not there
 _LOUDEST = 1e10  # beyond any scale that samples have; squares of it, and sums of them, are finite
 _RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
-_MOST_CHUNKS = 1000  # of a .wav, to be looked at: empty ones could fill a file
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # what programs that write a .wav to a pipe leave in its header
+# Codings in which libsndfile seeks; in others (GSM 6.10, G.721, ...) reading starts at 0.
+_SEEKABLE = re.compile(
+    "PCM_|FLOAT|DOUBLE|ULAW|ALAW|IMA_ADPCM|MS_ADPCM|ALAC_|VORBIS|OPUS|MPEG_LAYER"
+)
+# Formats whose length is what is there, by header or by `headers.py`.
+_COUNTED = re.compile("WAV|WAVEX|RF64|W64|AIFF|AU|CAF|NIST|OGG|MP3|MPEG")
+_MOST_SAMPLES = 10**15  # of a file: an unknown length that nobody found, if it says more
 
 
 class AudioError(ValueError):
@@ -58,8 +66,14 @@ def resampled_length(num_samples: int, native_rate: int, sample_rate: int) -> in
 
 
 def audio_info(entry: str) -> AudioInfo:
-    """Read the header of an entry. Raises AudioError like `AudioReader`."""
+    """Read the header of an entry, and its last sample where the header may promise too much.
+
+    Raises AudioError like `AudioReader`, and for several recordings in one Ogg file.
+    """
     with AudioReader(entry, 0) as reader:
+        reader.require_end()
+        if "several" in (defect := reader.defect()):
+            raise AudioError(f"{entry}: {defect}; cut it into files")
         return AudioInfo(reader.native_num_samples, reader.native_sample_rate, reader.channels)
 
 
@@ -75,8 +89,9 @@ class AudioReader:
     """An open entry, in any of the forms of `parse_entry`.
 
     Attributes: num_samples (at `sample_rate`; of the segment, where the entry names one),
-    native_num_samples, native_sample_rate, channels, subtype, is_segment. A `sample_rate`
-    of 0 means the file's own.
+    native_num_samples, native_sample_rate, channels, subtype, is_segment, seekable (else a crop
+    costs all that lies before it), length_is_counted (the header does not say it). A
+    `sample_rate` of 0 means the file's own.
     Raises AudioError naming the entry for a file that is missing, not audio, without samples,
     or shorter than its header or the entry says.
     """
@@ -87,25 +102,27 @@ class AudioReader:
             parsed = parse_entry(entry)
         except ManifestError as error:
             raise AudioError(str(error)) from None
-        self._stream, parsed = _open_bytes(entry, parsed)
+        stream, parsed = _open_bytes(entry, parsed)
         try:
-            _check_riff_size(entry, self._stream)
+            self._stream, self.length_is_counted = with_true_length(stream)
             self._file = soundfile.SoundFile(self._stream)
         except OSError as error:  # a disk or network file system that fails on reading
-            self._stream.close()
+            stream.close()
             raise AudioError(f"{entry}: cannot be read ({error.strerror})") from error
+        except HeaderError as error:
+            stream.close()
+            raise AudioError(f"{entry}: {error}") from None
         except (soundfile.SoundFileError, TypeError) as error:
-            self._stream.close()
+            stream.close()
             raise AudioError(
                 f"{entry}: not an audio file that libsndfile reads ({_reason(error)})"
                 + ("; files in archives must be stored, not compressed" if parsed.member else "")
             ) from error
-        except AudioError:
-            self._stream.close()
-            raise
         self.native_sample_rate: int = self._file.samplerate
         self.channels: int = self._file.channels
         self.subtype: str = self._file.subtype  # libsndfile's name of the coding
+        self.seekable = bool(self._file.seekable() and _SEEKABLE.match(self.subtype))
+        self._position = 0  # where decoding is, in a file without seeking
         self.sample_rate = sample_rate or self.native_sample_rate
         total: int = self._file.frames
         self.is_segment = parsed.segment is not None
@@ -124,10 +141,12 @@ class AudioReader:
         if not low <= self.native_sample_rate <= high:
             return (
                 f"its header says {self.native_sample_rate} Hz, which is not from {low} to {high}; "
-                "mend the header, or remove its line"
+                "correct the header, or remove its line"
             )
         if total == 0:
             return "the file holds no samples"
+        if total > _MOST_SAMPLES:
+            return self.defect() or "its header does not say how long it is; convert it to FLAC"
         if self._first + self.native_num_samples > total:
             return f"the entry ends after the file's {total} samples"
         return ""
@@ -142,6 +161,25 @@ class AudioReader:
         """Close the file; a second call does nothing."""
         self._file.close()
         self._stream.close()
+
+    def require_end(self) -> None:
+        """Raise AudioError unless the last sample can be read, where only that shows the length."""
+        if not (self.seekable and _COUNTED.fullmatch(self._file.format)):
+            self._read_native(self.native_num_samples - 1, 1)
+
+    @property
+    def is_mp3(self) -> bool:
+        """Whether libsndfile has to walk through the frames to seek."""
+        return self.subtype.startswith("MPEG")
+
+    @property
+    def file_seconds(self) -> float:
+        """Length of the whole file, also of a segment's."""
+        return int(self._file.frames) / self.native_sample_rate
+
+    def defect(self) -> str:
+        """What makes the recording less than it was, although it can be read; or nothing."""
+        return ogg_defect(self._stream)
 
     def read(self, start: int = 0, num_samples: int | None = None) -> npt.NDArray[np.float32]:
         """Read exactly `num_samples` (default: to the end) from `start`, both at `sample_rate`.
@@ -197,9 +235,10 @@ class AudioReader:
         block = max(1, _BLOCK // self.channels)
         blocks = []
         try:
-            self._file.seek(first)
+            self._go_to(first)
             while num_samples > 0:
                 data = self._file.read(min(block, num_samples), dtype="float32", always_2d=True)
+                self._position += len(data)
                 blocks.append(data)
                 num_samples = num_samples - len(data) if len(data) else 0
         except soundfile.SoundFileError as error:
@@ -207,6 +246,21 @@ class AudioReader:
         if not blocks:
             return np.zeros((0, self.channels), np.float32)
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+    def _go_to(self, first: int) -> None:
+        """Seek, or decode as far as `first` where the format has no seeking."""
+        if self.seekable:
+            self._file.seek(first)
+            return
+        if first < self._position:
+            self._stream.seek(0)
+            self._file, self._position = soundfile.SoundFile(self._stream), 0
+        block = max(1, _BLOCK // self.channels)
+        while self._position < first:
+            found = len(self._file.read(min(block, first - self._position), dtype="float32"))
+            self._position += found
+            if not found:
+                return
 
     def _safe_position(self, first: int) -> int:
         """Where to seek so that the sample at `first` is decoded exactly."""
@@ -240,25 +294,3 @@ def _open_bytes(entry: str, parsed: Entry) -> tuple[BinaryIO, Entry]:
         raise AudioError(f"{entry}: {error}") from None
     except OSError as error:
         raise AudioError(f"{entry}: cannot be opened ({error.strerror})") from error
-
-
-def _check_riff_size(entry: str, stream: BinaryIO) -> None:
-    """Refuse a .wav cut short: libsndfile quietly shortens it to what is there."""
-    head = stream.read(12)
-    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-        size = stream.seek(0, io.SEEK_END)
-        position = 12
-        for _ in range(_MOST_CHUNKS):
-            if position + 8 > size:
-                break
-            stream.seek(position)
-            name, length = struct.unpack("<4sI", stream.read(8))
-            if name == b"data":
-                if length not in _UNKNOWN_SIZES and position + 8 + length > size:
-                    raise AudioError(
-                        f"{entry}: truncated, its header promises {length} bytes of samples and "
-                        f"{size - position - 8} are there; fetch the file again"
-                    )
-                break
-            position += 8 + length + length % 2
-    stream.seek(0)

@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .replacing import replace_file
+from ..utils.atomic import replace_file
 
 CAVEATS_FILE = "caveats.txt"
 
 
 def write_caveats(folder: Path, caveats: Sequence[str]) -> None:
-    """Write the sentences, or take an earlier file away where there are none."""
-    path = folder / CAVEATS_FILE
+    """Write the sentences; no file where there are none."""
     if not caveats:
-        path.unlink(missing_ok=True)
         return
-    with replace_file(path) as stream:
+    with replace_file(folder / CAVEATS_FILE) as stream:
         stream.writelines(f"{' '.join(caveat.split())}\n" for caveat in caveats)
 
 
@@ -28,5 +26,5 @@ def read_caveats(folder: Path) -> list[str]:
     path = folder / CAVEATS_FILE
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8").split("\n")
     return [line.strip() for line in lines if line.strip()]

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .audio import AudioError, AudioReader, entry_exists
+from .distinct import plan_distinct
 from .entries import ManifestError
+from .limits import MUCH
 from .manifest import Manifest
 from .mixture import Mixture, Rows
 
@@ -28,7 +30,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Crops:
-    """How views are cut: lengths in samples at the training rate."""
+    """How views are cut: lengths in samples at the training rate.
+
+    An utterance with less room than `views` times `min_samples` gets views of `min_samples`, and
+    these overlap: two views of a word of 0.3 s share most of it, so the utterance objective learns
+    little from it. What is shorter than `min_samples` is skipped. Views shorter than the longest
+    of their batch are padded.
+    """
 
     views: int
     max_samples: int
@@ -65,7 +73,7 @@ class MgfDataset(FairseqDataset):
     Crops are a function of (seed, epoch, utterance): the same on any rank or worker and after a
     resume. Where a mixture reads an utterance again within an epoch, its index is higher by the
     number of utterances each time, and its crops are others. A file that cannot be read is named,
-    left out of its batch and counted in ``num_skipped``; training goes on.
+    skipped in its batch and counted in ``num_skipped``; training continues.
     """
 
     def __init__(
@@ -93,19 +101,29 @@ class MgfDataset(FairseqDataset):
         self.pending_skipped = 0  # in this worker, as the next
         self.told_of_resampling = False
         self.mixture: Mixture | None = None
-        self._log_dropped()
+        self.labels: NDArray[np.int64] | None = None  # of items: no two alike in a batch
+        self._log_skipped()
 
-    def _log_dropped(self) -> None:
-        total = float(self.manifest.num_samples.sum()) / self.sample_rate / 3600
-        kept = float(self.manifest.num_samples[self.lines].sum()) / self.sample_rate / 3600
-        logger.info(
-            "%d of %d utterances kept (%.2f of %.2f h); dropped are shorter than "
-            "min_sample_size=%d samples",
+    def _log_skipped(self) -> None:
+        """Log what is too short; as a warning with the key where it is much."""
+        per_hour = 3600 * self.sample_rate
+        total = float(self.manifest.num_samples.sum()) / per_hour
+        kept = float(self.manifest.num_samples[self.lines].sum()) / per_hour
+        count = len(self.manifest)
+        much = len(self.lines) < (1 - MUCH) * count or kept < (1 - MUCH) * total
+        shortest = self.crops.min_samples
+        logger.log(
+            logging.WARNING if much else logging.INFO,
+            "%d of %d utterances (%.2f of %.2f h) are trained; %d are shorter than "
+            "task.min_sample_size=%d samples (%.2f s) and skipped%s",
             len(self.lines),
-            len(self.manifest),
+            count,
             kept,
             total,
-            self.crops.min_samples,
+            count - len(self.lines),
+            shortest,
+            shortest / self.sample_rate,
+            "; set it lower to train on them" if much else "",
         )
 
     def mix(self, bounds: NDArray[np.int64], weights: Sequence[float | None]) -> Mixture:
@@ -114,6 +132,14 @@ class MgfDataset(FairseqDataset):
         sizes = self.num_tokens_vec(np.arange(len(self)))
         self.mixture = Mixture(sizes, items.tolist(), weights, self.seed)
         return self.mixture
+
+    def keep_apart(self, labels: NDArray[np.int64] | None = None) -> None:
+        """Put no two items of one label into a batch.
+
+        Args:
+            labels: (N,) of all the manifest's utterances; None: each utterance is one.
+        """
+        self.labels = self.lines if labels is None else labels[self.lines]
 
     def set_epoch(self, epoch: int) -> None:
         """Take the epoch, which decides the crops."""
@@ -155,12 +181,32 @@ class MgfDataset(FairseqDataset):
         max_sentences: int | None = None,
         required_batch_size_multiple: int = 1,
     ) -> Any:
-        """Make batches of any number of utterances.
+        """Make batches of any number of utterances, of distinct ones if they are kept apart.
 
         The multiple (``dataset.required_batch_size_multiple``, 8 by default) is left out on
         purpose: fairseq drops a last batch that is none, and so the shortest utterances.
+
+        Raises:
+            ValueError: an utterance does not fit into a batch.
         """
-        return super().batch_by_size(indices, max_tokens, max_sentences, 1)
+        largest = int(self.num_tokens_vec(indices).max(initial=0))
+        if max_tokens is not None and largest > max_tokens:
+            raise ValueError(
+                f"dataset.max_tokens={max_tokens} is below the {largest} samples that an utterance "
+                f"brings to a batch, {self.crops.views} crops (task.views); raise it to {largest} "
+                "or more, or lower task.max_sample_size"
+            )
+        items = indices % len(self)
+        if self.labels is None or len(np.unique(self.labels[items])) == len(items):
+            return super().batch_by_size(indices, max_tokens, max_sentences, 1)
+        plan = plan_distinct(
+            self.num_tokens_vec(indices),
+            self.labels[items],
+            self.order_sizes[items],
+            max_tokens,
+            max_sentences,
+        )
+        return [indices[positions] for positions in plan]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         repeat, item = divmod(int(index), len(self))
@@ -169,7 +215,7 @@ class MgfDataset(FairseqDataset):
         try:
             sample["views"] = self._read_views(line, repeat, int(self.view_sizes[item]))
         except (AudioError, ManifestError, UnicodeDecodeError) as error:
-            logger.warning("left out of training: %s", error)
+            logger.warning("skipped in training: %s", error)
         return sample
 
     def _read_views(self, line: int, repeat: int, length: int) -> list[Tensor]:
@@ -274,7 +320,7 @@ def require_some_files(manifest: Manifest, name: str, probes: int = 8) -> None:
     lines = np.unique(np.linspace(0, len(manifest) - 1, probes).astype(int))
     entries: list[str] = []
     for line in lines.tolist():
-        with suppress(ManifestError):  # a line that is refused is left out later, by name
+        with suppress(ManifestError):  # a line that is refused is skipped later, by name
             entries.append(manifest.entry(line))
     if entries and not any(map(entry_exists, entries)):
         raise ValueError(

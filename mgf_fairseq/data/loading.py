@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .dataset import MgfDataset, require_some_files
+from .distinct import read_speakers
 from .entries import ManifestError
 from .manifest import Manifest, read_manifest
 from .mixture import JoinedManifest, Rows
@@ -25,11 +26,14 @@ def load_split(
     split: str,
     corpora: Mapping[str, float | None],
     build: Callable[[Rows], MgfDataset],
+    progress: Callable[[], object] = lambda: None,
+    distinct: str = "none",
 ) -> MgfDataset:
     """Read ``<data>/<split>.tsv``, or with corpora ``<data>/<corpus>/<split>.tsv`` of each.
 
     A split that is named ``<corpus>/<split>`` is of that corpus alone. What is trained is mixed by
-    the weights of the corpora; what is not, validation say, holds each utterance once.
+    the weights of the corpora, in batches of distinct utterances or speakers; what is not,
+    validation say, holds each utterance once. `progress` is called as manifests are read.
 
     Raises:
         ManifestError: a manifest is missing, malformed or without a long enough utterance.
@@ -37,22 +41,38 @@ def load_split(
     """
     if not corpora or "/" in split:
         path = os.path.join(data, f"{split}.tsv")
-        manifest = _read(path)
+        manifest = _read(path, progress)
         dataset = build(manifest)
         _require_kept(dataset, [path], [0, len(manifest)])
+        _keep_apart(dataset, distinct, [path], [len(manifest)])
         return dataset
     paths = [os.path.join(data, name, f"{split}.tsv") for name in corpora]
-    joined = JoinedManifest([_read(path, split) for path in paths])
+    joined = JoinedManifest([_read(path, progress, split) for path in paths])
     dataset = build(joined)
     _require_kept(dataset, paths, joined.bounds.tolist())
     if dataset.shuffle:
         _mix(dataset, joined, corpora)
+    _keep_apart(dataset, distinct, paths, [len(part) for part in joined.manifests])
     return dataset
 
 
-def _read(path: str, split_of_corpora: str = "") -> Manifest:
+def _keep_apart(
+    dataset: MgfDataset, distinct: str, paths: Sequence[str], lengths: Sequence[int]
+) -> None:
+    """Set what must not come twice in a batch of what is trained."""
+    if not dataset.shuffle or distinct == "none":
+        return
+    if distinct == "utterance":
+        dataset.keep_apart()
+        return
+    speakers = read_speakers(paths, lengths)
+    dataset.keep_apart(speakers)
+    logger.info("%d speakers; a batch holds each of them once", len(np.unique(speakers)))
+
+
+def _read(path: str, progress: Callable[[], object], split_of_corpora: str = "") -> Manifest:
     try:
-        manifest = read_manifest(path)
+        manifest = read_manifest(path, progress)
     except ManifestError as error:
         if not split_of_corpora or os.path.exists(path):
             raise

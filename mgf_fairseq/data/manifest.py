@@ -6,7 +6,7 @@ First in the flow: `mgf prepare` writes them; the dataset, `mgf check` and stock
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -14,8 +14,12 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from .entries import MOST_DIGITS, ManifestError, within_root
-from .replacing import replace_file
+from ..utils.atomic import replace_file
+from .entries import MOST_DIGITS, ManifestError, is_count, within_root
+from .prepared import require_finished
+
+_LOOKED_AT = 1 << 16  # bytes at the beginning of a file that may be a manifest
+_BLOCK = 1 << 20  # bytes
 
 
 class PathTable(Sequence[str]):
@@ -89,14 +93,20 @@ class Manifest:
             )
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+def read_manifest(
+    path: str | os.PathLike[str], progress: Callable[[], object] = lambda: None
+) -> Manifest:
     """Read a wav2vec .tsv: line 1 is the root, each further line `path<TAB>num_samples`.
 
+    `progress` is called after each block that was read.
+
     Raises ManifestError, naming file and line, for a missing or empty file, a file without rows,
-    a line without exactly two columns, a count that is not a whole number, or what is no text.
+    a line without exactly two columns, a count that is not a whole number, or what is no text; and
+    for a folder in which `mgf prepare` was stopped while it replaced files.
     """
+    require_finished(Path(path).parent)
     try:
-        blob = Path(path).read_bytes()
+        blob = b"".join(_blocks(Path(path), progress))
     except FileNotFoundError:
         raise ManifestError(
             f"manifest {path} does not exist: `mgf prepare SOURCE --dest {Path(path).parent}` "
@@ -113,8 +123,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     newlines = np.flatnonzero(raw == ord("\n")).astype(np.int64)
     if not len(newlines):
         raise ManifestError(
-            f"manifest {path} has a root line and no rows: check `--ext` and the folder that was "
-            "given to `mgf prepare`"
+            f"manifest {path} has a root line and no rows: check the folder that was given to "
+            "`mgf prepare`, and its `--ext`"
         )
     _check_text(path, blob)
     starts = newlines + 1
@@ -122,11 +132,31 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     tabs = np.flatnonzero(raw == ord("\t")).astype(np.int64)
     tabs = tabs[tabs > newlines[0]]
     _check_columns(path, blob, starts, line_ends, tabs)
-    root = blob[: newlines[0]].decode("utf-8").strip()
-    if not root or "\t" in root:
+    # A name may end in any kind of space; a byte order mark is the work of an editor.
+    root = blob[: newlines[0]].decode("utf-8").removeprefix("\ufeff").rstrip("\r")
+    if not root.strip() or "\t" in root:
         raise ManifestError(f"{path} line 1 ({root!r}): must be the root folder of the audio")
     num_samples = _parse_counts(path, blob, tabs, line_ends)
     return Manifest(Path(root), PathTable(blob, starts, tabs), num_samples)
+
+
+def looks_like_manifest(path: Path) -> bool:
+    """Whether a file begins as a manifest does: a root, then `path<TAB>num_samples`."""
+    try:
+        with open(path, "rb") as stream:
+            root, _, rest = stream.read(_LOOKED_AT).partition(b"\n")
+    except OSError:
+        return False
+    row = rest.split(b"\n", 1)[0].split(b"\t")
+    last = row[-1].strip().decode("latin-1")
+    return bool(root.strip()) and b"\t" not in root and len(row) == 2 and is_count(last)
+
+
+def _blocks(path: Path, progress: Callable[[], object]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            progress()
+            yield block
 
 
 def _check_text(path: str | os.PathLike[str], blob: bytes) -> None:
@@ -164,7 +194,7 @@ def _check_columns(
         line = blob[starts[row] : line_ends[row]].decode("utf-8", "replace")
         raise ManifestError(
             f"{path} line {row + 2} ({line[:80]!r}): expected `relative/path<TAB>num_samples`; "
-            "mend or remove the line, or run `mgf prepare` again"
+            "correct or remove the line, or run `mgf prepare` again"
         )
 
 
@@ -194,7 +224,7 @@ def _parse_counts(
         text = blob[starts[row] : ends[row]].decode("utf-8", "replace")
         raise ManifestError(
             f"{path} line {row + 2}: num_samples is {text!r}, not a "
-            "whole number of audio samples; mend the line, or run `mgf prepare` again"
+            "whole number of audio samples; correct the line, or run `mgf prepare` again"
         )
     return counts
 
@@ -214,11 +244,16 @@ def write_manifest(
 
     Raises ManifestError for a path with a tab or line break, or a negative count.
     """
+    if any(mark in os.fspath(root) for mark in "\t\n\r"):
+        raise ManifestError(
+            f"the folder {os.fspath(root)!r} cannot be the root of a .tsv: rename it, its name "
+            "holds a tab or a line break"
+        )
     with replace_file(path) as stream:
         stream.write(f"{os.fspath(root)}\n")
         for name, count in rows:
             if any(mark in name for mark in "\t\n\r") or count < 0:
                 raise ManifestError(
-                    f"{name!r} with {count} samples cannot stand in a .tsv: rename the file"
+                    f"{name!r} with {count} samples cannot be in a .tsv: rename the file"
                 )
             stream.write(f"{name}\t{count}\n")

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .results import Provenance
@@ -30,7 +30,7 @@ def provenance(started: float, device: str = "cpu") -> Provenance:
         command=command_line(),
         commit=commit(),
         hardware=hardware(device),
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(time.monotonic() - started, 1),
     )
 
@@ -46,7 +46,7 @@ def commit() -> str:
 
     A package outside its own checkout has no commit of its own.
     """
-    from mgf_fairseq import __version__
+    from .. import __version__
 
     package = Path(__file__).resolve().parents[1]
     if not (package.parent / ".git").exists():

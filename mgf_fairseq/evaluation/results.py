@@ -1,39 +1,36 @@
 """The files of a result folder as dataclasses: what the probes and the recognizer write.
 
 Last in the evaluation; `mgf report` reads them. All metrics, intervals and class scores are in
-percent (as in wer.py); only names that end in `_ratio` are shares between 0 and 1.
+percent (as in inference/wer.py); only names that end in `_ratio` are shares between 0 and 1.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
-import typing
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mgf_fairseq.data.replacing import replace_file, replacing
+from ..utils.atomic import replacing
+from .records import ADDED, FORMAT
+from .records import ResultError as ResultError
+from .records import read_record as read_record
+from .records import write_record as write_record
 
-FORMAT = 1
 UPSTREAM_FILE = "upstream.json"
 PROBE_TASKS = ("phone", "speaker", "emotion")
 RECOGNITION = "asr"
+UNTRAINED = ("fbank", "mfcc", "random")  # kinds of upstream without pre-training
 # Representations that are no layer of the upstream.
 WEIGHTED_SUM = "weighted sum"  # learnt with the probe, over all layers
 CHOSEN_PER_FOLD = "chosen per fold"  # each fold's own choice on its inner folds
 
-Record = TypeVar("Record")
-
-
-class ResultError(ValueError):
-    """A result file cannot be read or written; the message holds the mend."""
+OLD_INTERVAL = "utterances"  # what intervals were drawn over before results said so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +95,41 @@ class ClassScore:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UtteranceCounts:
+    """What one test utterance adds to a score before anything is divided; summed over seeds."""
+
+    entry: str  # of the manifest
+    speaker: str  # empty where nobody knows
+    # Three numbers per class in it: class, items in it, those found in all seeds together. Of
+    # recognition the classes are 0 for words and 1 for characters, and errors are counted.
+    counts: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Test recordings that the encoder was pre-trained on, as far as that can be known."""
+
+    recordings: int  # of test
+    looked_up: int  # of these; 0: the checkpoint does not say what it was trained on
+    seen: int
+    by: str  # content or name: what was compared; empty where there was nothing to compare
+
+    @property
+    def words(self) -> str:
+        """For tables and pages."""
+        if not self.by:
+            return (
+                f"unknown whether any of {self.recordings} test recordings was in the pre-training "
+                "data: the checkpoint does not say"
+            )
+        some = f" ({self.looked_up} of them looked up)" if self.looked_up < self.recordings else ""
+        return (
+            f"{self.seen} of {self.recordings} test recordings were in the pre-training data"
+            f"{some}, by {self.by}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
     """Where a number comes from; the first fields of every result."""
 
@@ -120,12 +152,15 @@ class TaskResult(Provenance):
     seeds: list[int]  # of the probe
     representations: list[Representation]
     chosen: int  # index into representations, chosen on valid alone
-    low: float  # 95 % bootstrap interval over utterances of the chosen one's leading metric
+    low: float  # 95 % bootstrap interval of the chosen one's leading metric
     high: float
     chance: dict[str, float]  # metric -> what the most frequent class of train gets on test
     layer_weights: list[float]  # of the weighted sum, per layer, mean over seeds; empty: no sum
     confusion: list[list[int]]  # (truth, prediction) counts of the chosen one, summed over seeds
     per_class: list[ClassScore]  # of the chosen one, from the confusion
+    overlap: Overlap | None = field(default=None, metadata=ADDED)  # None: not pre-trained
+    interval_over: str = field(default=OLD_INTERVAL, metadata=ADDED)  # what is drawn for it
+    utterances: list[UtteranceCounts] = field(default_factory=list, metadata=ADDED)  # chosen one's
     format: int = FORMAT
 
 
@@ -147,11 +182,14 @@ class RecognitionResult(Provenance):
     seeds: list[int]
     valid: dict[str, list[float]]
     test: dict[str, list[float]]
-    low: float  # 95 % bootstrap interval over utterances of the leading metric
+    low: float  # 95 % bootstrap interval of the leading metric
     high: float
     examples: list[Example] = field(default_factory=list)
     metric: str = "cer"
     task: str = RECOGNITION
+    overlap: Overlap | None = field(default=None, metadata=ADDED)  # None: not pre-trained
+    interval_over: str = field(default=OLD_INTERVAL, metadata=ADDED)
+    utterances: list[UtteranceCounts] = field(default_factory=list, metadata=ADDED)
     format: int = FORMAT
 
 
@@ -174,48 +212,13 @@ class ResultFolder:
     recognition: RecognitionResult | None
 
 
-def write_record(path: Path, record: Any) -> None:
-    """Write one of the dataclasses of this file as JSON, in one step."""
-    with replace_file(path) as stream:
-        json.dump(_encode(record), stream, ensure_ascii=False, indent=1, allow_nan=False)
-        stream.write("\n")
-
-
-def read_record(path: Path, kind: type[Record]) -> Record:
-    """Read a JSON file of this format back.
-
-    Raises:
-        ResultError: it is missing, not JSON, of another format version, or lacks a field.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultError(
-            f"{path} does not exist: `mgf probe` or `mgf evaluate` writes it"
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ResultError(
-            f"{path} cannot be read ({error}): remove it and evaluate again"
-        ) from None
-    version = content.get("format") if isinstance(content, dict) else None
-    if version != FORMAT:
-        raise ResultError(
-            f"{path} is of format {version!r} and this version of mgf reads {FORMAT}: remove the "
-            "file and evaluate again, or use the version that wrote it"
-        )
-    try:
-        return typing.cast(Record, _decode(content, kind))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{path}: {error}; remove the file and evaluate again") from None
-
-
 def read_results(folder: Path) -> ResultFolder:
     """Read a result folder: its upstream and whichever tasks stand."""
     upstream = read_record(folder / UPSTREAM_FILE, UpstreamResult)
     tasks = {
-        task: read_record(folder / f"{task}.json", TaskResult)
-        for task in PROBE_TASKS
-        if (folder / f"{task}.json").exists()
+        path.stem: read_record(path, TaskResult)
+        for path in sorted(folder.glob("*.json"))
+        if path.stem in PROBE_TASKS or _is_label_result(path)
     }
     recognition = folder / f"{RECOGNITION}.json"
     return ResultFolder(
@@ -224,6 +227,17 @@ def read_results(folder: Path) -> ResultFolder:
         tasks,
         read_record(recognition, RecognitionResult) if recognition.exists() else None,
     )
+
+
+def _is_label_result(path: Path) -> bool:
+    """Whether a file that is not of a fixed task is the result of a corpus' own label."""
+    if path.name in (UPSTREAM_FILE, f"{RECOGNITION}.json"):
+        return False
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # somebody else's: results are written whole
+    return isinstance(content, dict) and content.get("task") == path.stem and "format" in content
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -247,50 +261,3 @@ def read_embeddings(path: Path) -> Embeddings:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ResultError(f"{path} cannot be read ({error}): remove it and probe again") from None
     return Embeddings(vectors.astype(np.float32), labels.tolist(), speakers.tolist())
-
-
-def _key(item: dataclasses.Field[Any]) -> str:
-    """The JSON name of a field."""
-    return str(item.metadata.get("key", item.name))
-
-
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {_key(f): _encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(name): _encode(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_encode(item) for item in value]
-    return value
-
-
-def _decode(value: Any, kind: Any) -> Any:
-    """Build what `kind` says out of parsed JSON, field by field."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:  # only `X | None` occurs
-        return None if value is None else _decode(value, arguments[0])
-    if origin is list:
-        return [_decode(item, arguments[0]) for item in _expect(value, list)]
-    if origin is dict:
-        return {name: _decode(item, arguments[1]) for name, item in _expect(value, dict).items()}
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _decode_record(_expect(value, dict), kind)
-    if kind is float:
-        return float(_expect(value, (int, float)))
-    return value if kind is Any else _expect(value, kind)
-
-
-def _decode_record(value: dict[str, Any], kind: type[Any]) -> Any:
-    hints = typing.get_type_hints(kind)
-    items = {_key(item): item for item in dataclasses.fields(kind)}
-    unknown = sorted(set(value) - set(items))
-    missing = sorted(set(items) - set(value))
-    if unknown or missing:
-        raise ValueError(f"{kind.__name__} lacks {missing} and does not know {unknown}")
-    return kind(**{item.name: _decode(value[k], hints[item.name]) for k, item in items.items()})
-
-
-def _expect(value: Any, kind: Any) -> Any:
-    if not isinstance(value, kind):
-        raise ValueError(f"{str(value)[:60]!r} stands where {kind} should")
-    return value

@@ -9,31 +9,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mgf_fairseq.data.digests import Progress
-from mgf_fairseq.suggestions import did_you_mean
-from mgf_fairseq.upstream import ACOUSTIC
-
-from .finetuning import Recipe
-from .outcome import ProbeOptions
-from .recognition import (
-    Plan,
-    RecognitionOptions,
-    plan_recognition,
-    run_recognition,
-)
-from .representations import Evaluated, EvaluationError, load_all, write_description
+from ..extract.baselines import ACOUSTIC
+from ..utils.progress import Progress
+from .finetuning.recipe import Recipe
+from .options import ProbeOptions
+from .probing import ProbePlan, plan_probe, protocol_of, run_probe, write_probe
+from .protocols.asr import run_recognition
+from .protocols.asr_plan import Plan, RecognitionOptions, plan_recognition
+from .records import ResultError, read_record, write_record
+from .result_folders import Evaluated, EvaluationError, load_all, write_description
 from .results import (
     PROBE_TASKS,
     RECOGNITION,
     RecognitionResult,
-    ResultError,
     ResultFolder,
     TaskResult,
-    read_record,
     read_results,
-    write_record,
 )
-from .tasks import ProbePlan, plan_probe, run_probe, write_probe
 
 ALL_TASKS = (*PROBE_TASKS, RECOGNITION)
 _LABELS = {"phone": "phn", "speaker": "spk", "emotion": "emo"}  # what a task cannot do without
@@ -58,12 +50,8 @@ class Request:
     asr_shape: Path | None = None  # checkpoint whose Transformer fbank and mfcc train
 
     def __post_init__(self) -> None:
-        unknown = [task for task in self.tasks if task not in ALL_TASKS]
-        if unknown or not self.tasks:
-            raise EvaluationError(
-                f"--tasks {','.join(unknown) or 'is empty'}"
-                f"{did_you_mean(','.join(unknown), ALL_TASKS)}: choose from {', '.join(ALL_TASKS)}"
-            )
+        if not self.tasks:
+            raise EvaluationError(f"--tasks is empty: choose from {', '.join(ALL_TASKS)}")
         if RECOGNITION in self.tasks and self.recipe is None:
             raise EvaluationError("task asr needs a fine-tuning recipe")
 
@@ -90,14 +78,27 @@ class Step:
         """The result file."""
         return self.evaluated.folder / f"{self.task}.json"
 
+    def remark(self) -> str:
+        """What a result that is there lacks, because an earlier version made it."""
+        if self.read().utterances:
+            return ""
+        return (
+            " (without counts per utterance, so no row can be compared with it in pairs: remove "
+            f"{self.path} to score it again)"
+        )
+
+    def read(self) -> TaskResult | RecognitionResult:
+        """The result file."""
+        if isinstance(self.plan, ProbePlan):
+            return read_record(self.path, TaskResult)
+        return read_record(self.path, RecognitionResult)
+
     def stands(self) -> bool:
         """Whether this very result is there already; a file that cannot be read is not."""
         if not self.path.is_file():
             return False
         try:
-            if isinstance(self.plan, ProbePlan):
-                return read_record(self.path, TaskResult).key == self.plan.key
-            return read_record(self.path, RecognitionResult).key == self.plan.key
+            return self.read().key == self.plan.key
         except ResultError:
             return False
 
@@ -139,6 +140,8 @@ def _check_folder_of(request: Request, task: str) -> None:
         raise EvaluationError(
             f"{data} holds no manifest: mgf prepare SOURCE --dest {data} writes one"
         )
+    if task != RECOGNITION:
+        protocol_of(task, data)
     ending = _LABELS.get(task)
     if ending is None or any(data.glob(f"*.{ending}")):
         return
@@ -187,7 +190,7 @@ def evaluate(
             if remark:
                 tell(f"note: {remark}")
         if step.stands():
-            tell(f"{evaluated.name}: {step.task} stands, skipped")
+            tell(f"{evaluated.name}: {step.task} stands, skipped{step.remark()}")
             continue
         tell(f"{evaluated.name}: {step.task}")
         _run(step, request, progress)

@@ -7,13 +7,8 @@ A fifth is a new file here (or anywhere that is imported) with a class under
 import importlib
 import pkgutil
 
-from .base import (
-    OBJECTIVES,
-    Objective,
-    ObjectiveConfig,
-    build_objectives,
-    register_objective,
-)
+from .base import OBJECTIVES, Objective, build_objectives, register_objective
+from .config import ObjectiveConfig
 
 __all__ = [
     "OBJECTIVES",

@@ -12,19 +12,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..decoders import FrameDecoder
-from ..features import AcousticFeatures
-from ..losses import smooth_l1
+from ..acoustics.features import AcousticFeatures
+from ..losses.reconstruction import smooth_l1
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
-from .base import (
-    Objective,
-    ObjectiveConfig,
-    level_dim,
-    read_level,
-    register_objective,
-    resolve_level,
-    select_frames,
-)
+from .base import Objective, register_objective
+from .config import ObjectiveConfig
+from .heads import FrameDecoder
+from .levels import level_dim, read_level, resolve_level, select_frames
 
 
 @dataclass
@@ -93,6 +87,11 @@ class FrameObjective(Objective):
                 level_dim(self.masked_level, shape), dims, config.hidden_dim
             )
 
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        """The two places are balanced apart: their gradients differ in size (our choice)."""
+        return (self.name,) if self.masked_decoder is None else (self.name, f"{self.name}_masked")
+
     def target(self, encoded: EncoderOutput, batch: Batch) -> dict[str, Tensor]:
         """Compute the features in fp32: name -> (B, T, F)."""
         valid = ~encoded.padding_mask
@@ -105,12 +104,16 @@ class FrameObjective(Objective):
         self, encoded: EncoderOutput, batch: Batch
     ) -> list[tuple[str, dict[str, Tensor], Tensor]]:
         """Predict at each place: a suffix, name -> (M, F), and its M frames' numbers in B * T."""
-        places = [self._predict_at("", self.decoder, self.level, self.config.frames, encoded)]
+        first, *second = self.part_names
+        places = [
+            self._predict_at(
+                "", self.decoder, self.level, self.config.frames, encoded.seen_by(first)
+            )
+        ]
         if self.masked_decoder is not None:
+            seen = encoded.seen_by(second[0])
             places.append(
-                self._predict_at(
-                    "_masked", self.masked_decoder, self.masked_level, "masked", encoded
-                )
+                self._predict_at("_masked", self.masked_decoder, self.masked_level, "masked", seen)
             )
         return places
 
@@ -132,14 +135,16 @@ class FrameObjective(Objective):
     ) -> ObjectiveOutput:
         """Sum over frames; each feature at each place is reported by itself."""
         metrics: dict[str, tuple[Tensor, Tensor]] = {}
-        total = encoded.context.new_zeros((), dtype=target[next(iter(target))].dtype)
-        frames = total.clone()
-        for suffix, predicted, index in prediction:
+        parts: dict[str, tuple[Tensor, Tensor]] = {}
+        zero = encoded.context.new_zeros((), dtype=target[next(iter(target))].dtype)
+        for part, (suffix, predicted, index) in zip(self.part_names, prediction, strict=True):
             valid = torch.ones_like(index, dtype=torch.bool)  # (M,)
+            total = zero
             for name, features in target.items():
                 wanted = features.flatten(0, 1).index_select(0, index)  # (B, T, F) -> (M, F)
                 loss_sum, count = smooth_l1(predicted[name], wanted, valid)
                 metrics[name + suffix] = (loss_sum.detach(), count)
                 total = total + loss_sum / len(target)
-            frames = frames + valid.sum()
-        return ObjectiveOutput(total, frames, metrics)
+            parts[part] = (total, zero + valid.sum())
+        loss_sums, counts = zip(*parts.values(), strict=True)
+        return ObjectiveOutput(sum(loss_sums, zero), sum(counts, zero), metrics, parts)

@@ -1,127 +1,203 @@
-"""Phoneme scale, discriminative: tell a masked frame's latent from other latents.
+"""Phoneme scale, discriminative: tell the frame that a query is about from other frames.
 
 A masked language model for a continuous signal whose classification loss is replaced by a
-contrastive loss (abstract of arXiv 2102.01930); the form is that of wav2vec 2.0 (Baevski et al.
-2020) without a quantiser, which is our choice.
+contrastive loss (abstract of arXiv 2102.01930). Everything else is our choice. Two forms:
+
+* of wav2vec 2.0 (Baevski et al. 2020), the default of this class: masked frames against their
+  latents through a projection, negatives drawn from the row; without a quantiser.
+* against acoustic windows, the default of the recipes: all frames, visible ones too, against MFCCs
+  of a stretch as long as a phoneme (``offsets``), normalised per row, negatives all other frames of
+  the row. Why: a target that is learnt may collapse, and ran parallel to the frame scale; one frame
+  is shorter than a phoneme; what all frames of a row share tells none of them apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .. import draws
-from ..decoders import ProjectionHead
-from ..losses import info_nce_pool
+from ..acoustics.features import AcousticFeatures
+from ..losses.contrastive import Contrast, contrast_pool, contrast_rows
+from ..losses.reconstruction import smooth_l1
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
-from .base import (
-    Objective,
-    ObjectiveConfig,
-    level_dim,
-    read_level,
-    register_objective,
-    select_frames,
-)
+from ..utils import rng
+from .base import Objective, register_objective
+from .config import ObjectiveConfig
+from .diversity import diversity
+from .heads import ProjectionHead
+from .levels import level_dim, read_level, select_frames
 
 
 @dataclass
 class PhonemeConfig(ObjectiveConfig):
-    """InfoNCE over masked frames."""
+    """What the target is, and what it is told from."""
 
     level: str = field(default="context", metadata={"help": "level the queries read"})
-    frames: str = field(default="masked", metadata={"help": "only masked frames are asked for"})
-    final_dim: int = field(default=256, metadata={"help": "width in which latents are compared"})
-    num_negatives: int = field(default=100, metadata={"help": "from the same row"})
-    cross_sample_negatives: int = field(default=0, metadata={"help": "from other rows"})
+    frames: str = field(default="masked", metadata={"help": "frames asked for: masked or all"})
+    target: str = field(
+        default="latents",
+        metadata={"help": "latents (learnt), or mfcc or mel normalised per row"},
+    )
+    offsets: tuple[int, ...] = field(
+        default=(0,),
+        metadata={"help": "frames of a target, from the frame asked for, as in [-6,-3,0,3,6]"},
+    )
+    kind: str = field(
+        default="contrast",
+        metadata={"help": "contrast, or regression: predict the window by smooth L1"},
+    )
+    final_dim: int = field(default=256, metadata={"help": "width in which targets are compared"})
+    num_negatives: int = field(
+        default=100,
+        metadata={"help": "drawn from the asked frames of the row; 0: all other frames of the row"},
+    )
+    cross_sample_negatives: int = field(default=0, metadata={"help": "drawn from other rows"})
     logit_temp: float = field(default=0.1, metadata={"help": "temperature of the logits"})
     target_gradient: bool = field(
         default=True,
-        metadata={"help": "train the conv stack through the targets too, as wav2vec 2.0 does"},
+        metadata={"help": "train the conv stack through latents as targets, as wav2vec 2.0 does"},
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.require("frames", ("masked",))
+        self.require("frames", ("masked", "all"))
+        self.require("target", ("latents", "mfcc", "mel"))
+        self.require("kind", ("contrast", "regression"))
         self.require_positive("final_dim", "logit_temp")
-        self.require_positive("num_negatives")
-        if self.cross_sample_negatives < 0:
-            raise ValueError(f"cross_sample_negatives={self.cross_sample_negatives} is negative")
+        for name in ("num_negatives", "cross_sample_negatives"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative")
+        if not self.offsets or len(set(self.offsets)) < len(self.offsets):
+            raise ValueError(f"offsets={list(self.offsets)} must be frames, each of them once")
+        if self.cross_sample_negatives and not self.num_negatives:
+            raise ValueError(
+                "cross_sample_negatives are drawn beside num_negatives; with num_negatives=0, all "
+                "other frames of the row, there are none"
+            )
+        if self.kind == "regression" and self.target == "latents":
+            raise ValueError("kind=regression needs target=mfcc or mel: latents would collapse")
+
+
+def windows(values: Tensor, num_frames: Tensor, offsets: Sequence[int]) -> Tensor:
+    """Put the frames around each frame side by side: (B, T, F) -> (B, T, F * len(offsets)).
+
+    num_frames (B,). The first and last valid frames are repeated outwards, as for deltas, so that
+    padding never counts and no window shows where the row ends.
+    """
+    rows, width, bins = values.shape
+    last = (num_frames - 1).clamp(min=0)[:, None]  # (B, 1)
+    frame = torch.arange(width, device=values.device)
+    shifted = [
+        values.gather(
+            1, torch.minimum((frame + by).clamp(min=0), last)[..., None].expand(rows, width, bins)
+        )
+        for by in offsets
+    ]
+    return torch.cat(shifted, dim=2)
 
 
 @register_objective
 class PhonemeObjective(Objective):
-    """InfoNCE of context at masked frames against projected latents (wav2vec 2.0, eq. 3)."""
+    """InfoNCE of a level against targets of the same frame (wav2vec 2.0, eq. 3), or regression."""
 
     name = "phoneme"
     config_type = PhonemeConfig
 
     def __init__(self, config: PhonemeConfig, shape: EncoderShape) -> None:
         super().__init__(config, shape)
-        self.query_head = ProjectionHead(level_dim(self.level, shape), config.final_dim)
-        self.target_head = ProjectionHead(shape.latent_dim, config.final_dim)
+        self.features: AcousticFeatures | None = None
+        bins = shape.latent_dim
+        if config.target != "latents":
+            self.features = AcousticFeatures(
+                (config.target,),
+                sample_rate=shape.sample_rate,
+                hop_length=shape.hop_length,
+                receptive_field=shape.receptive_field,
+                n_fft=shape.receptive_field // 2 * 2,
+                normalization="utterance",  # a row is what is normalised
+            )
+            bins = self.features.dims[config.target]
+        width, dim = bins * len(config.offsets), level_dim(self.level, shape)
+        regresses = config.kind == "regression"
+        self.query_head = ProjectionHead(dim, width if regresses else config.final_dim)
+        self.target_head: ProjectionHead | None = None
+        if not regresses:
+            self.target_head = ProjectionHead(width, config.final_dim)
 
-    def target(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
-        """Say which masked frame stands against which: (M, N) indices into the M masked frames."""
-        masked = select_frames(encoded, "masked")
-        row = masked.nonzero()[:, 0]  # (M,)
-        per_row = masked.sum(dim=1)  # (B,)
+    def target(self, encoded: EncoderOutput, batch: Batch) -> Tensor | None:
+        """Make the acoustic windows: (B, T, W) fp32; None where latents are the target."""
+        if self.features is None:
+            return None
+        valid = ~encoded.padding_mask
+        features = self.features(batch.waveform, batch.padding_mask, valid.shape[1], valid)
+        return windows(features[self.config.target], encoded.num_frames, self.config.offsets)
+
+    def predict(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
+        """Give the level that queries read: (B, T, D); heads see only what is compared."""
+        return read_level(encoded, self.level)
+
+    def compare(
+        self, prediction: Tensor, target: Tensor | None, encoded: EncoderOutput, batch: Batch
+    ) -> ObjectiveOutput:
+        """Sum the loss over the asked frames; report accuracy, chance levels and diversity."""
+        asked = select_frames(encoded, self.config.frames)
+        if target is None:
+            latents = encoded.latents if self.config.target_gradient else encoded.latents.detach()
+            target = windows(latents, encoded.num_frames, self.config.offsets)
+        if self.target_head is None:
+            predicted = self.query_head(prediction[asked])
+            valid = torch.ones(len(predicted), dtype=torch.bool, device=predicted.device)
+            return ObjectiveOutput(*smooth_l1(predicted, target[asked], valid))
+        if self.config.num_negatives:
+            queries, keys = self.query_head(prediction[asked]), self.target_head(target[asked])
+            index, valid = self.draw_negatives(asked, batch)
+            found = contrast_pool(queries, keys, keys, index, self.config.logit_temp, valid)
+            return _output(found, keys)
+        queries, keys = self.query_head(prediction), self.target_head(target)
+        valid = ~encoded.padding_mask
+        return _output(
+            contrast_rows(queries, keys, asked, valid, self.config.logit_temp), keys[asked]
+        )
+
+    def draw_negatives(self, asked: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Say which asked frame stands against which.
+
+        Args:
+            asked: (B, T) bool, M of them.
+            batch: what the draws hang on.
+
+        Returns:
+            (M, N) indices into the M asked frames, never the own one; (M, N) bool, False where the
+            row, or the batch, has no such frame.
+        """
+        row = asked.nonzero()[:, 0]  # (M,)
+        per_row = asked.sum(dim=1)  # (B,)
         first = per_row.cumsum(0)[row] - per_row[row]  # (M,) where the frame's row begins
         size = per_row[row]
         place = torch.arange(len(row), device=row.device) - first  # (M,) position in its row
-        key = draws.combine(draws.combine(batch.row_id, batch.draw)[row], place)
+        key = rng.combine(rng.combine(batch.row_id, batch.draw)[row], place)
         near, far = self.config.num_negatives, self.config.cross_sample_negatives
-        share = draws.uniform(key, near + far)
+        share = rng.uniform(key, near + far)
         # Steps of 1 .. size - 1 around the own row, so that a frame never meets itself.
         step = 1 + (share[:, :near] * (size - 1).clamp(min=1)[:, None]).long()
         own = first[:, None] + (place[:, None] + step) % size[:, None]
         # Steps that begin behind the own row and end before it.
-        outside = (len(row) - size).clamp(min=1)[:, None]
-        step = size[:, None] + (share[:, near:] * outside).long()
+        outside = (len(row) - size)[:, None]
+        step = size[:, None] + (share[:, near:] * outside.clamp(min=1)).long()
         other = (first[:, None] + step) % max(len(row), 1)
-        return torch.cat([own, other], dim=1)
-
-    def predict(self, encoded: EncoderOutput, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Project queries and latents of the masked frames: both (M, final_dim)."""
-        masked = select_frames(encoded, "masked")
-        latents = encoded.latents[masked]
-        if not self.config.target_gradient:
-            latents = latents.detach()
-        queries = self.query_head(read_level(encoded, self.level)[masked])
-        return queries, self.target_head(latents)
-
-    def compare(
-        self,
-        prediction: tuple[Tensor, Tensor],
-        target: Tensor,
-        encoded: EncoderOutput,
-        batch: Batch,
-    ) -> ObjectiveOutput:
-        """Sum the cross-entropy over masked frames; report accuracy, chance and diversity."""
-        queries, latents = prediction
-        # A frame alone in its row (or a batch of one row) has no such negative: it meets itself,
-        # and info_nce_pool leaves out negatives that equal the positive.
-        loss_sum, count, correct = info_nce_pool(
-            queries, latents, latents, target, self.config.logit_temp
-        )
-        metrics = {
-            "accuracy": (correct, count),
-            "chance": (count / (1 + target.shape[1]), count),
-            "diversity": diversity(latents),
-        }
-        return ObjectiveOutput(loss_sum, count, metrics)
+        there = [(size > 1)[:, None].expand_as(own), (outside > 0).expand_as(other)]
+        return torch.cat([own, other], dim=1), torch.cat(there, dim=1)
 
 
-def diversity(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Measure how far (M, D) vectors point in different directions: (sum, M).
-
-    One minus the squared length of the mean unit vector, which is one minus the mean cosine of
-    all pairs: 0 where all are equal (collapse), near 1 where they spread.
-    """
-    count = vectors.new_tensor(float(len(vectors)), dtype=torch.float32)
-    if len(vectors) == 0:
-        return count, count
-    mean = F.normalize(vectors.detach().float(), dim=1).mean(dim=0)
-    return (1.0 - mean.square().sum()) * count, count
+def _output(found: Contrast, keys: Tensor) -> ObjectiveOutput:
+    """Report a contrast and how far its (M, D) keys spread."""
+    metrics = {
+        "accuracy": (found.correct, found.num_queries),
+        "chance": (found.chance, found.num_queries),
+        "guess": (found.guess, found.num_queries),
+        "diversity": diversity(keys),
+    }
+    return ObjectiveOutput(found.loss_sum, found.num_queries, metrics)

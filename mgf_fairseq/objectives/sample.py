@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .. import draws
-from ..decoders import WaveformDecoder
-from ..losses import multi_resolution_stft_loss, si_sdr_loss
+from ..losses.reconstruction import multi_resolution_stft_loss, si_sdr_loss
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
-from .base import Objective, ObjectiveConfig, level_dim, read_level, register_objective
+from ..utils import rng
+from .base import Objective, register_objective
+from .config import ObjectiveConfig
+from .heads import WaveformDecoder
+from .levels import level_dim, read_level
 
 
 @dataclass
@@ -57,7 +59,7 @@ class SampleObjective(Objective):
     def segment_starts(self, encoded: EncoderOutput, batch: Batch) -> tuple[Tensor, Tensor]:
         """Draw where each row's stretch starts, in frames, and which rows are long enough: (B,)."""
         room = encoded.num_frames - self.config.segment_frames
-        share = draws.uniform(draws.combine(batch.row_id, batch.draw), 1).squeeze(1)
+        share = rng.uniform(rng.combine(batch.row_id, batch.draw), 1).squeeze(1)
         starts = (share * (room + 1).clamp(min=1)).long()
         return starts, room >= 0
 

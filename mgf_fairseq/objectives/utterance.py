@@ -12,19 +12,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..decoders import AttentiveStatisticsPooling, MeanPooling, ProjectionHead
-from ..distributed import gather_rows
-from ..losses import at_least_fp32, pairwise_discrimination
+from ..losses.contrastive import pairwise_discrimination
+from ..losses.precision import at_least_fp32
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
-from .base import (
-    Objective,
-    ObjectiveConfig,
-    level_dim,
-    read_level,
-    register_objective,
-    select_frames,
-)
-from .phoneme import diversity
+from ..utils.distributed import gather_rows
+from .base import Objective, register_objective
+from .config import ObjectiveConfig
+from .diversity import diversity
+from .heads import AttentiveStatisticsPooling, MeanPooling, ProjectionHead
+from .levels import level_dim, read_level, select_frames
 
 
 @dataclass

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..data.replacing import replace_file
+from ..utils.atomic import begins_with, refuse_foreign, replace_file
 from .collect import collect
-from .page import make_page
+from .markdown import machine_readable, markdown
+from .page.page import make_page
 from .table import Table, make_table
-from .texts import machine_readable, markdown
 
+NAMES = ("results.json", "results.md", "index.html")
 TITLE = "Speech representations, four ways"
 
 
@@ -28,14 +29,17 @@ def build_report(
 
     Raises:
         ResultError: a source holds no results, a file is corrupt, or no row is the baseline.
+        ForeignFileError: `dest` holds a file of such a name that is no report's.
     """
+    is_report = begins_with('{\n "format": ')
+    refuse_foreign((dest / name for name in NAMES), lambda path: is_report(dest / NAMES[0]))
     table = make_table(collect(sources), baseline)
-    contents = {
-        "results.md": markdown(table, title),
-        "results.json": machine_readable(table, title),
-        "index.html": make_page(table, title, tell),
-    }
-    for name, content in contents.items():
+    contents = (
+        machine_readable(table, title),
+        markdown(table, title),
+        make_page(table, title, tell),
+    )
+    for name, content in zip(NAMES, contents, strict=True):
         with replace_file(dest / name) as stream:
             stream.write(content)
     return table

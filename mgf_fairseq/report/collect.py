@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.records import ResultError
 from ..evaluation.results import (
     PROBE_TASKS,
     RECOGNITION,
     UPSTREAM_FILE,
     RecognitionResult,
-    ResultError,
     ResultFolder,
     TaskResult,
     UpstreamResult,
     read_results,
 )
+from .wording import in_order
 
 Result = TaskResult | RecognitionResult
-TASKS = (*PROBE_TASKS, RECOGNITION)
 _OURS = "mgf"
 # Settings of fine-tuning that say what a row is, not how it was measured.
 OF_THE_ROW = ("protocol.start", "protocol.transformer")
@@ -116,13 +116,13 @@ def find_folders(sources: Sequence[Path]) -> list[Path]:
 
 
 def _looks_like_results(path: Path) -> bool:
-    names = (UPSTREAM_FILE, *(f"{task}.json" for task in TASKS))
+    names = (UPSTREAM_FILE, *(f"{task}.json" for task in (*PROBE_TASKS, RECOGNITION)))
     return any((path / name).exists() for name in names)
 
 
 def results_of(folder: ResultFolder) -> list[Result]:
     """List the results that stand in a folder, in the order of tasks."""
-    found: list[Result] = [folder.tasks[task] for task in PROBE_TASKS if task in folder.tasks]
+    found: list[Result] = [folder.tasks[task] for task in in_order(folder.tasks)]
     return [*found, folder.recognition] if folder.recognition else found
 
 
@@ -195,7 +195,8 @@ def _one_member(folders: Sequence[ResultFolder], notes: list[str]) -> Member:
                 notes.append(f"{name}: {result.task} was evaluated twice; the later one is shown")
             if key not in kept or kept[key].date < result.date:
                 kept[key] = result
-    ordered = sorted(kept.values(), key=lambda result: TASKS.index(result.task))
+    order = in_order(result.task for result in kept.values())
+    ordered = sorted(kept.values(), key=lambda result: order.index(result.task))
     return Member(folders[0].upstream, tuple(f.path for f in folders), tuple(ordered))
 
 

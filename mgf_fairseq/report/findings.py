@@ -1,11 +1,14 @@
-"""The table in sentences: who leads which task, by how much, and whether that may be chance.
+"""The table in sentences: who leads which task, by how much, and what a paired test says of it.
 
 Stands at the top of the page and of the Markdown.
 """
 
 from __future__ import annotations
 
-from .table import Cell, Table
+from .cells import Cell, Column
+from .collect import Row
+from .paired import Paired
+from .table import Table
 
 
 def findings(table: Table) -> list[str]:
@@ -29,14 +32,34 @@ def findings(table: Table) -> list[str]:
             text = (
                 f"{column.title}: {leader} leads with "
                 f"{cell.mean:.1f} %, {gap:.1f} points ahead of {row.label}, {kind} "
-                f"({theirs.mean:.1f} %); their 95 % intervals {_overlap(cell, theirs)}"
+                f"({theirs.mean:.1f} %)"
             )
+            text += _tested(table.compare(first.label, row.label, column), column)
+            text += "".join(map(_seeds, (first, row), (cell, theirs)))
         told.append(text)
     return told
 
 
-def _overlap(one: Cell, other: Cell) -> str:
-    assert one.low is not None and one.high is not None  # leading metrics have intervals
-    assert other.low is not None and other.high is not None
-    apart = one.low > other.high or other.low > one.high
-    return "do not overlap" if apart else "overlap: it may be chance"
+def _tested(paired: Paired | None, column: Column) -> str:
+    """What the paired comparison says of a lead."""
+    if paired is None:
+        return (
+            "; not tested, since results of earlier versions hold no counts per utterance to "
+            "compare"
+        )
+    low, high = paired.low, paired.high
+    if column.info.lower_is_better:
+        low, high = -high, -low
+    verdict = "this lead holds" if paired.leaves_zero else "no lead is shown, 0 lies inside"
+    return (
+        f"; paired over {paired.over}, 95 % of the draws put the lead between {low:.1f} and "
+        f"{high:.1f} points: {verdict}"
+    )
+
+
+def _seeds(row: Row, cell: Cell) -> str:
+    """How far a row's pre-training seeds are apart, which a lead should exceed as well."""
+    if cell.over != "pre-training seeds" or cell.count < 2:
+        return ""
+    apart = max(cell.single.values()) - min(cell.single.values())
+    return f"; the {cell.count} pre-training seeds of {row.label} are {apart:.1f} points apart"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..evaluation.results import SplitSize, TaskResult, UpstreamResult
+from ..evaluation.results import UNTRAINED, SplitSize, TaskResult, UpstreamResult
 from .collect import OF_THE_ROW, Result, chosen_name, scores
-from .table import ITEMS, METRICS, Metric
+from .wording import items_of, metric_info
 
 # What EVALUATION's protocol fixes; all that a result decides itself is listed from the result.
 WORDS = {
@@ -36,14 +36,22 @@ WORDS = {
     ),
 }
 
+_LABEL_WORDS = (
+    "The encoder is frozen. Features are averaged over the utterance, and one linear layer tells "
+    "the class, which is a label of the corpus. How utterances were divided for learning, choosing "
+    "and scoring is said below."
+)
 
-UNTRAINED = ("fbank", "mfcc", "random")
+
+def words_of(task: str) -> str:
+    """The protocol of a task in words."""
+    return WORDS.get(task, _LABEL_WORDS)
 
 
 def sizes(result: Result) -> str:
     """Put the sizes of the splits into words."""
     parts = [
-        f"{name} {_size(size, ITEMS[result.task])}"
+        f"{name} {_size(size, items_of(result.task))}"
         for name, size in (
             ("train", result.data.train),
             ("valid", result.data.valid),
@@ -73,20 +81,33 @@ def _decided(result: Result) -> list[tuple[str, Any]]:
     return [(n, v) for n, v in result.protocol.items() if f"protocol.{n}" not in OF_THE_ROW]
 
 
-def circumstances(result: Result) -> list[tuple[str, str]]:
+def overlap_words(upstream: UpstreamResult, result: Result) -> str:
+    """Whether test recordings were pre-trained on, as far as that can be known."""
+    if upstream.kind in UNTRAINED:
+        return "not pre-trained"
+    if result.overlap is None:
+        return "unknown: not looked up when this was measured"
+    return result.overlap.words
+
+
+def circumstances(upstream: UpstreamResult, result: Result) -> list[tuple[str, str]]:
     """List where a result comes from."""
     values = [
-        f"{METRICS.get(name, Metric(name)).title} "
-        + ", ".join(f"{value:.2f}" for value in per_seed)
+        f"{metric_info(name).title} " + ", ".join(f"{value:.2f}" for value in per_seed)
         for name, per_seed in scores(result).items()
     ]
     what = "on" if isinstance(result, TaskResult) else "by"
     return [
         ("score", f"{what} {chosen_name(result)}: {'; '.join(values)}"),
-        ("95 % interval", f"{result.low:.2f} to {result.high:.2f} ({result.metric})"),
+        (
+            "95 % interval",
+            f"{result.low:.2f} to {result.high:.2f} ({result.metric}), drawn over "
+            f"{result.interval_over}",
+        ),
         ("seeds", plain(result.seeds)),
         *((n, plain(v)) for n, v in result.protocol.items() if f"protocol.{n}" in OF_THE_ROW),
         ("data", sizes(result)),
+        ("test and pre-training", overlap_words(upstream, result)),
         *([("note", result.data.note)] if result.data.note else []),
         ("command", result.command),
         ("commit", result.commit),

@@ -1,104 +1,30 @@
-"""Columns and cells of the table of tasks x representations: means, spreads, bests, differences.
+"""The table of tasks x representations: which columns there are, and all of its cells.
 
 Between collect.py and the page, the Markdown and the JSON, which all show what is computed here.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from ..evaluation.results import ResultError, TaskResult
-from .collect import (
-    TASKS,
-    Collection,
-    Member,
-    Result,
-    Row,
-    chosen_name,
-    conditions,
-    scores,
+from ..evaluation.records import ResultError
+from ..evaluation.results import UNTRAINED, TaskResult
+from .cells import (
+    Cell,
+    Column,
+    compare_rows,
+    compared,
+    key_of,
+    make_cell,
+    missing_cells,
+    result_under,
+    unpaired,
 )
-
-TASK_NAMES = {
-    "phone": "phoneme classification",
-    "speaker": "speaker classification",
-    "emotion": "emotion classification",
-    "asr": "speech recognition",
-}
-ITEMS = {"phone": "frames", "speaker": "segments", "emotion": "utterances", "asr": "words"}
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a number is called and read."""
-
-    title: str
-    lower_is_better: bool = False
-    shown: bool = True  # in the table; others stand in the fold-outs
-
-
-METRICS = {
-    "accuracy": Metric("accuracy"),
-    "accuracy_no_sil": Metric("accuracy without silence"),
-    "uar": Metric("UAR (mean recall of the classes)"),
-    "cer": Metric("CER", lower_is_better=True),
-    "wer": Metric("WER", lower_is_better=True),
-    "blank_ratio": Metric("blank ratio", shown=False),
-}
-
-
-@dataclass(frozen=True)
-class Column:
-    """One metric of one task under one set of conditions."""
-
-    task: str
-    metric: str
-    variant: str  # "" where all rows share the conditions, else A, B, ...
-    leading: bool
-    chance: float | None  # percent
-
-    @property
-    def task_title(self) -> str:
-        """The task in words, with the variant."""
-        name = TASK_NAMES.get(self.task, self.task)
-        return f"{name} [{self.variant}]" if self.variant else name
-
-    @property
-    def heading(self) -> str:
-        """The task in words, to stand at a beginning."""
-        return self.task_title[:1].upper() + self.task_title[1:]
-
-    @property
-    def title(self) -> str:
-        """Task and metric in words."""
-        return f"{self.task_title}, {self.info.title}"
-
-    @property
-    def info(self) -> Metric:
-        """What is known of the metric; an unknown one is taken as higher is better."""
-        return METRICS.get(self.metric, Metric(self.metric))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What one row reached in one column; percent."""
-
-    mean: float
-    spread: float | None  # standard deviation (n - 1); None of a single value
-    count: int
-    over: str  # "probe seeds", "fine-tuning seeds" or "pre-training seeds"
-    low: float | None  # 95 % interval over test utterances; the leading metric only
-    high: float | None
-    single: dict[str, float]  # each seed by itself
-    representation: str
-    note: str  # what is incomplete
-    best: bool = False
-    difference: float | None = None  # to the chosen baseline
+from .collect import Collection, Result, Row, conditions, scores
+from .paired import Paired
+from .wording import in_order, metric_info, task_name
 
 
 @dataclass(frozen=True)
@@ -109,7 +35,7 @@ class Table:
     rows: tuple[Row, ...]
     cells: dict[tuple[str, Column], Cell]  # by row label
     results: dict[tuple[str, str, str], list[Result]]  # by row label, task, variant
-    baseline: str | None
+    baseline: str | None  # the row that all are compared with
     notes: tuple[str, ...]
     missing: tuple[str, ...]
 
@@ -117,22 +43,43 @@ class Table:
         """Return the leading column of each variant of a task."""
         return [column for column in self.columns if column.task == task and column.leading]
 
+    @property
+    def tasks(self) -> list[str]:
+        """The tasks that were measured, in the order of the page."""
+        return in_order(column.task for column in self.columns)
+
+    def compare(self, one: str, other: str, column: Column) -> Paired | None:
+        """The paired interval of the difference between two rows; None: nothing to pair."""
+        return compare_rows(self.results, one, other, column)
+
+    def drawn_over(self, column: Column) -> str:
+        """What intervals in a column are drawn over; several where its rows differ."""
+        cells = (cell for (_, c), cell in self.cells.items() if c.task_title == column.task_title)
+        over = [words for cell in cells for words in (cell.interval_over, cell.difference_over)]
+        return " / ".join(dict.fromkeys(words for words in over if words))
+
 
 def make_table(collection: Collection, baseline: str | None = None) -> Table:
     """Compute the table.
+
+    Args:
+        collection: the rows.
+        baseline: label of the row that all are compared with; if None, log-mel, or whichever row is
+            not an MGF model.
 
     Raises:
         ResultError: there is no row called `baseline`.
     """
     labels = [row.label for row in collection.rows]
     if baseline is not None and baseline not in labels:
-        raise ResultError(f"--baseline {baseline}: no such row; there are {', '.join(labels)}")
+        raise ResultError(f"--against {baseline}: no such row; there are {', '.join(labels)}")
+    baseline = baseline or _usual_baseline(collection.rows)
     variants, notes = _variants(collection.rows)
     columns: list[Column] = []
     by_key: dict[tuple[str, str, str], list[Result]] = {}
     for (task, key), variant in variants.items():
         for row in collection.rows:
-            found = [r for m in row.members if (r := _result(m, task, key))]
+            found = [r for m in row.members if (r := result_under(m, task, key))]
             if found:
                 by_key[row.label, task, variant] = found
         columns += _columns(task, variant, [r for (_, t, v), rs in by_key.items()
@@ -144,33 +91,32 @@ def make_table(collection: Collection, baseline: str | None = None) -> Table:
         for row in collection.rows
         if (cell := make_cell(row, column, keys[column.task, column.variant]))
     }
-    cells = _compared(cells, columns, baseline)
-    missing = _missing(collection.rows, columns, cells)
-    notes = [*collection.notes, *notes]
+    cells = compared(cells, columns, baseline, by_key)
+    missing = [*missing_cells(collection.rows, columns, cells), *unpaired(columns, cells)]
+    notes = [*collection.notes, *notes, *_heard_before(collection.rows)]
+    missing += _unknown_overlap(collection.rows)
     return Table(
         tuple(columns), collection.rows, cells, by_key, baseline, tuple(notes), tuple(missing)
     )
 
 
-def _key(result: Result) -> str:
-    return json.dumps(conditions(result), sort_keys=True, default=str)
-
-
-def _result(member: Member, task: str, key: str) -> Result | None:
-    return next((r for r in member.results if r.task == task and _key(r) == key), None)
+def _usual_baseline(rows: Sequence[Row]) -> str | None:
+    baselines = [row for row in rows if row.is_baseline]
+    acoustic = [row for row in baselines if row.kind == "fbank"]
+    return next((row.label for row in [*acoustic, *baselines] if len(rows) > 1), None)
 
 
 def _variants(rows: Sequence[Row]) -> tuple[dict[tuple[str, str], str], list[str]]:
     """Give each set of conditions of a task a letter where there are several, and say so."""
     named: dict[tuple[str, str], str] = {}
     notes: list[str] = []
-    for task in TASKS:
+    for task in in_order(r.task for row in rows for m in row.members for r in m.results):
         found: dict[str, dict[str, Any]] = {}
         for row in rows:
             for member in row.members:
                 for result in member.results:
                     if result.task == task:
-                        found.setdefault(_key(result), conditions(result))
+                        found.setdefault(key_of(result), conditions(result))
         for index, key in enumerate(found):
             named[task, key] = chr(ord("A") + index) if len(found) > 1 else ""
         if len(found) > 1:
@@ -194,7 +140,7 @@ def _told_apart(task: str, found: Sequence[dict[str, Any]]) -> str:
         for name in differing
     )
     return (
-        f"{TASK_NAMES[task]} was measured in {len(found)} ways that cannot be compared, so each "
+        f"{task_name(task)} was measured in {len(found)} ways that cannot be compared, so each "
         f"has columns of its own ({told})"
     )
 
@@ -215,82 +161,36 @@ def _columns(task: str, variant: str, results: Sequence[Result]) -> list[Column]
     return [
         Column(task, name, variant, name == leading, chance.get(name))
         for name in names
-        if METRICS.get(name, Metric(name)).shown
+        if metric_info(name).shown
     ]
 
 
-def make_cell(row: Row, column: Column, key: str) -> Cell | None:
-    """Average a row's results in a column: over probe seeds, then over pre-training seeds."""
-    found = [(m, r) for m in row.members if (r := _result(m, column.task, key))]
-    found = [(m, r) for m, r in found if scores(r).get(column.metric)]
-    if not found:
-        return None
-    means = [statistics.fmean(scores(r)[column.metric]) for _, r in found]
-    if len(found) == 1:
-        result = found[0][1]
-        single = {
-            f"seed {seed}": value
-            for seed, value in zip(result.seeds, scores(result)[column.metric], strict=False)
-        }
-        values = scores(result)[column.metric]
-        over = "fine-tuning seeds" if column.task == "asr" else "probe seeds"
-    else:
-        single = {
-            f"pre-training seed {m.upstream.seed} ({m.upstream.name})": mean
-            for (m, _), mean in zip(found, means, strict=True)
-        }
-        values, over = means, "pre-training seeds"
-    note = ""
-    if len(found) < len(row.members):
-        note = f"{len(found)} of {len(row.members)} pre-training seeds"
-    return Cell(
-        mean=statistics.fmean(means),
-        spread=statistics.stdev(values) if len(values) > 1 else None,
-        count=len(values),
-        over=over,
-        low=statistics.fmean(r.low for _, r in found) if column.leading else None,
-        high=statistics.fmean(r.high for _, r in found) if column.leading else None,
-        single=single,
-        representation=" / ".join(dict.fromkeys(chosen_name(r) for _, r in found)),
-        note=note,
+def _heard_before(rows: Sequence[Row]) -> list[str]:
+    """Say whose encoder was pre-trained on recordings that it is tested on."""
+    return [
+        f"{member.upstream.name}, {task_name(result.task)}: {result.overlap.words}; the score is "
+        "not of unheard speech"
+        for row in rows
+        for member in row.members
+        for result in member.results
+        if result.overlap is not None and result.overlap.seen
+    ]
+
+
+def _unknown_overlap(rows: Sequence[Row]) -> list[str]:
+    """Say of which encoders it is not known."""
+    names = [
+        member.upstream.name
+        for row in rows
+        for member in row.members
+        if member.upstream.kind not in UNTRAINED
+        and any(r.overlap is None or not r.overlap.by for r in member.results)
+    ]
+    return (
+        [
+            f"unknown whether test recordings were pre-trained on by {', '.join(names)}: the "
+            "checkpoint does not say, or the result is of an earlier version"
+        ]
+        if names
+        else []
     )
-
-
-def _compared(
-    cells: dict[tuple[str, Column], Cell], columns: Sequence[Column], baseline: str | None
-) -> dict[tuple[str, Column], Cell]:
-    """Mark the best of each column and set the differences to the baseline."""
-    made = {}
-    for column in columns:
-        inside = {label: cell for (label, c), cell in cells.items() if c == column}
-        means = [cell.mean for cell in inside.values()]
-        best = (min if column.info.lower_is_better else max)(means, default=math.nan)
-        reference = inside.get(baseline) if baseline else None
-        for label, cell in inside.items():
-            difference = cell.mean - reference.mean if reference and label != baseline else None
-            made[label, column] = replace(
-                cell, best=len(inside) > 1 and cell.mean == best, difference=difference
-            )
-    return made
-
-
-def _missing(
-    rows: Sequence[Row], columns: Sequence[Column], cells: dict[tuple[str, Column], Cell]
-) -> list[str]:
-    """Say which row lacks which task, and which row is incomplete."""
-    told = []
-    for task in TASKS:
-        leading = [column for column in columns if column.task == task and column.leading]
-        if not leading:
-            told.append(f"no results of {TASK_NAMES[task]} at all")
-        for column in leading:
-            absent = [row for row in rows if (row.label, column) not in cells]
-            if absent:
-                names = ", ".join(row.label for row in absent)
-                told.append(f"no {column.task_title} for {names}")
-            told += [
-                f"{column.task_title} for {row.label}: only {cells[row.label, column].note}"
-                for row in rows
-                if (row.label, column) in cells and cells[row.label, column].note
-            ]
-    return told

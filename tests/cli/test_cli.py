@@ -77,5 +77,5 @@ def test_prepare_says_what_it_found_and_what_to_type_next(tmp_path, capsys):
     assert "looks like: folder" in printed
     assert "train.tsv           2" in printed and "valid.tsv           1" in printed
     assert "3 file(s) are not at 16000 Hz" in printed
-    assert "left out: 1 file(s)" in printed
+    assert "skipped: 1 item(s)" in printed
     assert printed.splitlines()[-1] == f"next: mgf check {dest}"

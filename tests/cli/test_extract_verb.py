@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import mgf_checkpoint
+from tiny_checkpoints import mgf_checkpoint
 
 from mgf_fairseq.cli import main
 from mgf_fairseq.cli.extract import shards

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import mgf_checkpoint
+from tiny_checkpoints import mgf_checkpoint
 
 from mgf_fairseq.cli import VERBS, _verb_parser, main
 from mgf_fairseq.cli.options import (
@@ -25,7 +25,17 @@ from mgf_fairseq.cli.options import (
 )
 
 UNITS = (
-    *("in seconds", "in hours", "in Hz", "in bytes", "share", "number of", "width of", "seed"),
+    *(
+        "in seconds",
+        "in hours",
+        "in Hz",
+        "in bytes",
+        "in samples",
+        "share",
+        "number of",
+        "width of",
+        "seed",
+    ),
     *("threads", "units", "part of the path", "updates"),
 )
 
@@ -42,19 +52,49 @@ def options_of(verb: str) -> dict[str, argparse.Action]:
 def test_an_old_name_is_the_new_one_with_a_note(
     change: Renamed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    value = f"x{change.before}"
+    value = "x"
     words = ["--keep", change.old, value, f"{change.old}={value}"]
-    assert renamed(change.verb, words) == ["--keep", change.new, value, f"{change.new}={value}"]
+    assert renamed(change.verb, words, spare=change.flag) == [
+        "--keep",
+        change.new,
+        value,
+        f"{change.new}={value}",
+    ]
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count(f"{change.old} is called {change.new} now") == 2
     options = options_of(change.verb)
-    assert change.new in options and (change.before or change.old not in options)
+    assert change.new in options and (change.flag or change.old not in options)
 
 
-def test_json_without_a_file_stays_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert renamed("check", ["data", "--json"]) == ["data", "--json"]
-    assert renamed("check", ["--json", "data"]) == ["--json", "data"]
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize(
+    ("words", "dest"),
+    [
+        ("data --json", None),
+        ("--json data", None),
+        ("--fast --json data", None),
+        ("data --json --fast", None),
+        ("data --json findings", "findings"),
+        ("--json findings data", "findings"),
+        ("--json findings.json --fast data", "findings.json"),
+        ("--json=findings data", "findings"),
+    ],
+)
+def test_json_takes_a_file_where_there_is_a_word_too_many(
+    words: str, dest: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = parser_of("check").parse_args(words.split())
+    assert args.data == Path("data") and args.fast == ("--fast" in words)
+    assert (args.json, args.dest) == ((False, Path(dest)) if dest else (True, None))
+    assert ("--json is called --dest now" in capsys.readouterr().err) == bool(dest)
+
+
+@pytest.mark.parametrize("words", ["data more --json", "data --json findings more"])
+def test_a_word_that_is_no_value_of_json_is_refused(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parser_of("check").parse_args(words.split())
+    assert "unrecognized arguments: more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -141,10 +181,11 @@ def test_a_device_that_is_not_there_is_one_line(
     options = options_of(verb)
     line = [verb, "--device", given]
     for name, value in needed.items():
-        line += [name, value] if name in options and options[name].required else []
+        line += [name, value] if name in options and options[name].default is None else []
     line += ["--dest", str(tmp_path / "out")] if options["--dest"].required else []
     assert main(line) == 2
-    shown = capsys.readouterr().err
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    shown = "".join(line for line in lines if ": note: " not in line)
     assert words in shown and shown.count("\n") == 1
     assert not (tmp_path / "out").exists()
 

@@ -1,16 +1,16 @@
 """`mgf probe` from audio to a table and files; the upstream stays as it was, bit for bit."""
 
-import checkpoints
 import pytest
 import soundfile
 import tiny
+import tiny_checkpoints as checkpoints
 import torch
 
 from mgf_fairseq.cli import main
-from mgf_fairseq.evaluation.outcome import ProbeOptions
+from mgf_fairseq.evaluation.options import ProbeOptions
+from mgf_fairseq.evaluation.probing import plan_probe, run_probe
 from mgf_fairseq.evaluation.results import read_results
-from mgf_fairseq.evaluation.tasks import plan_probe, run_probe
-from mgf_fairseq.upstream import load_upstream
+from mgf_fairseq.extract.upstream import load_upstream
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,9 @@ def test_probe_prints_layers_by_metrics_and_writes_the_result(spoken, small, tmp
     arguments += ["--dest", str(dest), "--seeds", "1", "--device", "cpu"]
     held = small.read_bytes()
     assert main(arguments) == 0
-    printed = capsys.readouterr().out
+    shown = capsys.readouterr()
+    printed = shown.out
+    assert "this is mgf evaluate --checkpoint CK --tasks TASK now" in shown.err
     assert "leave one speaker out (3 folds)" in printed and "exactly one Linear" in printed
     for name in ("layer 0, mean ", "layer 2, mean+std", "weighted sum, mean", "majority"):
         assert name in printed
@@ -50,6 +52,20 @@ def test_probe_prints_layers_by_metrics_and_writes_the_result(spoken, small, tmp
     assert found.upstream.layer_names == ["layer 0", "layer 1", "layer 2"]
     assert found.tasks["emotion"].command and found.tasks["emotion"].seeds == [1]
     assert small.read_bytes() == held
+
+
+def test_evaluate_with_one_task_and_one_representation_gives_the_same_as_probe_did(
+    spoken, tmp_path, capsys
+):
+    shared = ["--data", str(spoken), "--seeds", "1", "--device", "cpu"]
+    old = ["probe", "--task", "emotion", "--upstream", "mfcc", "--dest", str(tmp_path / "old")]
+    assert main([*old, *shared]) == 0
+    new = ["evaluate", "--task", "emotion", "--checkpoint", "mfcc", "--dest", str(tmp_path / "new")]
+    assert main([*new, *shared]) == 0
+    found = [read_results(tmp_path / name / "mfcc").tasks["emotion"] for name in ("old", "new")]
+    assert found[0].representations == found[1].representations and found[0].key == found[1].key
+    first, second = capsys.readouterr().out.split("mgf report")[:2]
+    assert first.count("<- chosen") == second.count("<- chosen") == 1
 
 
 def test_a_hidden_layer_is_named_as_such(spoken, tmp_path, capsys):
@@ -86,15 +102,15 @@ def test_the_same_command_gives_the_same_numbers(spoken, tmp_path):
         (["--seeds", "2,2"], "--seeds 2,2"),
         (["--hidden", "-1"], "hidden=-1"),
         (["--layers", "7"], "no layer"),
-        (["--tasks", "phone"], "no split 'valid'|train.phn does not exist"),
+        (["--tasks", "phone"], "holds no .phn labels"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_writes_nothing(spoken, tmp_path, capsys, change, named):
     dest = tmp_path / "results"
     arguments = ["probe", "--tasks", "emotion", "--checkpoint", "mfcc", "--data", str(spoken)]
     assert main([*arguments, "--dest", str(dest), "--device", "cpu", *change]) == 2
-    shown = capsys.readouterr().err
-    assert shown.startswith("mgf probe: error: ") and shown.count("\n") == 1
+    note, shown = capsys.readouterr().err.splitlines()
+    assert note.startswith("mgf probe: note: ") and shown.startswith("mgf probe: error: ")
     assert any(part in shown for part in named.split("|"))
     assert not dest.exists()
 
@@ -103,9 +119,9 @@ def test_a_failure_half_way_leaves_no_result(spoken, tmp_path, monkeypatch, caps
     def broken(*arguments, **more):
         raise ValueError("the disk is full")
 
-    monkeypatch.setattr("mgf_fairseq.evaluation.emotion.cross_validate", broken)
+    monkeypatch.setattr("mgf_fairseq.evaluation.protocols.emotion.cross_validate", broken)
     dest = tmp_path / "results"
     arguments = ["probe", "--tasks", "emotion", "--checkpoint", "mfcc", "--data", str(spoken)]
     assert main([*arguments, "--dest", str(dest), "--device", "cpu"]) == 2
     assert "the disk is full" in capsys.readouterr().err
-    assert [path.name for path in dest.iterdir()] == ["cache"]
+    assert not list(dest.rglob("emotion*"))

@@ -20,7 +20,7 @@ from described import fill
 from trainings import Trainings
 
 from mgf_fairseq import cli
-from mgf_fairseq.extract import load_encoder
+from mgf_fairseq.extract.encoder import load_encoder
 from mgf_fairseq.report.build import build_report
 
 MADE = Path(__file__).parent / "made"
@@ -75,6 +75,7 @@ def test_a_pretraining_resumes(tmp_path, data, trainings: Trainings, user_dir, p
     training = trainings.start(
         [
             *("--config-dir", str(pretrain_configs), "--config-name", "mgf_debug"),
+            *("objectives=weights_0_1", "task.min_sample_size=8000"),  # the recipe of that version
             *(f"task.data={data}", f"common.user_dir={user_dir}", "common.log_interval=1"),
             *(f"checkpoint.save_dir={path.parent}", "dataset.num_workers=0"),
             *("dataset.disable_validation=true", "dataset.max_tokens=50000"),
@@ -97,7 +98,7 @@ def test_a_prepared_folder_passes_its_check(data, capsys):
 
 
 def test_a_folder_of_features_opens(tmp_path):
-    store = importlib.import_module("mgf_fairseq.feature_files")
+    store = importlib.import_module("mgf_fairseq.extract.folder")
     summary = json.loads((MADE / "features.json").read_text())
     frames = [49, summary["frames"] - 49]
     shutil.copy(MADE / "features.json", tmp_path)

@@ -160,3 +160,24 @@ def test_many_paths_take_little_more_memory_than_their_letters(tmp_path):
     assert len(pickle.dumps(manifest)) < size + 24 * len(rows) + 2000
     assert manifest.paths[19999] == rows[19999][0]
     assert list(PathTable.from_strings(["a", "", "ü"])) == ["a", "", "ü"]
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\u0085", "a ", "\u3000", "a\x0b\x1c", " b"])
+def test_names_that_break_lines_elsewhere_come_back_as_they_were(tmp_path, name):
+    root = tmp_path / f"root{name}"
+    write_manifest(tmp_path / "train.tsv", root, [(f"{name}.wav", 5), ("b.wav", 6)])
+    manifest = read_manifest(tmp_path / "train.tsv")
+    assert manifest.root == root
+    assert manifest.paths[:] == [f"{name}.wav", "b.wav"] and manifest.num_samples.tolist() == [5, 6]
+
+
+def test_a_root_that_cannot_be_on_one_line_is_refused(tmp_path):
+    for name in ("a\nb", "a\tb", "a\rb"):
+        with pytest.raises(ManifestError, match="cannot be the root"):
+            write_manifest(tmp_path / "train.tsv", tmp_path / name, [("a.wav", 5)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_byte_order_mark_is_no_part_of_the_root(tmp_path):
+    (tmp_path / "train.tsv").write_bytes(b"\xef\xbb\xbf/data\r\na.wav\t5\r\n")
+    assert str(read_manifest(tmp_path / "train.tsv").root) == "/data"

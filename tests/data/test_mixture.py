@@ -215,6 +215,24 @@ def test_a_corpus_without_the_split_or_without_long_utterances_is_named(data):
         tiny.tiny_task(data, corpora={"big": 1}, rebuild_batches=False)
 
 
+def test_what_is_trained_is_mixed_and_shuffled_whatever_its_name(data, tmp_path):
+    for name in ("big", "small"):
+        manifest = (data / name / "train.tsv").read_text()
+        for split in ("unlab", "train"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / f"{split}.tsv").write_text(manifest)
+    task = tiny.tiny_task(tmp_path, corpora={"big": 1, "small": 9}, train_subset="unlab")
+    for split in ("unlab", "train"):
+        task.load_dataset(split)
+    assert task.dataset("unlab").shuffle and task.dataset("unlab").mixture is not None
+    assert not task.dataset("train").shuffle and task.dataset("train").mixture is None
+
+
+def test_the_recipes_call_the_set_that_is_trained_by_its_name(pretrain_configs):
+    words = ["task.data=none", "common.user_dir=/mgf", "dataset.train_subset=unlab"]
+    assert tiny.compose_recipe(pretrain_configs, "mgf_debug", words).task.train_subset == "unlab"
+
+
 def test_a_recipe_takes_corpora_from_the_command_line(data, pretrain_configs):
     words = [f"task.data={data}", "common.user_dir=/mgf", "task.corpora={big:1,small:2.5}"]
     config = tiny.compose_recipe(pretrain_configs, "mgf_debug", words)

@@ -7,10 +7,10 @@ import pytest
 import soundfile
 
 from mgf_fairseq.data.audio import AudioReader
-from mgf_fairseq.data.corpora import PrepareError
 from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.data.prepare import PrepareOptions, Summary, prepare
-from mgf_fairseq.data.threads import ordered_map
+from mgf_fairseq.prepare.options import PrepareOptions
+from mgf_fairseq.prepare.prepare import Summary, prepare
+from mgf_fairseq.utils.threads import ordered_map
 
 RATE = 8000  # of the recordings; manifests count at 16 kHz
 
@@ -85,10 +85,12 @@ def test_an_end_just_beyond_the_recording_is_cut_and_others_are_left_out(talks: 
 @pytest.mark.parametrize(
     "row", ["a\ttalk0.wav\t1", "a\ttalk0.wav\t2\t1", "a\ttalk0.wav\t-1\t1", "a\ttalk0.wav\t0\tnan"]
 )
-def test_a_row_whose_stretch_is_none_is_refused_by_line(talks: Path, row: str) -> None:
-    write_table(talks, ["ok\ttalk0.wav\t0\t1\tx", row])
-    with pytest.raises(PrepareError, match=r"metadata.tsv line 3: start .* end"):
-        run(talks)
+def test_a_row_whose_stretch_is_none_is_skipped_by_line(talks: Path, row: str) -> None:
+    write_table(talks, ["ok\ttalk0.wav\t0\t1\tx", row, "z\ttalk1.wav\t0\t1\tz"])
+    summary = run(talks, valid_percent=0)
+    assert len(read_manifest(talks / "out" / "train.tsv")) == 2
+    ((where, reason),) = summary.skipped
+    assert where == "metadata.tsv line 3" and "must be seconds" in reason
 
 
 def test_each_recording_is_opened_once_however_many_segments_it_has(talks: Path) -> None:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from mgf_fairseq.feature_files import FeatureStore, layer_file
+from mgf_fairseq.encoder.geometry import ConvGeometry
+from mgf_fairseq.extract.folder import FeatureStore, layer_file
 
 LAYERS = ["layer 0", "layer 1"]
 
@@ -25,7 +26,12 @@ def upstream(layers: list[str] = LAYERS) -> FakeUpstream:
     """Make one."""
     info = {"name": "fake", "path": "runs/fake/ck.pt", "seed": 1, "num_updates": 5}
     return FakeUpstream(
-        kind="mgf", layer_names=layers, fingerprint="f" * 16, info={**info, "width": 6}
+        sample_rate=16000,
+        geometry=ConvGeometry((400,), (320,)),
+        kind="mgf",
+        layer_names=layers,
+        fingerprint="f" * 16,
+        info={**info, "width": 6},
     )
 
 

@@ -45,6 +45,10 @@ def test_every_row_of_the_grids_composes_with_its_own_seed_and_folder(path):
             assert config.common.seed == seed
             assert config.optimization.max_update == read.max_update
             assert config.dataset.max_tokens == 192_000
+            if config.criterion._name == "mgf":  # shares and weights name what is built
+                task = tiny.tiny_task(FOLDER)
+                task.build_model(config.model)
+                task.build_criterion(config.criterion)
 
 
 def runner(tmp_path, monkeypatch, text=SMALL, jobs=1, fails=()):
@@ -153,7 +157,7 @@ time.sleep(600)
 """
 GRID = """\
 import runpy, sys
-from mgf_fairseq import training_run
+from mgf_fairseq.host import training_process as training_run
 def command(recipe, overrides):
     run = next(o.split("=", 1)[1] for o in overrides if o.startswith("checkpoint.save_dir="))
     return [sys.executable, {training!r}, run]

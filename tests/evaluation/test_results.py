@@ -6,22 +6,21 @@ import json
 import numpy as np
 import pytest
 
+from mgf_fairseq.evaluation.records import ResultError, read_record, write_record
 from mgf_fairseq.evaluation.results import (
     ClassScore,
     Embeddings,
     Example,
     RecognitionResult,
     Representation,
-    ResultError,
     SplitSize,
     TaskData,
     TaskResult,
     UpstreamResult,
+    UtteranceCounts,
     read_embeddings,
-    read_record,
     read_results,
     write_embeddings,
-    write_record,
 )
 
 SIZE = SplitSize(utterances=3, hours=0.5, items=70)
@@ -96,8 +95,8 @@ def test_the_class_of_a_class_score_is_called_class_in_the_file(tmp_path):
     assert content["per_class"][0]["class"] == "AA" and content["format"] == 1
 
 
-def test_a_folder_without_upstream_names_the_commands_that_write_it(tmp_path):
-    with pytest.raises(ResultError, match="mgf probe"):
+def test_a_folder_without_upstream_names_the_command_that_writes_it(tmp_path):
+    with pytest.raises(ResultError, match="mgf evaluate"):
         read_results(tmp_path)
 
 
@@ -127,6 +126,26 @@ def test_a_missing_field_is_named(tmp_path):
     path.write_text(json.dumps(content))
     with pytest.raises(ResultError, match="confusion"):
         read_record(path, TaskResult)
+
+
+def test_a_list_of_numbers_stands_on_one_line_and_other_tools_read_the_file(tmp_path):
+    counted = UtteranceCounts(entry="a/ü.wav", speaker="s", counts=[0, 3, 2, 5, 1, 1])
+    record = dataclasses.replace(PHONE, utterances=[counted], interval_over="4 speakers")
+    write_record(tmp_path / "phone.json", record)
+    text = (tmp_path / "phone.json").read_text(encoding="utf-8")
+    assert '"counts": [0, 3, 2, 5, 1, 1]\n' in text and "  [3, 1],\n" in text
+    assert json.loads(text)["utterances"][0]["entry"] == "a/ü.wav"
+    assert read_record(tmp_path / "phone.json", TaskResult) == record
+
+
+def test_a_file_of_an_earlier_version_lacks_only_what_was_added(tmp_path):
+    path = tmp_path / "phone.json"
+    write_record(path, PHONE)
+    content = json.loads(path.read_text())
+    for name in ("utterances", "interval_over", "overlap"):
+        del content[name]
+    path.write_text(json.dumps(content))
+    assert read_record(path, TaskResult) == PHONE and PHONE.interval_over == "utterances"
 
 
 def test_a_torn_file_is_refused(tmp_path):

@@ -10,11 +10,12 @@ import soundfile
 import tiny
 import torch
 
-from mgf_fairseq.checkpoint import CheckpointError, load_pretrained
+from mgf_fairseq.checkpoints.files import CheckpointError
 from mgf_fairseq.cli import main
-from mgf_fairseq.data.prepare import PrepareOptions, prepare
+from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.data.pretraining_data import note_training_data
 from mgf_fairseq.evaluation import run as module
-from mgf_fairseq.evaluation.recognition import Plan
+from mgf_fairseq.evaluation.protocols.asr_plan import Plan
 from mgf_fairseq.evaluation.results import (
     Example,
     RecognitionResult,
@@ -22,7 +23,10 @@ from mgf_fairseq.evaluation.results import (
     TaskData,
     read_results,
 )
-from mgf_fairseq.training_run import TrainingError
+from mgf_fairseq.extract.pretrained import load_pretrained
+from mgf_fairseq.host.training_process import TrainingError
+from mgf_fairseq.prepare.options import PrepareOptions
+from mgf_fairseq.prepare.prepare import prepare
 
 SPEAKERS = ("ann", "bob", "cat", "dan", "eve", "fay")
 
@@ -126,13 +130,39 @@ def test_the_same_command_again_makes_nothing_anew_and_another_seed_does(
     assert evaluate(dest, data, *words) == 0
     before = {path: path.read_bytes() for path in (dest / "fbank").iterdir()}
     assert evaluate(dest, data, *words) == 0
-    assert capsys.readouterr().out.count("stands, skipped") == 2
+    told = capsys.readouterr().out
+    assert told.count("stands, skipped") == 2
+    assert told.count("skipped (without counts per utterance") == 1  # the recognizer's stand-in
     assert {path: path.read_bytes() for path in (dest / "fbank").iterdir()} == before
     assert evaluate(dest, data, *words, "--seeds", "3") == 0
     assert json.loads((dest / "fbank/speaker.json").read_text())["seeds"] == [3]
     (dest / "fbank/asr.json").write_text("{broken")
     assert evaluate(dest, data, *words, "--seeds", "3") == 0
     assert len(recognized) == 2
+
+
+def test_a_label_of_the_data_is_a_task_beside_the_others_and_a_row_of_the_report(
+    data, tmp_path, recognized, capsys
+):
+    folder = tmp_path / "labelled"
+    folder.mkdir()
+    for path in data.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    for path in data.glob("*.emo"):
+        (folder / f"{path.stem}.mood").write_bytes(path.read_bytes())
+    dest = tmp_path / "results"
+    words = ["--checkpoint", "fbank", "mfcc", "--tasks", "speaker", "--task", "mood"]
+    assert evaluate(dest, folder, *words, "--segment-seconds", "0.5") == 0
+    found = read_results(dest / "fbank").tasks
+    assert set(found) == {"speaker", "mood"} and found["mood"].metric == "accuracy"
+    assert "segments of 0.5 s" in found["speaker"].protocol["items"]
+    assert found["mood"].protocol["disjoint"] == "no recording and no speaker in two splits"
+    assert set(found["mood"].chance) == {"accuracy", "uar"}
+    assert "mood accuracy" in capsys.readouterr().out
+    assert main(["report", str(dest), "--dest", str(tmp_path / "report")]) == 0
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Mood classification" in page and "a label of the corpus" in page
+    assert "mood classification, accuracy" in (tmp_path / "report/results.md").read_text()
 
 
 def test_a_task_without_labels_is_named_with_the_mend_before_anything_runs(
@@ -157,7 +187,12 @@ def test_a_task_without_labels_is_named_with_the_mend_before_anything_runs(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--checkpoint", "fbank", "--tasks", "phones"], "choose from phone, speaker"),
+        (
+            ["--checkpoint", "fbank", "--tasks", "phones"],
+            "no task 'phones': choose from phone",
+        ),
+        (["--checkpoint", "fbank", "--tasks", "spk"], "no task 'spk'"),
+        (["--checkpoint", "fbank", "--layers", "7", "--task", "phone"], "no layer '7'"),
         (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
         (["--checkpoint", "fbank", "mfcc", "--name", "one"], "--name takes one for each"),
         (["--checkpoint", "fbank", "fbank"], "tell them apart with --name"),
@@ -211,6 +246,31 @@ def test_a_checkpoint_brings_its_training_log_and_a_reconstruction(
         log.unlink()
     entry = json.loads((tmp_path / "mgf/training.jsonl").read_text())
     assert entry == {"kind": "train_inner", "loss": 2.5, "num_updates": 10.0}
+
+
+def test_test_recordings_that_were_pre_trained_on_are_counted_in_results_and_report(
+    data, tmp_path, checkpoint, capsys
+):
+    heard = tmp_path / "heard" / "mgf.pt"
+    heard.parent.mkdir()
+    state = torch.load(checkpoint, weights_only=True)
+    note_training_data(state["task_state"], read_manifest(data / "speaker_test.tsv"))
+    torch.save(state, heard)
+    words = ["--checkpoint", str(heard), str(checkpoint), "fbank", "--task", "speaker"]
+    names = ["--name", "heard", "silent", "fbank"]
+    assert evaluate(tmp_path / "results", data, *words, *names, "--layers", "last") == 0
+    found = [
+        read_results(tmp_path / "results" / name).tasks["speaker"].overlap for name in names[1:]
+    ]
+    told = "8 of 8 test recordings were in the pre-training data, by content"
+    assert found[0].words == told and found[2] is None
+    assert "unknown whether any of 8 test recordings" in found[1].words
+    assert told in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "results"), "--dest", str(tmp_path / "report")]) == 0
+    text = (tmp_path / "report/results.md").read_text()
+    assert f"heard, speaker classification: {told}; the score is not of unheard speech" in text
+    assert "unknown whether test recordings were pre-trained on by silent" in text
+    assert told in (tmp_path / "report/index.html").read_text()
 
 
 def test_the_reconstruction_needs_no_objective_but_sample(checkpoint, tmp_path):

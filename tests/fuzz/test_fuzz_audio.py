@@ -13,8 +13,8 @@ from fuzzing import MEGABYTES, bounded, cases, outcome, spoiled
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mgf_fairseq.check.audio import Options, measure
 from mgf_fairseq.data.audio import AudioError, AudioReader
-from mgf_fairseq.data.check_audio import Options, measure
 from mgf_fairseq.data.dataset import Crops, MgfDataset
 from mgf_fairseq.data.manifest import Manifest, PathTable
 

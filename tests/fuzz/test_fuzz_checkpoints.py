@@ -11,19 +11,21 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import checkpoints
 import pytest
 import tiny
+import tiny_checkpoints as checkpoints
 import torch
 from fairseq import checkpoint_utils
 from fuzzing import cases, outcome, spoiled
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mgf_fairseq.checkpoint import CheckpointError, load_pretrained, read_checkpoint
-from mgf_fairseq.extract import load_encoder
-from mgf_fairseq.host_checkpoints import guard_checkpoints
-from mgf_fairseq.scoring import load_recognizer
+from mgf_fairseq.checkpoints.files import CheckpointError
+from mgf_fairseq.checkpoints.reading import read_checkpoint
+from mgf_fairseq.extract.encoder import load_encoder
+from mgf_fairseq.extract.pretrained import load_pretrained
+from mgf_fairseq.host.checkpointing import guard_checkpoints
+from mgf_fairseq.inference.recognizer import load_recognizer
 
 guard_checkpoints()
 LOADERS = {

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
-from mgf_fairseq.encoder import EncoderConfig
+from mgf_fairseq.encoder.config import EncoderConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
 

@@ -13,14 +13,18 @@ from fuzzing import cases, outcome, spoiled
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mgf_fairseq.data.check_labels import check_labels, read_dictionary
-from mgf_fairseq.data.corpora import PrepareError, Search, read_table
+from mgf_fairseq.check.labels import check_labels, read_dictionary
 from mgf_fairseq.data.entries import ManifestError
-from mgf_fairseq.data.labels import UNLABELLED, frame_labels, num_frames
+from mgf_fairseq.data.label_format import UNLABELLED
 from mgf_fairseq.data.manifest import write_manifest
-from mgf_fairseq.data.prepare import PrepareOptions, prepare
-from mgf_fairseq.data.splits import read_split_list
-from mgf_fairseq.evaluation.items import ProbeError, read_labelled
+from mgf_fairseq.data.text import TextError
+from mgf_fairseq.evaluation.labelled import ProbeError, read_labelled
+from mgf_fairseq.prepare.corpora.base import PrepareError, Search
+from mgf_fairseq.prepare.corpora.table import read_table
+from mgf_fairseq.prepare.labels import frame_labels, num_frames
+from mgf_fairseq.prepare.options import PrepareOptions
+from mgf_fairseq.prepare.prepare import prepare
+from mgf_fairseq.prepare.splits import read_split_list
 
 LETTERS = b"T H E | C A T |\nA |\n\nZ Z Z |\n"
 DICTIONARY = "T 10\nH 9\nE 8\n| 7\nä 6\n▁<x> 1\n".encode()
@@ -91,7 +95,9 @@ def test_tables_are_read_or_refused_by_name(tmp_path_factory, table, phones):
     folder.mkdir(exist_ok=True)
     (folder / "metadata.tsv").write_bytes(table)
     (folder / "phones.tsv").write_bytes(phones)
-    corpus, _ = outcome(lambda: read_table(folder, Search()), PrepareError, str(folder))
+    corpus, _ = outcome(
+        lambda: read_table(folder, Search()), (PrepareError, TextError), str(folder)
+    )
     if corpus is None:
         return
     assert all(item.utt and item.path for item in corpus.utterances)
@@ -107,7 +113,7 @@ def test_tables_are_read_or_refused_by_name(tmp_path_factory, table, phones):
 def test_a_split_list_is_read_or_refused_by_name(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "splits.txt"
     path.write_bytes(data)
-    splits, _ = outcome(lambda: read_split_list(path), PrepareError, str(path))
+    splits, _ = outcome(lambda: read_split_list(path), (PrepareError, TextError), str(path))
     for split in (splits or {}).values():
         assert "/" not in split and "\0" not in split and split not in (".", "..")
 

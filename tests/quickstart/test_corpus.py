@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mgf_fairseq.data.prepare import PrepareOptions, prepare
+from mgf_fairseq.prepare.options import PrepareOptions
+from mgf_fairseq.prepare.prepare import prepare
 
 pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed (extra: demo)")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mgf_fairseq.children import Children
+from mgf_fairseq.utils.processes import Children
 
 PATH = Path(__file__).resolve().parents[2] / "examples/quickstart/quickstart.py"
 spec = importlib.util.spec_from_file_location("quickstart_steps", PATH)

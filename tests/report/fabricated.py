@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from mgf_fairseq.evaluation.records import write_record
 from mgf_fairseq.evaluation.results import (
     CHOSEN_PER_FOLD,
     ClassScore,
@@ -27,10 +28,10 @@ from mgf_fairseq.evaluation.results import (
     TaskData,
     TaskResult,
     UpstreamResult,
+    UtteranceCounts,
     write_embeddings,
-    write_record,
 )
-from mgf_fairseq.report.phones import MANNERS
+from mgf_fairseq.report.figures.arpabet import MANNERS
 
 LAYERS = ["layer 0", "layer 1", "layer 2"]
 PHONES = [phone for phones in MANNERS.values() for phone in phones]
@@ -165,6 +166,22 @@ def recognized(cer: float, **changes: Any) -> RecognitionResult:
         examples=[Example(reference="HE SAID NOTHING", hypothesis="HE SED NOTING")],
     )
     return replace(made, **changes)
+
+
+def counted(*shares: float, each: int = 3, speakers: bool = True) -> list[UtteranceCounts]:
+    """`each` utterances of 100 items per speaker, of which this share (in percent) is hit.
+
+    Of one class and one seed; for recognition, 100 characters (and words) with so many errors.
+    """
+    return [
+        UtteranceCounts(
+            entry=f"{number}-{take}.wav",
+            speaker=f"speaker {number}" if speakers else "",
+            counts=[0, 100, round(share), 1, 100, round(share)],
+        )
+        for number, share in enumerate(shares)
+        for take in range(each)
+    ]
 
 
 def embeddings(labels: list[str], each: int, seed: int = 1) -> Embeddings:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mgf_fairseq.training_log import read_jsonl, write_jsonl
+from mgf_fairseq.monitoring.training_log import read_jsonl, write_jsonl
 
 LOG = """\
 [2026-11-25 10:00:00,000][train_inner][INFO] - {"epoch": 1, "loss": "3.5", "num_updates": "50"}

@@ -1,0 +1,1 @@
+"""Checkpoint files: whole on disk, read safely, and understood as encoders."""

@@ -1,0 +1,123 @@
+"""Score a fine-tuned model on a manifest: transcripts, references, and their error rates.
+
+The work behind ``mgf score`` and the last step of the recognition task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ...data.manifest import Manifest, read_manifest
+from ...data.text import read_lines
+from ...inference.decoding import transcribe
+from ...inference.recognizer import POST_PROCESS_OF_LABELS
+from ...inference.recognizer import Recognizer as Recognizer
+from ...inference.wer import (
+    CorpusScore,
+    UtteranceScore,
+    join_symbols,
+    score_corpus,
+    score_utterance,
+)
+
+
+@dataclass(frozen=True)
+class ManifestScore:
+    """How well a manifest was transcribed."""
+
+    corpus: CorpusScore
+    utterances: list[UtteranceScore]  # in the manifest's order
+    rows: list[int]  # of the manifest, one per utterance
+    failed: dict[int, str]  # row -> why its audio was left out
+    speakers: list[str] | None = None  # of all rows of the manifest, if beside it (.spk)
+
+
+def score_manifest(
+    recognizer: Recognizer,
+    path: Path | str,
+    labels: str | None = None,
+    batch_seconds: float = 120.0,
+    device: torch.device | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> ManifestScore:
+    """Transcribe a manifest and compare with the label file beside it.
+
+    Args:
+        path: the .tsv.
+        labels: ending of the label file, if other than the one fine-tuning used.
+        batch_seconds: padded audio per batch.
+        device: where to compute; the CPU if None.
+        advance: called with the number of files after each batch.
+
+    Raises:
+        ManifestError: the manifest cannot be used.
+        ValueError: its labels are missing or of another length, or no audio can be read.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    manifest.require_root()
+    references = _read_references(path, labels, recognizer, manifest)
+    device = device or torch.device("cpu")
+    recognizer.model.to(device)
+    decoded, failed = transcribe(
+        recognizer,
+        [manifest.entry(row) for row in range(len(manifest))],
+        manifest.num_samples.tolist(),
+        batch_seconds,
+        device,
+        advance,
+    )
+    if not decoded:
+        reason = next(iter(failed.values()))
+        raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
+    scores = [
+        score_utterance(
+            manifest.paths[row],
+            references[row],
+            join_symbols(found.symbols, recognizer.post_process),
+            found.frames,
+            found.blank_frames,
+        )
+        for row, found in sorted(decoded.items())
+    ]
+    rows = sorted(decoded)
+    speakers = _read_speakers(path, manifest)
+    known = [speakers[row] for row in rows] if speakers else None
+    return ManifestScore(score_corpus(scores, known), scores, rows, failed, speakers)
+
+
+def _read_speakers(manifest_path: Path, manifest: Manifest) -> list[str] | None:
+    """The .spk beside a manifest, which intervals are drawn by; None where there is none."""
+    path = manifest_path.with_suffix(".spk")
+    if not path.is_file():
+        return None
+    speakers = read_lines(path, "utf-8")
+    if len(speakers) != len(manifest):
+        raise ValueError(
+            f"{path}: {len(speakers)} labels for {len(manifest)} utterances; run mgf check "
+            f"{path.parent}"
+        )
+    return speakers
+
+
+def _read_references(
+    manifest_path: Path, labels: str | None, recognizer: Recognizer, manifest: Manifest
+) -> list[str]:
+    """Read the label file beside the manifest and turn its rows into words."""
+    ending = labels or recognizer.labels
+    path = manifest_path.with_suffix(f".{ending}")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such label file; name its ending with --labels")
+    rows = read_lines(path, "utf-8")
+    if len(rows) != len(manifest):
+        raise ValueError(
+            f"{path}: {len(rows)} labels for {len(manifest)} utterances; run mgf check "
+            f"{path.parent}"
+        )
+    default = "none" if labels else recognizer.post_process
+    post_process = POST_PROCESS_OF_LABELS.get(ending, default)
+    return [join_symbols(row, post_process) for row in rows]

@@ -1,0 +1,1 @@
+"""Linear probes on frozen features: examples, training and cross-validation."""

@@ -1,0 +1,1 @@
+"""The protocol of each evaluation: phone, speaker, emotion and speech recognition."""

@@ -1,0 +1,209 @@
+"""Speech recognition as an evaluation: stock CTC fine-tuning by one recipe, then WER and CER.
+
+The one task whose encoder is trained on; the others probe frozen features. Carries out the plan of
+asr_plan.py: training runs as ``fairseq-hydra-train`` (host/training_process.py), decoding and
+scores are those of ``mgf score``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...baselines.acoustic_model import write_untrained
+from ...checkpoints.encoder import read_encoder
+from ...data.caveats import read_caveats
+from ...data.manifest import read_manifest
+from ...data.pretraining_data import recordings_of
+from ...data.text import read_lines
+from ...extract.baselines import ACOUSTIC
+from ...extract.upstream import RANDOM
+from ...host.training_process import training_command
+from ...inference.recognizer import load_recognizer
+from ...inference.wer import bootstrap_interval, join_symbols
+from ...utils.intervals import units_of
+from ...utils.progress import Progress
+from ..finetuning.recipe import SUBWORDS, Start, run_overrides
+from ..finetuning.score import ManifestScore, score_manifest
+from ..finetuning.training import BEST, Trained, train_once
+from ..metrics import Tally
+from ..overlap import find_overlap
+from ..provenance import commit, provenance
+from ..result_folders import result_name
+from ..results import Example, RecognitionResult, SplitSize, TaskData, UtteranceCounts
+from ..utterances import CHARACTERS, counts_of, tally_of
+from .asr_plan import Plan
+
+_EXAMPLES = 8
+
+
+def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) -> RecognitionResult:
+    """Fine-tune once per seed, choose on valid, score on test.
+
+    Finished trainings are kept and not repeated; an interrupted one goes on. Seconds and commits of
+    the result are those of all processes that had a part in it.
+
+    Args:
+        plan: what ``plan_recognition`` made.
+        work: folder for the trainings; each leaves its log and its best checkpoint there.
+        progress: called while scoring; training shows a bar of its own.
+
+    Raises:
+        TrainingError: a training stopped with an error.
+    """
+    folder = work / f"{plan.upstream.kind}-{plan.run_key}"
+    start = _start(plan, folder)
+    valid: list[ManifestScore] = []
+    test: list[ManifestScore] = []
+    trainings: list[Trained] = []
+    seconds = 0.0
+    for seed in plan.options.seeds:
+        run = folder / f"seed{seed}"
+        trainings.append(_train(plan, start, run, seed))
+        scoring_since = time.monotonic()
+        recognizer = load_recognizer(run / BEST, plan.data)
+        for name, scores in (("valid", valid), ("test", test)):
+            path = plan.data / f"{plan.splits[name]}.tsv"
+            device = torch.device(plan.options.device)
+            told = _Told(progress, f"transcribe {name}", len(read_manifest(path)))
+            scores.append(score_manifest(recognizer, path, device=device, advance=told))
+        seconds += trainings[-1].seconds + time.monotonic() - scoring_since
+    utterances = _counts(test)
+    tested = plan.data / f"{plan.splits['test']}.tsv"
+    low, high, over = _interval(utterances, len(test))
+    origin = provenance(time.monotonic(), plan.options.device)
+    origin = replace(origin, seconds=round(seconds, 1), commit=_commits(trainings, commit()))
+    return RecognitionResult(
+        **asdict(origin),
+        data=_data(plan, test),
+        protocol=plan.protocol,
+        key=plan.key,
+        seeds=list(plan.options.seeds),
+        valid=_rates(valid),
+        test=_rates(test),
+        low=low,
+        high=high,
+        examples=_examples(test[0]),
+        overlap=find_overlap(plan.upstream, recordings_of(read_manifest(tested))),
+        interval_over=over,
+        utterances=utterances,
+    )
+
+
+class _Told:
+    """Counts what was advanced and tells the progress."""
+
+    def __init__(self, progress: Progress | None, what: str, total: int) -> None:
+        self.progress, self.what, self.total, self.done = progress, what, total, 0
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        if self.progress:
+            self.progress(self.what, self.done, self.total)
+
+
+def _start(plan: Plan, folder: Path) -> Start:
+    """The checkpoint that fairseq is given; for fbank and mfcc it is written here."""
+    upstream, options = plan.upstream, plan.options
+    if upstream.kind in ACOUSTIC:
+        assert options.shape is not None
+        path = folder / f"{upstream.kind}.pt"
+        if not path.is_file():
+            held = read_encoder(options.shape)
+            # The frame grid of the features, which need no conv stack.
+            shape = replace(held.config, extractor_mode="layer_norm")
+            write_untrained(path, upstream.kind, shape, upstream.sample_rate)
+        return Start(path, True, True, upstream.sample_rate)
+    text = str(upstream.info["path"])
+    random = upstream.kind == "random"
+    if random:
+        text = text.removeprefix(RANDOM).rpartition("@")[0]
+    held = read_encoder(text)
+    return Start(Path(text), random, held.normalize, held.sample_rate)
+
+
+def _train(plan: Plan, start: Start, run: Path, seed: int) -> Trained:
+    """Run one training to its end, unless it stands."""
+    recipe, cuda = plan.options.recipe, plan.options.device.startswith("cuda")
+    command = training_command(
+        recipe.path,
+        [*run_overrides(start, plan.data, run, seed, cuda), *recipe.overrides],
+    )
+    name = f"asr, {result_name(plan.upstream)}, seed {seed}"
+    return train_once(command, run, recipe.max_update, name)
+
+
+def _commits(trainings: Sequence[Trained], scored: str) -> str:
+    """The commit that all of it ran, or who ran which."""
+    trained = list(dict.fromkeys(name for training in trainings for name in training.commits))
+    return scored if trained == [scored] else f"{scored}, trained at {', '.join(trained)}"
+
+
+def _rates(scores: Sequence[ManifestScore]) -> dict[str, list[float]]:
+    """The metrics of a split, per seed."""
+    names = ("wer", "cer", "blank_ratio")
+    return {name: [getattr(score.corpus, name) for score in scores] for name in names}
+
+
+def _counts(scores: Sequence[ManifestScore]) -> list[UtteranceCounts]:
+    """Words, characters and their errors in all seeds, of utterances that each seed could read."""
+    by_row = [dict(zip(score.rows, score.utterances, strict=True)) for score in scores]
+    rows = [row for row in by_row[0] if all(row in found for found in by_row)]
+    firsts = [by_row[0][row] for row in rows]
+    items = np.array([[first.words, first.characters] for first in firsts], np.int64)
+    tallies = []
+    for found in by_row:
+        mine = [found[row] for row in rows]
+        errors = [[item.word_errors, item.character_errors] for item in mine]
+        tallies.append(Tally(np.array(errors, np.int64), items))
+    speakers = scores[0].speakers
+    known = [speakers[row] for row in rows] if speakers else None
+    return counts_of(tallies, [first.entry for first in firsts], known)
+
+
+def _interval(utterances: Sequence[UtteranceCounts], seeds: int) -> tuple[float, float, str]:
+    """95 % interval of the CER, an utterance with its errors in all seeds; what is drawn for it."""
+    counted = tally_of(utterances, CHARACTERS + 1, seeds)
+    errors, items = counted.hits[:, CHARACTERS], counted.counts[:, CHARACTERS]
+    speakers = [utterance.speaker for utterance in utterances]
+    low, high = bootstrap_interval(errors.tolist(), items.tolist(), speakers)
+    return low, high, units_of(speakers, len(utterances)).words
+
+
+def _examples(score: ManifestScore) -> list[Example]:
+    """Transcripts from all over the test split."""
+    step = max(1, len(score.utterances) // _EXAMPLES)
+    chosen = score.utterances[::step][:_EXAMPLES]
+    return [Example(reference=item.reference, hypothesis=item.hypothesis) for item in chosen]
+
+
+def _data(plan: Plan, test: Sequence[ManifestScore]) -> TaskData:
+    labels = plan.options.recipe.labels
+    lines = read_lines(plan.data / f"dict.{labels}.txt", "utf-8")
+    notes = read_caveats(plan.data)
+    failed = len(test[0].failed)
+    if failed:
+        notes.append(f"{failed} test utterance(s) could not be read and are left out")
+    return TaskData(
+        folder=plan.data.resolve().name,
+        classes=[line.rpartition(" ")[0] for line in lines if line.strip()],
+        note="; ".join(notes),
+        **{name: _size(plan, split, labels) for name, split in plan.splits.items()},
+    )
+
+
+def _size(plan: Plan, split: str, labels: str) -> SplitSize:
+    """How many utterances, hours and words."""
+    data = plan.data
+    manifest = read_manifest(data / f"{split}.tsv")
+    rows = read_lines(data / f"{split}.{labels}", "utf-8")
+    return SplitSize(
+        utterances=len(manifest),
+        hours=float(manifest.num_samples.sum()) / plan.upstream.sample_rate / 3600,
+        items=sum(len(join_symbols(row, SUBWORDS[labels]).split()) for row in rows),
+    )

@@ -1,0 +1,217 @@
+"""What a task's protocol takes and returns, its version, and the result file made of it.
+
+Between the protocols and probing.py; a result of another version is measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ...data.caveats import read_caveats
+from ...extract.folder import FeatureStore
+from ...utils.intervals import units_of
+from ...utils.progress import Progress
+from ..labelled import LabelledManifest
+from ..metrics import (
+    Metric,
+    Tally,
+    bootstrap_interval,
+    class_scores,
+    confusion_matrix,
+    score,
+    sum_by,
+    tally,
+)
+from ..options import ProbeOptions
+from ..results import (
+    RECOGNITION,
+    WEIGHTED_SUM,
+    Embeddings,
+    Provenance,
+    Representation,
+    SplitSize,
+    TaskData,
+    TaskResult,
+)
+from ..utterances import counts_of
+
+# Raise a task's number by hand when a change of the code changes what it measures beyond rounding,
+# where none of the protocol's own words and numbers tells so.
+VERSIONS = {"phone": 1, "speaker": 1, "emotion": 2, RECOGNITION: 2}
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task that is asked for, before its labels are looked at."""
+
+    task: str
+    data: Path
+    options: ProbeOptions
+    receptive_field: int  # samples that one frame of the upstream needs
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """A task on one prepared folder: its splits with their labels, and the protocol in words."""
+
+    name: str
+    metric: str
+    splits: list[LabelledManifest]
+    protocol: dict[str, Any]
+    ending: str  # of the label files whose lines are the classes
+    by_fold: bool = False  # cross-validated, rather than by train, valid and test
+    segment_seconds: float | None = None  # features are means over segments encoded alone
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a protocol runs on."""
+
+    plan: TaskPlan
+    options: ProbeOptions
+    layers: list[str]
+    stores: dict[str, FeatureStore]  # by split
+    sample_rate: int  # Hz, of the manifests' sample counts: the upstream's own
+    device: torch.device
+    progress: Progress | None = None
+
+    @property
+    def representations(self) -> list[str]:
+        """Names in the order of a probe bank: the layers, then their sum."""
+        return [*self.layers, *([WEIGHTED_SUM] if len(self.layers) > 1 else [])]
+
+    def hours(self, split: LabelledManifest, rows: Sequence[int] | Index) -> float:
+        """Hours of audio in some manifest rows."""
+        samples = int(split.manifest.num_samples[np.asarray(rows, np.int64)].sum())
+        return samples / self.sample_rate / 3600
+
+    def size_of(self, split: LabelledManifest, rows: Index, items: int) -> SplitSize:
+        """How much some manifest rows (repeats allowed) hold."""
+        rows = np.unique(rows)
+        hours = round(self.hours(split, rows), 4)
+        return SplitSize(utterances=len(rows), hours=hours, items=items)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One representation with its scores on valid and its predictions on test."""
+
+    layer: str
+    pooling: str | None
+    valid: dict[str, list[float]]  # metric -> per seed
+    predicted: Index  # (S, N) on test
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return f"{self.layer}, {self.pooling}" if self.pooling else self.layer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a protocol found; from here on all tasks are alike."""
+
+    classes: list[str]
+    metrics: Mapping[str, Metric]  # the leading one first
+    candidates: list[Candidate]
+    chosen: int
+    truth: Index  # (N,) of test
+    utterance: Index  # (N,) of test, numbered from 0
+    entries: list[str]  # of these utterances in the manifest
+    speakers: list[str] | None  # of these utterances; None: not known
+    majority: dict[str, int]  # metric -> class that chance is told of
+    sizes: dict[str, SplitSize]  # train, valid, test
+    layer_weights: list[float]
+    notes: list[str] = field(default_factory=list)
+    embeddings: Embeddings | None = None
+
+
+def choose(candidates: Sequence[Candidate], metric: str) -> int:
+    """The candidate with the highest mean over seeds on valid; test is not looked at."""
+    return int(np.argmax([np.mean(candidate.valid[metric]) for candidate in candidates]))
+
+
+def majority_class(labels: Index, num_classes: int, without: Sequence[int] = ()) -> int:
+    """The most frequent class of train."""
+    counts = np.bincount(labels, minlength=num_classes)
+    counts[list(without)] = -1
+    return int(counts.argmax())
+
+
+def assemble(
+    setup: Setup, outcome: Outcome, data: Path, key: str, origin: Provenance
+) -> TaskResult:
+    """Score the predictions and put the result together."""
+    plan, metrics = setup.plan, outcome.metrics
+    count = len(outcome.classes)
+    representations = []
+    for candidate in outcome.candidates:
+        tallies = _tallies(outcome, candidate.predicted)
+        test = {name: [score(metric, t) for t in tallies] for name, metric in metrics.items()}
+        representations.append(
+            Representation(
+                name=candidate.name,
+                layer=candidate.layer,
+                pooling=candidate.pooling,
+                valid=candidate.valid,
+                test=test,
+            )
+        )
+    predicted = outcome.candidates[outcome.chosen].predicted
+    tallies = _tallies(outcome, predicted)
+    units = units_of(outcome.speakers, len(outcome.entries))
+    by_unit = [sum_by(counted, units.of_utterance) for counted in tallies]
+    low, high = bootstrap_interval(metrics[plan.metric], by_unit)
+    confusion = sum(confusion_matrix(outcome.truth, mine, count) for mine in predicted)
+    assert isinstance(confusion, np.ndarray)
+    classes = class_scores(confusion, outcome.classes, len(predicted))
+    chance = {
+        name: score(metrics[name], _tallies(outcome, np.full_like(predicted[:1], guess))[0])
+        for name, guess in outcome.majority.items()
+    }
+    left_out = sum(len(store.left_out) for store in setup.stores.values())
+    unread = [f"{left_out} file(s) could not be read and are left out"] if left_out else []
+    return TaskResult(
+        **asdict(origin),
+        task=plan.name,
+        metric=plan.metric,
+        data=TaskData(
+            folder=data.name,
+            classes=outcome.classes,
+            **outcome.sizes,
+            note="; ".join([*outcome.notes, *unread, *read_caveats(data)]),
+        ),
+        protocol=plan.protocol,
+        key=key,
+        seeds=list(setup.options.seeds),
+        representations=representations,
+        chosen=outcome.chosen,
+        low=low,
+        high=high,
+        chance=chance,
+        layer_weights=outcome.layer_weights,
+        confusion=confusion.tolist(),
+        per_class=classes,
+        interval_over=units.words,
+        utterances=counts_of(tallies, outcome.entries, outcome.speakers),
+    )
+
+
+def _tallies(outcome: Outcome, predicted: Index) -> list[Tally]:
+    count = len(outcome.classes)
+    return [tally(outcome.truth, mine, outcome.utterance, count) for mine in predicted]
+
+
+def version_of(task: str) -> dict[str, int]:
+    """The protocol's entry; version 1, of before there were any, goes unsaid and keeps its keys."""
+    version = VERSIONS.get(task, 1)
+    return {"version": version} if version > 1 else {}

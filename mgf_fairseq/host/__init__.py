@@ -1,0 +1,1 @@
+"""Everything that wraps or replaces a part of fairseq."""

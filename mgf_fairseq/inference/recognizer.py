@@ -1,0 +1,158 @@
+"""Load a fine-tuned stock ``wav2vec_ctc`` checkpoint as a recognizer.
+
+decoding.py transcribes audio with it; nothing stored in the checkpoint is executed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from fairseq.data import Dictionary
+from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from .. import plugin as plugin  # the model in the checkpoint may be ours
+from ..checkpoints.files import CheckpointError, interpreting
+from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
+from ..encoder.geometry import ConvGeometry, parse_conv_layers
+
+BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
+POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}
+
+_FIT = {
+    "wav2vec_seq2seq": "an attention decoder: fairseq-validate with task.eval_wer gives its WER",
+    "wav2vec_classification": "a classifier: its accuracy comes from fairseq-validate",
+    "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
+    "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",
+}
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A CTC model with all that is needed to use it as it was trained."""
+
+    model: nn.Module
+    dictionary: Dictionary
+    geometry: ConvGeometry
+    normalize: bool
+    sample_rate: int  # Hz
+    labels: str  # ending of the label files, such as ltr
+    post_process: str
+    padding_invariant: bool  # False: valid frames change with padding, so batches hold one row
+    num_updates: int
+    freeze_finetune_updates: int
+
+    @property
+    def blank(self) -> int:
+        """Index of the CTC blank."""
+        return int(self.dictionary.index(BLANK))
+
+
+def _config_of(state: dict[str, Any], path: Path) -> DictConfig:
+    """Return the configuration, or say what kind of checkpoint this is and which command fits."""
+    config = config_of(state, path)
+    name = OmegaConf.select(config, "model._name")
+    if name == "wav2vec_ctc":
+        if not OmegaConf.select(config, "model.w2v_args"):
+            raise CheckpointError(
+                f"{path}: a wav2vec_ctc checkpoint without w2v_args; not scorable"
+            )
+        return config
+    kind = _FIT.get(
+        str(name),
+        f"a {name!r} checkpoint, not one fine-tuned with CTC: if it is pre-trained, fine-tune it "
+        "first (examples/finetune)",
+    )
+    raise CheckpointError(f"{path}: this is {kind}")
+
+
+def _dictionary_of(
+    state: dict[str, Any], labels: str, dictionary: Path | None, data: Path
+) -> tuple[Dictionary, str]:
+    """Return the dictionary and where it came from: the option, the checkpoint, the data folder."""
+    held = (state.get("task_state") or {}).get("target_dictionary")
+    if dictionary is None and isinstance(held, Dictionary):
+        return held, "the checkpoint"
+    path = dictionary or data / f"dict.{labels}.txt"
+    if path.is_dir():
+        path = path / f"dict.{labels}.txt"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such dictionary, and the checkpoint holds none; name it with --dict"
+        )
+    return Dictionary.load(str(path)), str(path)
+
+
+def load_recognizer(
+    path: Path | str, data: Path | str, dictionary: Path | str | None = None
+) -> Recognizer:
+    """Build the CTC model of a fine-tuned checkpoint; no path stored inside it is used.
+
+    Args:
+        path: the checkpoint of a ``wav2vec_ctc`` fine-tuning run, or the run's folder; from MGF or
+            stock wav2vec 2.0.
+        data: the manifest's folder, where ``dict.<labels>.txt`` is looked for if need be.
+        dictionary: a dictionary file (or its folder) to use instead of the checkpoint's own.
+
+    Raises:
+        CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
+    """
+    path = find_checkpoint(path)
+    state = read_checkpoint(path)
+    with interpreting(path):
+        return _recognizer(state, path, Path(data), Path(dictionary) if dictionary else None)
+
+
+def _recognizer(
+    state: dict[str, Any], path: Path, data: Path, dictionary: Path | None
+) -> Recognizer:
+    config = _config_of(state, path)
+    labels = str(config.task.labels)
+    symbols, origin = _dictionary_of(state, labels, dictionary, data)
+    outputs = state["model"].get("w2v_encoder.proj.weight")
+    if outputs is not None and outputs.shape[0] != len(symbols):
+        raise CheckpointError(
+            f"{path}: the model has {outputs.shape[0]} outputs but the dictionary from {origin} "
+            f"has {len(symbols)} symbols (4 special ones included); give the one it was trained "
+            "with by --dict"
+        )
+    model = _build(config, symbols, state["model"], data, path)
+    encoder = config.model.w2v_args.model
+    history = state.get("optimizer_history") or [{}]
+    return Recognizer(
+        model=model,
+        dictionary=symbols,
+        geometry=ConvGeometry.of(parse_conv_layers(str(encoder.conv_feature_layers))),
+        normalize=bool(config.task.normalize),
+        sample_rate=int(config.task.sample_rate),
+        labels=labels,
+        post_process=POST_PROCESS_OF_LABELS.get(
+            labels, str(OmegaConf.select(config, "criterion.post_process") or "letter")
+        ),
+        padding_invariant=OmegaConf.select(encoder, "extractor_mode") != "default",
+        num_updates=int(history[-1].get("num_updates", 0)),
+        freeze_finetune_updates=int(config.model.freeze_finetune_updates),
+    )
+
+
+def _build(
+    config: DictConfig, symbols: Dictionary, weights: dict[str, Tensor], data: Path, path: Path
+) -> nn.Module:
+    """Build ``wav2vec_ctc`` from the configuration inside the checkpoint and load its weights."""
+    OmegaConf.set_struct(config, False)
+    config.model.w2v_path = ""
+    config.model.data = config.task.data = str(data)
+    config.model.normalize = config.task.normalize
+    try:
+        model = Wav2VecCtc.build_model(config.model, SimpleNamespace(target_dictionary=symbols))
+        model.load_state_dict(weights, strict=True)
+    except (RuntimeError, AssertionError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path}: its weights and its configuration differ: {reason}"
+        ) from None
+    return model.eval()  # type: ignore[no-any-return]

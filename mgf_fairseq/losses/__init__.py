@@ -1,0 +1,1 @@
+"""Pure losses: (prediction, target, valid) to a sum and the count that it covers."""

@@ -1,0 +1,1 @@
+"""The layouts of corpora that `mgf prepare` reads: one file per kind of layout."""

@@ -1,0 +1,1 @@
+"""The figures of the report, and which of them a report shows."""

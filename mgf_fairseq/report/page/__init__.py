@@ -1,0 +1,1 @@
+"""The page of the report: its sections, its tables and its style sheet."""

@@ -1,0 +1,65 @@
+"""What tasks, their items and metrics are called, and in which order tasks are shown.
+
+Under all of the report; a task that is not listed here is the label of a corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..evaluation.results import PROBE_TASKS, RECOGNITION
+
+TASKS = (*PROBE_TASKS, RECOGNITION)
+TASK_NAMES = {
+    "phone": "phoneme classification",
+    "speaker": "speaker classification",
+    "emotion": "emotion classification",
+    "asr": "speech recognition",
+}
+ITEMS = {"phone": "frames", "speaker": "segments", "emotion": "utterances", "asr": "words"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a number is called and read."""
+
+    title: str
+    lower_is_better: bool = False
+    shown: bool = True  # in the table; others stand in the fold-outs
+
+
+METRICS = {
+    "accuracy": Metric("accuracy"),
+    "accuracy_no_sil": Metric("accuracy without silence"),
+    "uar": Metric("UAR (mean recall of the classes)"),
+    "cer": Metric("CER", lower_is_better=True),
+    "wer": Metric("WER", lower_is_better=True),
+    "blank_ratio": Metric("blank ratio", shown=False),
+}
+
+
+def task_name(task: str) -> str:
+    """A task in words."""
+    return TASK_NAMES.get(task, f"{task} classification")
+
+
+def items_of(task: str) -> str:
+    """What is classified or transcribed."""
+    return ITEMS.get(task, "utterances")
+
+
+def metric_info(name: str) -> Metric:
+    """What is known of a metric; an unknown one is taken as higher is better."""
+    return METRICS.get(name, Metric(name))
+
+
+def in_order(tasks: Iterable[str]) -> list[str]:
+    """The evaluations' own tasks, the labels of corpora by name, recognition last."""
+
+    def place(task: str) -> tuple[int, int, str]:
+        if task in PROBE_TASKS:
+            return 0, PROBE_TASKS.index(task), ""
+        return (2, 0, "") if task == RECOGNITION else (1, 0, task)
+
+    return sorted(set(tasks), key=place)

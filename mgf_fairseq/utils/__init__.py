@@ -1,0 +1,1 @@
+"""Helpers that know nothing of speech: files, processes, threads, random numbers, ranks."""

@@ -88,7 +88,7 @@ def test_no_file_evaluates_text_or_imports_a_star(name):
 ROOMS = [
     *("utils", "types", "acoustics", "losses", "encoder", "objectives", "data", "prepare", "check"),
     *("checkpoints", "monitoring", "host", "launching", "model", "task", "criterion", "baselines"),
-    *("plugin", "extract", "inference", "evaluation", "report", "cli"),
+    *("plugin", "extract", "inference", "evaluation", "export", "report", "cli"),
 ]
 MODULES = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in FILES}
 

@@ -13,9 +13,10 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from ..checkpoint import CheckpointError, config_of, read_checkpoint
-from ..encoder import EncoderConfig
-from ..extract import build_encoder, read_encoder
+from ..checkpoints.encoder import read_encoder
+from ..checkpoints.reading import CheckpointError, config_of, read_checkpoint
+from ..encoder.config import EncoderConfig
+from ..extract.encoder import build_encoder
 from .parity import Difference, Rows, compare
 from .source import Source
 
@@ -61,7 +62,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
         weights = {**source.held.weights, **unused_heads(source)}
     # Only plain containers and tensors, which is all that torch.load reads by itself: the symbols
     # of a fine-tuned model are written as the file that fairseq looks for in task.data.
-    symbols = (state.get("task_state") or {}).get("target_dictionary")
+    symbols: Any = (state.get("task_state") or {}).get("target_dictionary")
     if inner and hasattr(symbols, "save"):
         symbols.save(str(folder / f"dict.{config['task']['labels']}.txt"))
     history = (state.get("optimizer_history") or [{}])[-1]

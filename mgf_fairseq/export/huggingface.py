@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..encoder import EncoderConfig
-from ..lengths import parse_conv_layers
+from ..encoder.config import EncoderConfig
+from ..encoder.geometry import parse_conv_layers
 from .folder import write_json, write_weights
 from .keymap import rename
 from .parity import Difference, Rows, compare

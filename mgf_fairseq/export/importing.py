@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError, find_checkpoint
-from ..checkpoint_files import FORMAT_KEY, FORMAT_VERSION, interpreting
-from ..encoder import EncoderConfig
-from ..extract import EncoderCheckpoint, build_encoder, read_encoder
+from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
+from ..checkpoints.files import FORMAT_KEY, FORMAT_VERSION, interpreting
+from ..checkpoints.reading import CheckpointError, find_checkpoint
+from ..encoder.config import EncoderConfig
+from ..extract.encoder import build_encoder
 from .fairseq_model import NO_HISTORY, plain_config
 from .folder import MARKER, new_folder, write_json
 from .keymap import rename

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..lengths import padding_mask_of
+from ..encoder.padding import padding_mask_of
 from .source import CTC, ENCODER, Source
 from .standalone import Classifier, CtcModel
 

@@ -15,11 +15,12 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from ..checkpoint import CheckpointError, config_of, find_checkpoint, read_checkpoint
-from ..checkpoint_files import interpreting
-from ..encoder import SpeechEncoder
-from ..extract import EncoderCheckpoint, build_encoder, read_encoder
-from ..lengths import parse_conv_layers
+from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
+from ..checkpoints.files import interpreting
+from ..checkpoints.reading import CheckpointError, config_of, find_checkpoint, read_checkpoint
+from ..encoder.geometry import parse_conv_layers
+from ..encoder.speech_encoder import SpeechEncoder
+from ..extract.encoder import build_encoder
 from .standalone import Classifier, CtcModel, Encoder
 
 ENCODER, CTC, CLASSIFIER = "encoder", "ctc", "classifier"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..lengths import parse_conv_layers
+from ..encoder.geometry import parse_conv_layers
 from .folder import write_json
 from .keymap import rename
 from .parity import Difference, Rows, compare

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from checkpoints import waveforms
 from exported import TORCHAUDIO_MODELS, WITHOUT_TORCHAUDIO, run_elsewhere
+from tiny import speech_like
+from tiny_checkpoints import waveforms
 
 from mgf_fairseq.export import export
 from mgf_fairseq.export.parity import EXACT
-from mgf_fairseq.extract import load_encoder
-from mgf_fairseq.scoring import decode_batch, load_recognizer
-from mgf_fairseq.upstream import load_upstream
-from mgf_fairseq.wer import join_symbols
+from mgf_fairseq.extract.encoder import load_encoder
+from mgf_fairseq.extract.upstream import load_upstream
+from mgf_fairseq.inference.decoding import decode_batch
+from mgf_fairseq.inference.recognizer import load_recognizer
+from mgf_fairseq.inference.wer import join_symbols
 
 PAGE = (Path(__file__).parents[2] / "examples" / "export" / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.S)
@@ -82,7 +84,7 @@ def test_hidden_states_are_the_checkpoints_padded_and_unpadded(tmp_path: Path, s
 
 def test_the_class_of_transformers_for_ctc_writes_what_we_write(tmp_path: Path, ctc: Path) -> None:
     export(ctc, "huggingface", tmp_path / "exported")
-    rows = waveforms(16000, 9000)
+    rows = [speech_like(1.0, seed=1), speech_like(0.6, seed=2)]
     soundfile.write(tmp_path / "utterance.wav", rows[0], 16000, subtype="FLOAT")
     (recognize,) = (code for code in EXAMPLES if "pipeline(" in code)
     assert recognize in card(tmp_path / "exported")
@@ -93,8 +95,11 @@ prepare = AutoProcessor.from_pretrained("exported")
 model = AutoModelForCTC.from_pretrained("exported")
 keep(text=text["text"], alone=prepare.batch_decode(model(**prepare(
     torch.load("rows.pt")[0].numpy(), sampling_rate=16000, return_tensors="pt")).logits.argmax(-1)))
-keep(both=prepare.batch_decode(model(**prepare([row.numpy() for row in torch.load("rows.pt")],
-    sampling_rate=16000, padding=True, return_tensors="pt")).logits.argmax(-1)))
+inputs = prepare([row.numpy() for row in torch.load("rows.pt")],
+    sampling_rate=16000, padding=True, return_tensors="pt")
+frames = model._get_feat_extract_output_lengths(inputs["attention_mask"].sum(1))
+heard = zip(model(**inputs).logits.argmax(-1), frames)
+keep(both=[prepare.decode(row[:count]) for row, count in heard])
 """
     torch.save([torch.from_numpy(row) for row in rows], tmp_path / "rows.pt")
     kept = run_elsewhere(code, tmp_path, *OURS)

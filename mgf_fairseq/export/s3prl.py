@@ -23,15 +23,20 @@ WEIGHTS, EXPERT = "model.pt", "expert.py"
 HUBCONF = '''\
 """The entry that torch.hub and s3prl.hub look for."""
 
-try:
-    from .expert import UpstreamExpert as _UpstreamExpert
-except ImportError:  # torch.hub puts this folder itself on the path
-    from expert import UpstreamExpert as _UpstreamExpert
+import importlib as _importlib
+import sys as _sys
+import types as _types
+from pathlib import Path as _Path
 
 
 def mgf(ckpt=None, *args, **kwargs):
     """The upstream; `ckpt` is its model.pt if that is not in this folder."""
-    return _UpstreamExpert(ckpt, *args, **kwargs)
+    folder = str(_Path(__file__).resolve().parent)
+    name = "_mgf_upstream_" + folder.encode().hex()  # two exports in one process stay apart
+    if name not in _sys.modules:
+        _sys.modules[name] = _types.ModuleType(name)
+        _sys.modules[name].__path__ = [folder]
+    return _importlib.import_module(name + ".expert").UpstreamExpert(ckpt, *args, **kwargs)
 '''
 
 

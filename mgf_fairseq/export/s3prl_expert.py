@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-try:
-    from .standalone import Encoder
-except ImportError:  # torch.hub puts this folder itself on the path
-    from standalone import Encoder  # type: ignore[no-redef,import-not-found]
+from .standalone import Encoder
 
 
 class UpstreamExpert(nn.Module):

@@ -203,3 +203,20 @@ def test_the_card_has_the_facts_of_the_checkpoint_and_the_scores_with_their_comm
     )
     marker = json.loads((tmp_path / "b" / "mgf_export.json").read_text())
     assert marker["format"] == "torchscript" and marker["parity"][0]["what"] == "logits"
+
+
+def test_two_upstreams_in_one_process_are_two_and_can_be_fine_tuned(
+    tmp_path: Path, encoder: Path
+) -> None:
+    other = exported.encoder(tmp_path / "ck.pt", layer_norm_first=True)
+    wavs = [torch.randn(8000), torch.randn(5000)]
+    for name, checkpoint in (("a", encoder), ("b", other)):
+        export(checkpoint, "s3prl", tmp_path / name)
+        upstream: Any = torch.hub.load(str(tmp_path / name), "mgf", source="local")
+        states = upstream(wavs)["hidden_states"]
+        wanted = load_encoder(checkpoint)(wavs[0]).hidden_states[-1][0]
+        # fp32 sums in another order; values around 3.
+        torch.testing.assert_close(states[-1][0], wanted, rtol=0, atol=5e-5)
+    states[-1].square().sum().backward()
+    reached = {name for name, p in upstream.named_parameters() if p.grad is not None}
+    assert "model.feature_extractor.conv_layers.0.0.weight" in reached

@@ -72,6 +72,7 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.10",
             "ruff>=0.6",
+            "s3prl>=0.4.18",  # drives an export
             *EXPORT,
             *SLURM,
         ],

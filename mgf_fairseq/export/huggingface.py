@@ -56,7 +56,8 @@ print(model({{"raw": waveform, "sampling_rate": rate}}))
 import torch
 from transformers import AutoFeatureExtractor, AutoModel
 
-prepare, model = AutoFeatureExtractor.from_pretrained("DEST"), AutoModel.from_pretrained("DEST")
+prepare = AutoFeatureExtractor.from_pretrained("DEST")
+model = AutoModel.from_pretrained("DEST")
 waveforms = [torch.randn(16000).numpy(), torch.randn(12000).numpy()]
 inputs = prepare(waveforms, sampling_rate=16000, padding=True, return_tensors="pt")
 with torch.no_grad():

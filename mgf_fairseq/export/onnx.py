@@ -35,7 +35,8 @@ session = onnxruntime.InferenceSession("DEST/{FLOAT}")  # or {INT8}
 waveform = np.random.randn(2, 16000).astype(np.float32)  # (B, S), as read from a file
 padding_mask = np.zeros((2, 16000), dtype=bool)  # True = padding, at the end of a row
 padding_mask[1, 12000:] = True
-OUTPUTS = session.run(None, {{"waveform": waveform, "padding_mask": padding_mask}})
+inputs = {{"waveform": waveform, "padding_mask": padding_mask}}
+OUTPUTS = session.run(None, inputs)
 """
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from s3prl.upstream import interfaces
 
 from mgf_fairseq.export import export
 from mgf_fairseq.extract.encoder import load_encoder
-
-interfaces = pytest.importorskip("s3prl.upstream.interfaces", reason="pip install --no-deps s3prl")
 
 
 def test_a_downstream_of_s3prl_learns_on_the_upstream(

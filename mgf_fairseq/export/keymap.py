@@ -6,7 +6,7 @@ Exports and the import of other frameworks' weights translate by it, and refuse 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -120,8 +120,3 @@ def _patterns(framework: str) -> list[tuple[re.Pattern[str], Names]]:
                 text += "(?P<number>)"
             found.append((re.compile(rf"{text}(?P<end>(?:\.(?:weight|bias))?)"), names))
     return found
-
-
-def numbers(keys: Iterable[str], prefix: str) -> int:
-    """How many numbered modules there are below a name, as in ``encoder.layers.``."""
-    return len({key[len(prefix) :].split(".")[0] for key in keys if key.startswith(prefix)})

@@ -23,6 +23,14 @@ def version():
 
 # What `mgf report` needs: pictures, and t-SNE for utterance embeddings.
 REPORT = ["matplotlib>=3.6", "scikit-learn>=1.3"]
+# What `mgf export` needs for Hugging Face and ONNX; the other formats need nothing more.
+EXPORT = [
+    "transformers>=5",
+    "safetensors>=0.5",
+    "onnx>=1.18",
+    "onnxruntime>=1.22",
+    "onnxscript>=0.5",
+]
 SLURM = ["hydra-submitit-launcher>=1.2.0", "submitit>=1.5"]
 
 setup(
@@ -53,6 +61,7 @@ setup(
         # (GPL-3.0), which is loaded there to make audio; no part of it is in this package.
         "demo": ["espeakng-loader>=0.2.4", *REPORT],
         "report": REPORT,
+        "export": EXPORT,
         # Submits a training to SLURM and puts it back into the queue (run=submitit).
         "slurm": SLURM,
         # What tests/run.sh needs.
@@ -64,6 +73,8 @@ setup(
             "hypothesis>=6.100",
             "mypy>=1.10",
             "ruff>=0.6",
+            "s3prl>=0.4.18",  # drives an export
+            *EXPORT,
             *SLURM,
         ],
     },

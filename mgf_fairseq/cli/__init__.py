@@ -32,6 +32,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "probe": ("probe", "what frozen features know of phones, speakers, emotions"),
     "evaluate": ("evaluate", "the four evaluations of one or many representations"),
     "report": ("report", "one page with the tables and pictures of the evaluations"),
+    "export": ("export", "a checkpoint as transformers, ONNX, s3prl, torchaudio, fairseq load it"),
+    "import": ("import_model", "a wav2vec 2.0 or HuBERT of transformers or fairseq as ours"),
     "user-dir": ("user_dir", "print the folder to give to fairseq as common.user_dir"),
     "configs": ("configs", "print the folder to give to fairseq-hydra-train as --config-dir"),
 }

@@ -23,7 +23,7 @@ from ..encoder.geometry import ConvLayer
 from ..encoder.padding import padding_mask_of
 from ..model import MgfConfig, MgfModel
 
-KINDS = {"fbank": "mel", "mfcc": "mfcc"}  # our words -> those of acoustics/features.py
+ACOUSTIC = {"fbank": "mel", "mfcc": "mfcc"}  # our names -> those of acoustics/features.py
 
 
 @dataclass
@@ -46,15 +46,15 @@ class AcousticModel(MgfModel):
     def _front_end(self, config: Any, layers: Sequence[ConvLayer]) -> tuple[nn.Module, int]:
         """Take fixed features on the encoder's own frame grid in place of the conv stack."""
         kind = str(config.features)
-        if kind not in KINDS:
-            raise ValueError(f"model.features={kind!r} is none of {', '.join(KINDS)}")
+        if kind not in ACOUSTIC:
+            raise ValueError(f"model.features={kind!r} is none of {', '.join(ACOUSTIC)}")
         features = AcousticFeatures(
-            [KINDS[kind]],
+            [ACOUSTIC[kind]],
             sample_rate=int(config.sample_rate),
             hop_length=self.geometry.hop_length,
             receptive_field=self.geometry.receptive_field,
         )
-        return features, features.dims[KINDS[kind]]
+        return features, features.dims[ACOUSTIC[kind]]
 
     def _latents(self, waveform: Tensor, num_frames: list[int]) -> Tensor:
         """Map (B, S) to (B, T, F)."""

@@ -27,7 +27,7 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..evaluation.results import ResultFolder
+    from ..evaluation.result_files import ResultFolder
     from ..evaluation.run import Request
 
 HELP = "phoneme, speaker and emotion probes and speech recognition, for one or many representations"

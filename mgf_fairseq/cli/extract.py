@@ -140,15 +140,15 @@ def _described(store: FeatureStore) -> dict[str, object]:
         "frames": int(store.lengths.sum()),
         "frame_rate": store.frame_rate,
         "layers": store.layer_names,
-        "skipped": {row + 2: reason for row, reason in store.left_out.items()},
+        "skipped": {row + 2: reason for row, reason in store.skipped.items()},
     }
 
 
 def _print_store(store: FeatureStore, upstream: Upstream) -> None:
-    for row, reason in list(store.left_out.items())[:10]:
+    for row, reason in list(store.skipped.items())[:10]:
         print(f"skipped: line {row + 2}: {reason}")
-    if len(store.left_out) > 10:
-        print(f"skipped: {len(store.left_out) - 10} more; {store.folder}/features.json has all")
+    if len(store.skipped) > 10:
+        print(f"skipped: {len(store.skipped) - 10} more; {store.folder}/features.json has all")
     frames = int(store.lengths.sum())
     print(
         f"{store.folder}: {len(store.rows)} utterances, {frames / store.frame_rate / 3600:.2f} h, "

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from fairseq.data import FairseqDataset
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..acoustics.waveforms import normalized
 from .audio import AudioError, AudioReader, entry_exists
 from .distinct import plan_distinct
 from .entries import ManifestError
@@ -237,7 +237,7 @@ class MgfDataset(FairseqDataset):
             length = min(length, reader.num_samples)
             starts = self.crops.starts(reader.num_samples, length, rng)
             views = [torch.from_numpy(reader.read(start, length)) for start in starts]
-        return [F.layer_norm(view, view.shape) for view in views] if self.normalize else views
+        return [normalized(view) for view in views] if self.normalize else views
 
     def _tell_of_resampling(self, reader: AudioReader) -> None:
         """Log the first file of another rate; `mgf prepare` and `mgf check` count them all."""

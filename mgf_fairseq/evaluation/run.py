@@ -9,23 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..extract.baselines import ACOUSTIC
+from ..baselines.acoustic_model import ACOUSTIC
+from ..extract.upstream import RANDOM
 from ..utils.progress import Progress
 from .finetuning.recipe import Recipe
 from .options import ProbeOptions
 from .probing import ProbePlan, plan_probe, protocol_of, run_probe, write_probe
 from .protocols.asr import run_recognition
 from .protocols.asr_plan import Plan, RecognitionOptions, plan_recognition
-from .records import ResultError, read_record, write_record
+from .result_files import ResultError, ResultFolder, read_record, read_results, write_record
 from .result_folders import Evaluated, EvaluationError, load_all, write_description
-from .results import (
-    PROBE_TASKS,
-    RECOGNITION,
-    RecognitionResult,
-    ResultFolder,
-    TaskResult,
-    read_results,
-)
+from .results import PROBE_TASKS, RECOGNITION, RecognitionResult, TaskResult
 
 ALL_TASKS = (*PROBE_TASKS, RECOGNITION)
 _LABELS = {"phone": "phn", "speaker": "spk", "emotion": "emo"}  # what a task cannot do without
@@ -160,8 +154,8 @@ def _recognition_options(request: Request, found: list[Evaluated]) -> Recognitio
         learnt = (item.upstream for item in found if item.upstream.kind not in ACOUSTIC)
         path = next((str(upstream.info["path"]) for upstream in learnt), None)
         if path is not None:
-            random = path.startswith("random:")
-            shape = Path(path.removeprefix("random:").rpartition("@")[0] if random else path)
+            random = path.startswith(RANDOM)
+            shape = Path(path.removeprefix(RANDOM).rpartition("@")[0] if random else path)
     return RecognitionOptions(request.recipe, request.asr_seeds, shape, request.probe.device)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..acoustics.features import AcousticFeatures
+from ..baselines.acoustic_model import ACOUSTIC
 from ..encoder.geometry import STANDARD_GRID
 from ..encoder.padding import padding_mask_of
 from .encoder import LoadedEncoder
@@ -16,7 +17,6 @@ from .waveform_model import Features, WaveformModel
 from .waveforms import Waveforms, as_rows
 
 _SECONDS_AT_ONCE = 60  # of segments, so that memory does not grow with a recording
-ACOUSTIC = {"fbank": "mel", "mfcc": "mfcc"}  # spec -> kind of features.AcousticFeatures
 
 
 class AcousticBaseline(WaveformModel):

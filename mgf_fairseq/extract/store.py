@@ -16,10 +16,12 @@ from typing import Any
 
 from ..data.content_digests import audio_key
 from ..data.manifest import read_manifest
+from ..utils.folder_lock import folder_lock
 from ..utils.progress import Progress
+from .batches import Job
 from .folder import PROGRESS, SUMMARY, FeatureError, FeatureStore, open_features
 from .upstream import Upstream
-from .writer import Job, alone, write_folder
+from .writer import write_folder
 
 __all__ = [
     "FeatureError",
@@ -161,7 +163,7 @@ def _ensure(
     job: Job, folder: Path, progress: Progress | None, overwrite: bool = False
 ) -> FeatureStore:
     """Open a folder that holds what the job says, after making it if need be."""
-    with alone(folder):
+    with folder_lock(folder):
         if overwrite:
             _remove_other(job, folder / SUMMARY)
             _remove_other(job, folder.with_name(f"{folder.name}.part") / PROGRESS)

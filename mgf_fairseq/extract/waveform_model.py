@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..acoustics.features import WAVEFORM_EPSILON
+from ..acoustics.waveforms import normalized
 from ..encoder.geometry import ConvGeometry
 from .waveforms import Waveform, Waveforms, as_rows, opened
 
@@ -24,7 +25,6 @@ from .waveforms import Waveform, Waveforms, as_rows, opened
 # LONG_SECONDS is encoded in pieces, each with CONTEXT_SECONDS more on either side, which are
 # dropped. Of what this does to a frame, examples/extract/README.md has the measure.
 LONG_SECONDS, PIECE_SECONDS, CONTEXT_SECONDS = 60.0, 30.0, 5.0
-_VARIANCE_FLOOR = 1e-5  # torch.nn.functional.layer_norm, eps
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class WaveformModel(nn.Module):
         return [PIECE_SECONDS, CONTEXT_SECONDS]
 
     def _normalized(self, row: Tensor) -> Tensor:
-        return F.layer_norm(row, row.shape) if self.normalize else row
+        return normalized(row) if self.normalize else row
 
     def _whole(self, row: Tensor) -> list[Tensor]:
         """(S,) -> the hidden states, (1, T, D) each."""
@@ -171,7 +171,7 @@ class WaveformModel(nn.Module):
             square += float(samples.square().sum())
         mean = total / num_samples
         variance = max(square / num_samples - mean**2, 0.0)
-        return mean, math.sqrt(variance + _VARIANCE_FLOOR)
+        return mean, math.sqrt(variance + WAVEFORM_EPSILON)
 
 
 def join(parts: list[list[Tensor]]) -> tuple[list[Tensor], Tensor]:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
+from ..acoustics.waveforms import normalized
 from ..data.audio import AudioReader
 from ..data.batching import plan_batches
 from ..encoder.padding import padding_mask_of
 from ..extract.waveforms import Waveforms, as_rows
-from .recognizer import Recognizer as Recognizer
-from .recognizer import load_recognizer as load_recognizer
+from .recognizer import Recognizer
 
 UNKNOWN = "\u2047"
 
@@ -51,8 +50,7 @@ def decode_batch(
     rows = as_rows(waveforms, rate, torch.device("cpu"), least=least)
     lengths = [len(row) for row in rows]
     if recognizer.normalize:
-        # As fairseq's RawAudioDataset.postprocess: each utterance by its own mean and variance.
-        rows = [F.layer_norm(row, row.shape) for row in rows]
+        rows = [normalized(row) for row in rows]
     source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
     mask = padding_mask_of(lengths, source.shape[1], device)
     with torch.inference_mode():
@@ -88,10 +86,10 @@ def transcribe(
         advance: called with the number of files after each batch.
 
     Returns:
-        transcripts by line number, and the reason by line number for files that were left out.
+        transcripts by line number, and the reason by line number for files that were skipped.
     """
     decoded: dict[int, Decoded] = {}
-    failed: dict[int, str] = {}
+    skipped: dict[int, str] = {}
     limit = int(batch_seconds * recognizer.sample_rate)
     one_by_one = not recognizer.padding_invariant
     for batch in plan_batches(num_samples, limit, one_by_one):
@@ -101,7 +99,7 @@ def transcribe(
                 with AudioReader(entries[index], recognizer.sample_rate) as reader:
                     waveforms[index] = torch.from_numpy(reader.read())
             except ValueError as error:
-                failed[index] = str(error)
+                skipped[index] = str(error)
         for index in list(waveforms):
             if not recognizer.geometry.num_frames(len(waveforms[index])):
                 del waveforms[index]  # less than one frame: nothing can be said
@@ -110,4 +108,4 @@ def transcribe(
             rows = decode_batch(recognizer, list(waveforms.values()), device)
             decoded.update(zip(waveforms, rows, strict=True))
         advance(len(batch))
-    return decoded, failed
+    return decoded, skipped

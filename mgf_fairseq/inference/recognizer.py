@@ -19,9 +19,9 @@ from .. import plugin as plugin  # the model in the checkpoint may be ours
 from ..checkpoints.files import CheckpointError, interpreting
 from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
+from .wer import POST_PROCESS_OF_LABELS
 
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
-POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}
 
 _FIT = {
     "wav2vec_seq2seq": "an attention decoder: fairseq-validate with task.eval_wer gives its WER",

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.records import ResultError
+from ..evaluation.result_files import ResultError, ResultFolder, read_results
 from ..evaluation.results import (
     PROBE_TASKS,
     RECOGNITION,
     UPSTREAM_FILE,
     RecognitionResult,
-    ResultFolder,
     TaskResult,
     UpstreamResult,
-    read_results,
 )
 from .wording import in_order
 

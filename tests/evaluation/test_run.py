@@ -16,13 +16,8 @@ from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.data.pretraining_data import note_training_data
 from mgf_fairseq.evaluation import run as module
 from mgf_fairseq.evaluation.protocols.asr_plan import Plan
-from mgf_fairseq.evaluation.results import (
-    Example,
-    RecognitionResult,
-    SplitSize,
-    TaskData,
-    read_results,
-)
+from mgf_fairseq.evaluation.result_files import read_results
+from mgf_fairseq.evaluation.results import Example, RecognitionResult, SplitSize, TaskData
 from mgf_fairseq.extract.pretrained import load_pretrained
 from mgf_fairseq.host.training_process import TrainingError
 from mgf_fairseq.prepare.options import PrepareOptions

@@ -14,10 +14,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ...host.training_process import override
+from ...inference.wer import POST_PROCESS_OF_LABELS
 
 RECIPE = "ctc_evaluate"
 _FOLDER = Path("examples") / "finetune" / "config"
-SUBWORDS = {"ltr": "letter", "spm": "sentencepiece"}  # label ending -> criterion.post_process
 
 
 class RecipeError(ValueError):
@@ -98,11 +98,11 @@ def load_recipe(
     Raises:
         RecipeError: there is no such recipe, or an override is none.
     """
-    if labels not in SUBWORDS:
-        raise RecipeError(f"labels={labels!r} is none of {', '.join(SUBWORDS)}")
+    if labels not in POST_PROCESS_OF_LABELS:
+        raise RecipeError(f"labels={labels!r} is none of {', '.join(POST_PROCESS_OF_LABELS)}")
     path = find_recipe(path)
     config = _merge(path)
-    added = [f"task.labels={labels}", f"criterion.post_process={SUBWORDS[labels]}"]
+    added = [f"task.labels={labels}", f"criterion.post_process={POST_PROCESS_OF_LABELS[labels]}"]
     if max_update is not None:
         if max_update < 1:
             raise RecipeError(f"max_update={max_update} must be at least 1")

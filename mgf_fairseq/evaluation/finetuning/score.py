@@ -14,9 +14,9 @@ import torch
 from ...data.manifest import Manifest, read_manifest
 from ...data.text import read_lines
 from ...inference.decoding import transcribe
-from ...inference.recognizer import POST_PROCESS_OF_LABELS
-from ...inference.recognizer import Recognizer as Recognizer
+from ...inference.recognizer import Recognizer
 from ...inference.wer import (
+    POST_PROCESS_OF_LABELS,
     CorpusScore,
     UtteranceScore,
     join_symbols,
@@ -32,7 +32,7 @@ class ManifestScore:
     corpus: CorpusScore
     utterances: list[UtteranceScore]  # in the manifest's order
     rows: list[int]  # of the manifest, one per utterance
-    failed: dict[int, str]  # row -> why its audio was left out
+    skipped: dict[int, str]  # row -> why it was skipped
     speakers: list[str] | None = None  # of all rows of the manifest, if beside it (.spk)
 
 
@@ -63,7 +63,7 @@ def score_manifest(
     references = _read_references(path, labels, recognizer, manifest)
     device = device or torch.device("cpu")
     recognizer.model.to(device)
-    decoded, failed = transcribe(
+    decoded, skipped = transcribe(
         recognizer,
         [manifest.entry(row) for row in range(len(manifest))],
         manifest.num_samples.tolist(),
@@ -72,7 +72,7 @@ def score_manifest(
         advance,
     )
     if not decoded:
-        reason = next(iter(failed.values()))
+        reason = next(iter(skipped.values()))
         raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
     scores = [
         score_utterance(
@@ -87,7 +87,7 @@ def score_manifest(
     rows = sorted(decoded)
     speakers = _read_speakers(path, manifest)
     known = [speakers[row] for row in rows] if speakers else None
-    return ManifestScore(score_corpus(scores, known), scores, rows, failed, speakers)
+    return ManifestScore(score_corpus(scores, known), scores, rows, skipped, speakers)
 
 
 def _read_speakers(manifest_path: Path, manifest: Manifest) -> list[str] | None:

@@ -15,20 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...baselines.acoustic_model import write_untrained
+from ...baselines.acoustic_model import ACOUSTIC, write_untrained
 from ...checkpoints.encoder import read_encoder
 from ...data.caveats import read_caveats
 from ...data.manifest import read_manifest
 from ...data.pretraining_data import recordings_of
 from ...data.text import read_lines
-from ...extract.baselines import ACOUSTIC
 from ...extract.upstream import RANDOM
 from ...host.training_process import training_command
 from ...inference.recognizer import load_recognizer
-from ...inference.wer import bootstrap_interval, join_symbols
+from ...inference.wer import POST_PROCESS_OF_LABELS, join_symbols, rate_interval
 from ...utils.intervals import units_of
 from ...utils.progress import Progress
-from ..finetuning.recipe import SUBWORDS, Start, run_overrides
+from ..finetuning.recipe import Start, run_overrides
 from ..finetuning.score import ManifestScore, score_manifest
 from ..finetuning.training import BEST, Trained, train_once
 from ..metrics import Tally
@@ -171,7 +170,7 @@ def _interval(utterances: Sequence[UtteranceCounts], seeds: int) -> tuple[float,
     counted = tally_of(utterances, CHARACTERS + 1, seeds)
     errors, items = counted.hits[:, CHARACTERS], counted.counts[:, CHARACTERS]
     speakers = [utterance.speaker for utterance in utterances]
-    low, high = bootstrap_interval(errors.tolist(), items.tolist(), speakers)
+    low, high = rate_interval(errors.tolist(), items.tolist(), speakers)
     return low, high, units_of(speakers, len(utterances)).words
 
 
@@ -186,9 +185,9 @@ def _data(plan: Plan, test: Sequence[ManifestScore]) -> TaskData:
     labels = plan.options.recipe.labels
     lines = read_lines(plan.data / f"dict.{labels}.txt", "utf-8")
     notes = read_caveats(plan.data)
-    failed = len(test[0].failed)
-    if failed:
-        notes.append(f"{failed} test utterance(s) could not be read and are left out")
+    skipped = len(test[0].skipped)
+    if skipped:
+        notes.append(f"{skipped} test utterance(s) could not be read and were skipped")
     return TaskData(
         folder=plan.data.resolve().name,
         classes=[line.rpartition(" ")[0] for line in lines if line.strip()],
@@ -205,5 +204,5 @@ def _size(plan: Plan, split: str, labels: str) -> SplitSize:
     return SplitSize(
         utterances=len(manifest),
         hours=float(manifest.num_samples.sum()) / plan.upstream.sample_rate / 3600,
-        items=sum(len(join_symbols(row, SUBWORDS[labels]).split()) for row in rows),
+        items=sum(len(join_symbols(row, POST_PROCESS_OF_LABELS[labels]).split()) for row in rows),
     )

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...baselines.acoustic_model import ACOUSTIC
 from ...checkpoints.encoder import read_encoder
 from ...data.entries import parse_entry
 from ...encoder.config import EncoderConfig
 from ...encoder.geometry import parse_conv_layers
-from ...extract.baselines import ACOUSTIC
 from ...extract.upstream import Upstream
 from ...utils.progress import Progress
 from ..finetuning.recipe import Recipe

@@ -22,9 +22,9 @@ from ..labelled import LabelledManifest
 from ..metrics import (
     Metric,
     Tally,
-    bootstrap_interval,
     class_scores,
     confusion_matrix,
+    metric_interval,
     score,
     sum_by,
     tally,
@@ -86,7 +86,7 @@ class Setup:
 
     @property
     def representations(self) -> list[str]:
-        """Names in the order of a probe bank: the layers, then their sum."""
+        """Names in the order of the batched probes: the layers, then their sum."""
         return [*self.layers, *([WEIGHTED_SUM] if len(self.layers) > 1 else [])]
 
     def hours(self, split: LabelledManifest, rows: Sequence[int] | Index) -> float:
@@ -170,7 +170,7 @@ def assemble(
     tallies = _tallies(outcome, predicted)
     units = units_of(outcome.speakers, len(outcome.entries))
     by_unit = [sum_by(counted, units.of_utterance) for counted in tallies]
-    low, high = bootstrap_interval(metrics[plan.metric], by_unit)
+    low, high = metric_interval(metrics[plan.metric], by_unit)
     confusion = sum(confusion_matrix(outcome.truth, mine, count) for mine in predicted)
     assert isinstance(confusion, np.ndarray)
     classes = class_scores(confusion, outcome.classes, len(predicted))
@@ -178,8 +178,8 @@ def assemble(
         name: score(metrics[name], _tallies(outcome, np.full_like(predicted[:1], guess))[0])
         for name, guess in outcome.majority.items()
     }
-    left_out = sum(len(store.left_out) for store in setup.stores.values())
-    unread = [f"{left_out} file(s) could not be read and are left out"] if left_out else []
+    skipped = sum(len(store.skipped) for store in setup.stores.values())
+    unread = [f"{skipped} file(s) could not be read and were skipped"] if skipped else []
     return TaskResult(
         **asdict(origin),
         task=plan.name,

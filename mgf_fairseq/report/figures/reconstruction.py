@@ -13,8 +13,10 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import torch
 from matplotlib.figure import Figure
 
+from ...losses import reconstruction as losses
 from .theme import SEQUENTIAL, Picture, drawing, put_title, series_color, to_picture
 
 Signal = npt.NDArray[np.float32]
@@ -50,13 +52,10 @@ def read_clip(path: Path) -> Clip:
 
 
 def si_sdr(original: Signal, decoded: Signal) -> float:
-    """Scale-invariant ratio of signal to distortion in dB (Le Roux et al. 2019), means removed."""
+    """SI-SDR in dB of what both signals have, as the training log counts it."""
     size = min(len(original), len(decoded))
-    truth = original[:size].astype(np.float64) - original[:size].mean()
-    made = decoded[:size].astype(np.float64) - decoded[:size].mean()
-    target = truth * (made @ truth) / max(float(truth @ truth), 1e-20)
-    noise = float(np.square(made - target).sum())
-    return float(10 * np.log10(max(float(np.square(target).sum()), 1e-20) / max(noise, 1e-20)))
+    truth, made = (torch.from_numpy(signal[:size])[None] for signal in (original, decoded))
+    return float(losses.si_sdr(made, truth, torch.ones_like(truth, dtype=torch.bool)))
 
 
 def draw_reconstruction(title: str, original: Clip, decoded: Clip) -> Picture:

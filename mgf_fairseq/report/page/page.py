@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ...evaluation.results import RecognitionResult, TaskResult
+from ...monitoring.training_log import JSONL_NAME
 from .. import protocol
 from ..cells import Column
 from ..collect import Result, Row
@@ -97,7 +98,7 @@ def _layers(shown: Table) -> list[str]:
 
 def _training(shown: Table) -> list[str]:
     curves = select.training_curves(shown.rows)
-    without = [r.label for r in shown.rows if not any(m.file("training.jsonl") for m in r.members)]
+    without = [r.label for r in shown.rows if not any(m.file(JSONL_NAME) for m in r.members)]
     if not curves.losses:
         return [_absent("No training log beside any of these results.")]
     made: list[str] = [
@@ -170,7 +171,7 @@ def _classes(result: Result) -> Html:
 
 def _sound(shown: Table) -> Sequence[str]:
     """Show what a waveform decoder made of an utterance, for rows that have one."""
-    with_files = [r for r in shown.rows if any(m.file("reconstruction.wav") for m in r.members)]
+    with_files = [r for r in shown.rows if any(select.sound_files(m) for m in r.members)]
     if not with_files:
         return [
             _absent("No row has a reconstruction: it takes a checkpoint with the sample scale.")

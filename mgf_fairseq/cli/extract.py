@@ -35,8 +35,8 @@ examples:
 
 DEST/valid/layer_3.npy holds the frames of all utterances, one after the other; lengths.npy how
 many each has; rows.npy which line of the manifest it is, counted from 0 without the root line;
-features.json all else. A folder has its name only when it is whole; a command that was stopped
-goes on where it was when it is given again.
+features.json all else. A folder has its name only when it is whole; the same command
+resumes after an interruption.
 """
 
 
@@ -64,11 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(add)
     add_user_dir(add)
-    add("--overwrite", action="store_true", help="replace other features that stand in DEST")
+    add("--overwrite", action="store_true", help="replace other features in DEST")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Extract all manifests, print what stands, and return 0."""
+    """Extract all manifests, print what was written, and return 0."""
     from ..data.manifest import read_manifest
     from ..extract.store import choose_layers, write_features
     from ..extract.upstream import load_upstream

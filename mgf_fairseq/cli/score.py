@@ -156,7 +156,7 @@ def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) 
             "at first:\n  watch valid_uer, which falls before valid_wer does"
         )
     lines += [
-        "- the learning rate: if valid_loss stands still, try 3 times more, or 3 times less",
+        "- the learning rate: if valid_loss does not fall, try 3 times more, or 3 times less",
         "- labels or dictionary: run mgf check on the data folder (symbols outside the dictionary,",
         "  labels longer than the audio has frames, labels of another manifest)",
         "- word boundaries: letters need '|' after each word, SentencePiece pieces their '▁'",

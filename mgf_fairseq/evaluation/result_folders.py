@@ -22,7 +22,7 @@ from .results import DECODED, ORIGINAL, UPSTREAM_FILE, UpstreamResult
 
 
 class EvaluationError(ValueError):
-    """An evaluation cannot be run as asked; the message holds the mend."""
+    """An evaluation cannot be run as asked; the message names the fix."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class TaskData:
     train: SplitSize
     valid: SplitSize
     test: SplitSize
-    note: str = ""  # what a reader of the number must know: left out, truncated, silver labels
+    note: str = ""  # what a reader of the number must know: skipped, truncated, silver labels
 
 
 @dataclass(frozen=True, kw_only=True)

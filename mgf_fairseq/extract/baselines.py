@@ -55,7 +55,7 @@ class SegmentMeans(nn.Module):
     """Another model on segments that it hears one by one: of each, the mean over its frames.
 
     So no vector knows of speech outside its segment. What is left over at the end of a waveform is
-    left out; a waveform shorter than a segment is one.
+    skipped; a waveform shorter than a segment is one.
     """
 
     def __init__(self, model: LoadedEncoder | AcousticBaseline, num_samples: int) -> None:

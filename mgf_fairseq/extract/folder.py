@@ -21,7 +21,7 @@ PROGRESS = "progress.json"  # in NAME.part alone: how far the writer is
 
 
 class FeatureError(ValueError):
-    """Features cannot be written or read; the message names the place and the mend."""
+    """Features cannot be written or read; the message names the place and the fix."""
 
 
 @dataclass(frozen=True)

@@ -112,10 +112,10 @@ def write_features(
 ) -> FeatureStore:
     """Write the features of a manifest, or of a stretch of its rows, to the folder ``dest``.
 
-    Goes on where an interrupted call stopped; does nothing where the same features stand.
+    Resumes where an interrupted call stopped; does nothing where the same features exist.
 
     Args:
-        overwrite: replace what stands in ``dest`` if it is something else.
+        overwrite: replace other features in ``dest``.
         layers, dtype, batch_seconds, progress: as in ``cache_features``.
 
     Raises:
@@ -182,6 +182,6 @@ def _ensure(
 
 
 def _remove_other(job: Job, note: Path) -> None:
-    """Remove the folder of a note that tells of other features than the job's."""
+    """Remove the folder of a note about other features than the job's."""
     if note.is_file() and json.loads(note.read_text(encoding="utf-8"))["identity"] != job.identity:
         shutil.rmtree(note.parent)

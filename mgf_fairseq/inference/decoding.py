@@ -60,7 +60,7 @@ def decode_batch(
     for row, length in zip(paths.tolist(), lengths, strict=True):
         path = row[: recognizer.geometry.num_frames(length)]
         kept = collapse(path, recognizer.blank)
-        # End-of-sentence is left out of text as in fairseq's Dictionary.string.
+        # End-of-sentence is no part of the text, as in fairseq's Dictionary.string.
         symbols = [
             _spell(recognizer.dictionary, i) for i in kept if i != recognizer.dictionary.eos()
         ]

@@ -1,4 +1,4 @@
-"""mgf evaluate: all is checked first, results land in folders, what stands is not made again."""
+"""mgf evaluate: all is checked first, results land in folders, finished results are skipped."""
 
 import json
 from collections.abc import Callable
@@ -126,7 +126,7 @@ def test_the_same_command_again_makes_nothing_anew_and_another_seed_does(
     before = {path: path.read_bytes() for path in (dest / "fbank").iterdir()}
     assert evaluate(dest, data, *words) == 0
     told = capsys.readouterr().out
-    assert told.count("stands, skipped") == 2
+    assert told.count("is done, skipped") == 2
     assert told.count("skipped (without counts per utterance") == 1  # the recognizer's stand-in
     assert {path: path.read_bytes() for path in (dest / "fbank").iterdir()} == before
     assert evaluate(dest, data, *words, "--seeds", "3") == 0

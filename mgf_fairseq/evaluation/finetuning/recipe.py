@@ -1,6 +1,6 @@
 """The recipe of the recognition task: which YAML, with which overrides, and what it amounts to.
 
-evaluation/protocols/asr.py trains by it; its digest decides whether a result still stands.
+evaluation/protocols/asr.py trains by it; its digest decides whether a result is still valid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FOLDER = Path("examples") / "finetune" / "config"
 
 
 class RecipeError(ValueError):
-    """A fine-tuning recipe or one of its overrides cannot be used; the message holds the mend."""
+    """A fine-tuning recipe or one of its overrides cannot be used; the message names the fix."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def score_manifest(
     path: Path | str,
     labels: str | None = None,
     batch_seconds: float = 120.0,
-    device: torch.device | None = None,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
     advance: Callable[[int], object] = lambda count: None,
 ) -> ManifestScore:
     """Transcribe a manifest and compare with the label file beside it.
@@ -50,7 +50,7 @@ def score_manifest(
         path: the .tsv.
         labels: ending of the label file, if other than the one fine-tuning used.
         batch_seconds: padded audio per batch.
-        device: where to compute; the CPU if None.
+        device: where to compute.
         advance: called with the number of files after each batch.
 
     Raises:
@@ -61,7 +61,6 @@ def score_manifest(
     manifest = read_manifest(path)
     manifest.require_root()
     references = _read_references(path, labels, recognizer, manifest)
-    device = device or torch.device("cpu")
     recognizer.model.to(device)
     decoded, skipped = transcribe(
         recognizer,
@@ -84,8 +83,7 @@ def score_manifest(
         )
         for row, found in sorted(decoded.items())
     ]
-    rows = sorted(decoded)
-    speakers = _read_speakers(path, manifest)
+    rows, speakers = sorted(decoded), _read_speakers(path, manifest)
     known = [speakers[row] for row in rows] if speakers else None
     return ManifestScore(score_corpus(scores, known), scores, rows, skipped, speakers)
 

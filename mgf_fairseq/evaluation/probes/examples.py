@@ -104,7 +104,7 @@ def frame_examples(
     frame, utterance = starts + np.arange(len(tokens)), np.repeat(store.rows, lengths)
     good = labels >= 0
     if not good.any():
-        raise ProbeError(f"{path}: no frame has a label; mgf check {split.data} tells more")
+        raise ProbeError(f"{path}: no frame has a label; mgf check {split.data} says why")
     examples = FrameExamples(layers_of(store), frame[good], labels[good], utterance[good])
     examples.notes = notes if rounded else []
     return examples, classes

@@ -34,7 +34,7 @@ from ..metrics import Tally
 from ..overlap import find_overlap
 from ..provenance import commit, provenance
 from ..result_folders import result_name
-from ..results import Example, RecognitionResult, SplitSize, TaskData, UtteranceCounts
+from ..results import Example, Overlap, RecognitionResult, SplitSize, TaskData, UtteranceCounts
 from ..utterances import CHARACTERS, counts_of, tally_of
 from .asr_plan import Plan
 
@@ -44,8 +44,8 @@ _EXAMPLES = 8
 def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) -> RecognitionResult:
     """Fine-tune once per seed, choose on valid, score on test.
 
-    Finished trainings are kept and not repeated; an interrupted one goes on. Seconds and commits of
-    the result are those of all processes that had a part in it.
+    Finished trainings are skipped and an interrupted one resumes. Seconds and commits of the result
+    are those of all its processes.
 
     Args:
         plan: what ``plan_recognition`` made.
@@ -69,11 +69,10 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
         for name, scores in (("valid", valid), ("test", test)):
             path = plan.data / f"{plan.splits[name]}.tsv"
             device = torch.device(plan.options.device)
-            told = _Told(progress, f"transcribe {name}", len(read_manifest(path)))
-            scores.append(score_manifest(recognizer, path, device=device, advance=told))
+            counted = _Counted(progress, f"transcribe {name}", len(read_manifest(path)))
+            scores.append(score_manifest(recognizer, path, device=device, advance=counted))
         seconds += trainings[-1].seconds + time.monotonic() - scoring_since
     utterances = _counts(test)
-    tested = plan.data / f"{plan.splits['test']}.tsv"
     low, high, over = _interval(utterances, len(test))
     origin = provenance(time.monotonic(), plan.options.device)
     origin = replace(origin, seconds=round(seconds, 1), commit=_commits(trainings, commit()))
@@ -88,14 +87,20 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
         low=low,
         high=high,
         examples=_examples(test[0]),
-        overlap=find_overlap(plan.upstream, recordings_of(read_manifest(tested))),
+        overlap=_overlap(plan),
         interval_over=over,
         utterances=utterances,
     )
 
 
-class _Told:
-    """Counts what was advanced and tells the progress."""
+def _overlap(plan: Plan) -> Overlap | None:
+    """Which recordings of test the upstream was pre-trained on."""
+    tested = read_manifest(plan.data / f"{plan.splits['test']}.tsv")
+    return find_overlap(plan.upstream, recordings_of(tested))
+
+
+class _Counted:
+    """Counts what was done and reports it."""
 
     def __init__(self, progress: Progress | None, what: str, total: int) -> None:
         self.progress, self.what, self.total, self.done = progress, what, total, 0
@@ -127,7 +132,7 @@ def _start(plan: Plan, folder: Path) -> Start:
 
 
 def _train(plan: Plan, start: Start, run: Path, seed: int) -> Trained:
-    """Run one training to its end, unless it stands."""
+    """Run one training to its end, unless it is done already."""
     recipe, cuda = plan.options.recipe, plan.options.device.startswith("cuda")
     command = training_command(
         recipe.path,
@@ -138,7 +143,7 @@ def _train(plan: Plan, start: Start, run: Path, seed: int) -> Trained:
 
 
 def _commits(trainings: Sequence[Trained], scored: str) -> str:
-    """The commit that all of it ran, or who ran which."""
+    """The commit that all of it ran, or which part ran at which commit."""
     trained = list(dict.fromkeys(name for training in trainings for name in training.commits))
     return scored if trained == [scored] else f"{scored}, trained at {', '.join(trained)}"
 

@@ -64,7 +64,7 @@ def plan_label(asked: Asked) -> TaskPlan:
     splits = [read_labelled(data, split, [name], ["spk"]) for split in wanted]
     classes = sorted(set(splits[0].labels[name]))
     if len(classes) < 2:
-        raise ProbeError(f"{data}/train.{name} holds one class ({classes[0]}): nothing to tell")
+        raise ProbeError(f"{data}/train.{name} holds one class ({classes[0]}): nothing to classify")
     for split in splits[1:]:
         path = data / f"{split.name}.{name}"
         check_known(path, split.labels[name], classes, "give train utterances of every class")

@@ -53,9 +53,7 @@ def run_phone(setup: Setup) -> Outcome:
         examples.append(found)
     assert classes is not None
     if len(classes) < 2:
-        raise ProbeError(
-            f"train.phn holds one class ({classes[0]}): there is nothing to tell apart"
-        )
+        raise ProbeError(f"train.phn holds one class ({classes[0]}): there is nothing to classify")
     silence = [number for number, name in enumerate(classes) if name in options.silence]
     without = scores.accuracy_without(silence)
     metrics = {"accuracy": scores.accuracy, "accuracy_no_sil": without}

@@ -29,7 +29,7 @@ def plan_speaker(asked: Asked) -> TaskPlan:
     train = read_labelled(data, "train", ["spk"])
     if len(set(train.labels["spk"])) < 2:
         raise ProbeError(
-            f"{data}/train.spk holds one speaker, so there is nothing to tell apart: prepare a "
+            f"{data}/train.spk holds one speaker, so there is nothing to classify: prepare a "
             "corpus of several, by mgf prepare with --speaker-level if the folders name them"
         )
     name = options.test_split or _SPEAKER_TEST
@@ -37,8 +37,8 @@ def plan_speaker(asked: Asked) -> TaskPlan:
     report = f"every {_TEST_PART}th recording of each speaker of train, held out"
     if options.test_split or (data / f"{name}.tsv").is_file():
         splits.append(read_labelled(data, name, ["spk"]))
-        mend = f"prepare {name} of train's speakers, or take it away to hold out a part of train"
-        check_known(data / f"{name}.spk", splits[1].labels["spk"], train.labels["spk"], mend)
+        fix = f"prepare {name} of train's speakers, or take it away to hold out a part of train"
+        check_known(data / f"{name}.spk", splits[1].labels["spk"], train.labels["spk"], fix)
         report = name
     protocol = {
         "probe": options.probe_name,

@@ -23,8 +23,8 @@ from .style import CSS
 Progress = Callable[[str], None]
 
 
-def make_page(shown: Table, title: str, tell: Progress) -> Html:
-    """Make the whole page; `tell` hears which section is being drawn."""
+def make_page(shown: Table, title: str, say: Progress) -> Html:
+    """Make the whole page; `say` gets the name of each section."""
     sections: list[tuple[str, str, Callable[[Table], Sequence[str]]]] = [
         ("scores", "Scores", _scores),
         ("layers", "Layer by layer", _layers),
@@ -38,7 +38,7 @@ def make_page(shown: Table, title: str, tell: Progress) -> Html:
     ]
     made = []
     for name, heading, content in sections:
-        tell(heading.lower())
+        say(heading.lower())
         made.append(element("section", element("h2", heading), *content(shown), id=name))
     links = element("nav", *(element("a", h, href=f"#{name}") for name, h, _ in sections))
     body = element("body", _opening(shown, title), links, *made)
@@ -114,7 +114,7 @@ def _embeddings(shown: Table) -> list[str]:
     intro = element(
         "p",
         "Each dot is one held-out utterance, as the mean over its frames (speakers: over its "
-        "segments). Clouds of one color mean that the representation tells these apart; only "
+        "segments). Clouds of one color mean that the representation separates them; only "
         "neighborhood has a meaning, not the axes of t-SNE. Of a row with several pre-training "
         "seeds, the first is shown.",
     )
@@ -242,7 +242,7 @@ def _missing(shown: Table) -> Sequence[str]:
 
 
 def _first(shown: Table, task: str) -> str | None:
-    """Name the row whose fold stands open: the best of a task."""
+    """Name the row whose fold is open: the best of a task."""
     columns = shown.variants(task)
     best = (label for (label, c), cell in shown.cells.items() if c in columns and cell.best)
     return next(best, shown.rows[0].label)

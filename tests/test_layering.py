@@ -89,10 +89,10 @@ def test_no_file_evaluates_text_or_imports_a_star(name):
 
 # Lowest first: a file imports from its own folder and from those before it.
 ORDER = [
-    *("utils", "types", "configs", "acoustics", "losses", "encoder", "checkpoints", "objectives"),
-    *("data", "prepare", "check", "monitoring", "host", "launching", "model", "criterion", "task"),
-    *("baselines", "plugin", "extract", "inference", "export", "train", "evaluation", "report"),
-    "cli",
+    *("utils", "types", "configs", "acoustics", "losses", "encoder", "objectives", "data"),
+    *("prepare", "check", "checkpoints", "monitoring", "host", "launching", "model", "criterion"),
+    *("task", "baselines", "plugin", "extract", "inference", "train", "evaluation", "export"),
+    *("report", "cli"),
 ]
 # Inside functions: a process that fairseq has not set up imports the plugin itself.
 UPWARD = {("host/launcher.py", "plugin"), ("host/user_packages.py", "plugin")}

@@ -1,7 +1,7 @@
 """Run a grid of pre-trainings with their evaluations, and make one report of it.
 
 A grid is a YAML file (ablation.yaml, levels.yaml): rows with overrides and seeds. The same command
-again goes on where it stopped: trainings resume, finished evaluations are skipped. SIGTERM and
+resumes where it stopped: trainings resume, finished evaluations are skipped. SIGTERM and
 Ctrl-C end all that it has started.
 
     python examples/evaluate/grid.py examples/evaluate/ablation.yaml --data DATA --dest OUT
@@ -132,7 +132,7 @@ class Runner:
         return self.dest / "pretrain" / f"{row.name}-seed{row.seeds[0]}" / "checkpoint_last.pt"
 
     def pretrain(self, row: Row, seed: int) -> Path:
-        """Pre-train one row with one seed, unless that stands; return its checkpoint."""
+        """Pre-train one row with one seed, unless that is done; return its checkpoint."""
         name = f"{row.name}-seed{seed}"
         run = self.dest / "pretrain" / name
         command = training_command(
@@ -163,7 +163,7 @@ class Runner:
         return run / "checkpoint_last.pt"
 
     def evaluate(self, upstream: str, name: str, group: str, tasks: Sequence[str]) -> None:
-        """Evaluate one representation; `mgf evaluate` itself skips what stands."""
+        """Evaluate one representation; `mgf evaluate` itself skips finished results."""
         words = [
             "mgf", "evaluate", "--checkpoint", upstream, "--name", name, "--group", group,
             "--data", str(self.args.data.resolve()), "--tasks", ",".join(tasks),
@@ -249,8 +249,8 @@ if __name__ == "__main__":
     except ValueError as error:
         sys.exit(f"grid: {error}")
     except KeyboardInterrupt:
-        sys.exit("\ngrid: interrupted; the same command goes on from here")
+        sys.exit("\ngrid: interrupted; the same command resumes here")
     except SystemExit as stop:
         if stop.code == 128 + signal.SIGTERM:
-            print("grid: ended by SIGTERM; the same command goes on from here", file=sys.stderr)
+            print("grid: ended by SIGTERM; the same command resumes here", file=sys.stderr)
         raise

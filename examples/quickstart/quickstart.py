@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mgf_fairseq.cli.evaluate import table as evaluation_table
-from mgf_fairseq.evaluation.results import read_results
+from mgf_fairseq.evaluation.result_files import read_results
 from mgf_fairseq.host.training_process import (
     TrainingError,
     override,

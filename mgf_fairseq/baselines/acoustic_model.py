@@ -23,7 +23,7 @@ from ..encoder.padding import padding_mask_of
 from ..encoder.speech_encoder import EncoderParts
 from ..model import MgfConfig, MgfModel
 
-KINDS = {"fbank": "mel", "mfcc": "mfcc"}  # our words -> those of acoustics/features.py
+ACOUSTIC = {"fbank": "mel", "mfcc": "mfcc"}  # our names -> those of acoustics/features.py
 
 
 @dataclass
@@ -41,16 +41,16 @@ class AcousticModel(MgfModel):
     def encoder_parts(cfg: Any) -> EncoderParts:
         """Take fixed features on the encoder's own frame grid in place of the conv stack."""
         kind = str(cfg.features)
-        if kind not in KINDS:
-            raise ValueError(f"model.features={kind!r} is none of {', '.join(KINDS)}")
+        if kind not in ACOUSTIC:
+            raise ValueError(f"model.features={kind!r} is none of {', '.join(ACOUSTIC)}")
         grid = frame_grid(cfg)
         features = AcousticFeatures(
-            [KINDS[kind]],
+            [ACOUSTIC[kind]],
             sample_rate=int(cfg.sample_rate),
             hop_length=grid.hop_length,
             receptive_field=grid.receptive_field,
         )
-        parts = build_parts(cfg, (features, features.dims[KINDS[kind]]))
+        parts = build_parts(cfg, (features, features.dims[ACOUSTIC[kind]]))
         # The features come with fixed means and deviations; a norm per frame would remove its
         # loudness.
         return dataclasses.replace(parts, layer_norm=nn.Identity())

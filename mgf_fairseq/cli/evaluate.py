@@ -27,7 +27,7 @@ from .options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..evaluation.results import ResultFolder
+    from ..evaluation.result_files import ResultFolder
     from ..evaluation.run import Request
 
 HELP = "phoneme, speaker and emotion probes and speech recognition, for one or many representations"
@@ -40,8 +40,8 @@ examples:
       --data data/ls --dest results
 
 DATA is a folder written by mgf prepare: .phn for phone, .spk for speaker, .emo for emotion, .ltr
-for asr. Everything is checked before anything long runs; a result that stands is skipped, so the
-same command again goes on after an interruption. `mgf report RESULTS --dest OUT` makes a page of
+for asr. Everything is checked before anything long runs; a finished result is skipped, so the
+same command resumes after an interruption. `mgf report RESULTS --dest OUT` makes a page of
 it. examples/evaluate/README.md states the protocol.
 """
 DEFAULT_TASKS = "phone,speaker,emotion,asr"
@@ -145,11 +145,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         with Bars() as bars:
 
-            def tell(text: str) -> None:
+            def say(text: str) -> None:
                 bars.close()
                 print(text, flush=True)
 
-            folders = evaluate(request, bars, tell)
+            folders = evaluate(request, bars, say)
     except TrainingError as error:
         print(error.tail, file=sys.stderr)
         raise

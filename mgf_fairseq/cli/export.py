@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, print the comparison, and return 0."""
     prepare_libraries(args)
-    from mgf_fairseq.export import export
-    from mgf_fairseq.export.card import parity_table
+    from ..export import export
+    from ..export.card import parity_table
 
     found = export(checkpoint_of(args.checkpoint), args.to, args.dest, args.dict, args.results)
     print("largest difference from the checkpoint, padded frames not counted:\n")

@@ -35,8 +35,8 @@ examples:
 
 DEST/valid/layer_3.npy holds the frames of all utterances, one after the other; lengths.npy how
 many each has; rows.npy which line of the manifest it is, counted from 0 without the root line;
-features.json all else. A folder has its name only when it is whole; a command that was stopped
-goes on where it was when it is given again.
+features.json all else. A folder has its name only when it is whole; the same command
+resumes after an interruption.
 """
 
 
@@ -64,11 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(add)
     add_user_dir(add)
-    add("--overwrite", action="store_true", help="replace other features that stand in DEST")
+    add("--overwrite", action="store_true", help="replace other features in DEST")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Extract all manifests, print what stands, and return 0."""
+    """Extract all manifests, print what was written, and return 0."""
     from ..data.manifest import read_manifest
     from ..extract.store import choose_layers, write_features
     from ..extract.upstream import load_upstream
@@ -140,15 +140,15 @@ def _described(store: FeatureStore) -> dict[str, object]:
         "frames": int(store.lengths.sum()),
         "frame_rate": store.frame_rate,
         "layers": store.layer_names,
-        "skipped": {row + 2: reason for row, reason in store.left_out.items()},
+        "skipped": {row + 2: reason for row, reason in store.skipped.items()},
     }
 
 
 def _print_store(store: FeatureStore, upstream: Upstream) -> None:
-    for row, reason in list(store.left_out.items())[:10]:
+    for row, reason in list(store.skipped.items())[:10]:
         print(f"skipped: line {row + 2}: {reason}")
-    if len(store.left_out) > 10:
-        print(f"skipped: {len(store.left_out) - 10} more; {store.folder}/features.json has all")
+    if len(store.skipped) > 10:
+        print(f"skipped: {len(store.skipped) - 10} more; {store.folder}/features.json has all")
     frames = int(store.lengths.sum())
     print(
         f"{store.folder}: {len(store.rows)} utterances, {frames / store.frame_rate / 3600:.2f} h, "

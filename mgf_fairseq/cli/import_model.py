@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, print what there is, and return 0."""
-    from mgf_fairseq.export.importing import FILE, import_model
+    from ..export.importing import FILE, import_model
 
     found = import_model(args.model, args.dest)
     if found.skipped:

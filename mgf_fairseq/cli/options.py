@@ -57,7 +57,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class VerbParser(argparse.ArgumentParser):
-    """The parser of one verb: old names go on working, misspelt ones get the nearest."""
+    """The parser of one verb: old names keep working, misspelled ones get the nearest."""
 
     def __init__(self, verb: str, **settings: Any) -> None:
         super().__init__(prog=f"mgf {verb}", formatter_class=_Formatter, **settings)

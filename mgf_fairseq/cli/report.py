@@ -6,6 +6,7 @@ Last verb of the flow; the package report does the work, this file prints.
 from __future__ import annotations
 
 import argparse
+import logging
 from importlib import util
 from pathlib import Path
 
@@ -16,7 +17,7 @@ examples:
   mgf report results ../earlier/results --dest report --against wav2vec2
 
 Writes index.html (pictures and sound inside: copy it anywhere), results.md and results.json.
-Needs matplotlib, and scikit-learn for t-SNE: pip install '.[report]'
+Needs matplotlib and scikit-learn: pip install '.[report]'
 """
 
 
@@ -39,10 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the report, print where it is and what is missing, and return 0."""
-    if util.find_spec("matplotlib") is None:
+    missing = [name for name in ("matplotlib", "sklearn") if util.find_spec(name) is None]
+    if missing:
         raise ValueError(
-            "the report draws with matplotlib, which is not installed: pip install '.[report]'"
+            f"the report draws with {' and '.join(missing)}, which is not installed: "
+            "pip install '.[report]'"
         )
+    # Importing fairseq sets the root logger to DEBUG, and matplotlib writes hundreds of lines then.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     from ..report.build import TITLE, build_report
     from ..report.findings import findings
     from ..utils.progress import bar

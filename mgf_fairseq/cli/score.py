@@ -97,16 +97,16 @@ def run(args: argparse.Namespace) -> int:
             torch.device(device),
             shown.update,
         )
-    for index, reason in sorted(found.failed.items()):
+    for index, reason in sorted(found.skipped.items()):
         print(f"skipped: line {index + 2}: {reason}")
-    _print_report(found.corpus, found.utterances, recognizer, len(found.failed), args.worst)
+    _print_report(found.corpus, found.utterances, recognizer, len(found.skipped), args.worst)
     if args.dest:
         _write(args.dest, found.corpus, found.utterances)
     args.result = {
         "checkpoint": checkpoint,
         "manifest": args.manifest,
         "corpus": found.corpus,
-        "skipped": {index + 2: reason for index, reason in found.failed.items()},
+        "skipped": {index + 2: reason for index, reason in found.skipped.items()},
         "dest": args.dest,
     }
     return 0
@@ -127,7 +127,7 @@ def _print_report(
     corpus: CorpusScore,
     scores: list[UtteranceScore],
     recognizer: Recognizer,
-    failed: int,
+    skipped: int,
     count: int,
 ) -> None:
     from ..inference.wer import worst
@@ -139,8 +139,8 @@ def _print_report(
         print(f"  {score.entry}  {score.word_errors} errors in {score.words} words")
         print(f"    ref  {score.reference}")
         print(f"    hyp  {score.hypothesis or '(nothing)'}")
-    skipped = f", {failed} skipped" if failed else ""
-    print(f"utterances   {corpus.utterances}{skipped}, {corpus.words} words")
+    remark = f", {skipped} skipped" if skipped else ""
+    print(f"utterances   {corpus.utterances}{remark}, {corpus.words} words")
     print(f"WER          {corpus.wer:.2f} %  (95 %: {corpus.wer_low:.2f} to {corpus.wer_high:.2f})")
     print(f"CER          {corpus.cer:.2f} %  (95 %: {corpus.cer_low:.2f} to {corpus.cer_high:.2f})")
     print(f"intervals    drawn over {corpus.interval_over}")
@@ -169,7 +169,7 @@ def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) 
             "at first:\n  watch valid_uer, which falls before valid_wer does"
         )
     lines += [
-        "- the learning rate: if valid_loss stands still, try 3 times more, or 3 times less",
+        "- the learning rate: if valid_loss does not fall, try 3 times more, or 3 times less",
         "- labels or dictionary: run mgf check on the data folder (symbols outside the dictionary,",
         "  labels longer than the audio has frames, labels of another manifest)",
         "- word boundaries: letters need '|' after each word, SentencePiece pieces their '▁'",

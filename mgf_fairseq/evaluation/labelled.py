@@ -20,7 +20,7 @@ from ..utils.progress import Progress
 
 
 class ProbeError(ValueError):
-    """A probe cannot be run on this data; the message holds the mend."""
+    """A probe cannot be run on this data; the message names the fix."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +76,23 @@ def read_labelled(
     Raises:
         ProbeError: a file is missing, rows differ in number, or a label is empty.
     """
-    mend = prepare_command(data, needed)
+    fix = prepare_command(data, needed)
     shortest = max(receptive_field, STANDARD_GRID.receptive_field)
     if not (data / f"{name}.tsv").is_file():
-        raise ProbeError(f"{data} has no split {name!r} ({name}.tsv): {mend} writes it")
+        raise ProbeError(f"{data} has no split {name!r} ({name}.tsv): {fix} writes it")
     manifest = read_manifest(data / f"{name}.tsv")
     labels = {}
     for ending in [*needed, *wanted]:
         path = data / f"{name}.{ending}"
         if not path.is_file():
             if ending in needed:
-                raise ProbeError(f"{path} does not exist: {mend} writes it")
+                raise ProbeError(f"{path} does not exist: {fix} writes it")
             continue
         lines = read_lines(path, "utf-8")
         if len(lines) != len(manifest):
             raise ProbeError(
                 f"{path}: {len(lines)} labels for {len(manifest)} utterances, so they are not of "
-                f"this manifest: {mend} writes both anew"
+                f"this manifest: {fix} writes both anew"
             )
         empty = next((row for row, line in enumerate(lines) if not line.strip()), None)
         if empty is not None and not (ending == "phn" and manifest.num_samples[empty] < shortest):
@@ -120,19 +120,19 @@ def check_disjoint(splits: Sequence[LabelledManifest], claim: str) -> str:
         raise ProbeError(
             f"{without[0].data / without[0].name}.spk does not exist, so nobody knows whether "
             f"{', '.join(split.name for split in splits)} share a speaker: mgf prepare with "
-            "--labels spk among others writes it; or say --disjoint utterances, and the result "
+            "--labels spk among others writes it; or pass --disjoint utterances, and the result "
             "claims no more than that"
         )
     by_speaker = {split.name: set(split.labels["spk"]) for split in splits}
-    mend = (
-        "split by speaker (mgf prepare --split-by speaker), or say --disjoint utterances if the "
-        "corpus is meant so, as the CPC split of LibriSpeech is"
+    fix = (
+        "split by speaker (mgf prepare --split-by speaker), or pass --disjoint utterances if the "
+        "corpus is made that way, as the CPC split of LibriSpeech is"
     )
-    _check_apart(by_speaker, "speaker", mend)
+    _check_apart(by_speaker, "speaker", fix)
     return "no recording and no speaker in two splits"
 
 
-def _check_apart(members: dict[str, set[str]], what: str, mend: str) -> None:
+def _check_apart(members: dict[str, set[str]], what: str, fix: str) -> None:
     names = list(members)
     for number, first in enumerate(names):
         for second in names[number + 1 :]:
@@ -140,15 +140,15 @@ def _check_apart(members: dict[str, set[str]], what: str, mend: str) -> None:
             if shared:
                 raise ProbeError(
                     f"{first} and {second} share {len(shared)} {what}(s), {shared[0]} for one, so "
-                    f"the score would not be of unseen {what}s: {mend}"
+                    f"the score would not be of unseen {what}s: {fix}"
                 )
 
 
-def check_known(path: Path, found: Sequence[str], classes: Sequence[str], mend: str) -> None:
+def check_known(path: Path, found: Sequence[str], classes: Sequence[str], fix: str) -> None:
     """Raise ProbeError for a class that train lacks."""
     unknown = sorted(set(found) - set(classes))
     if unknown:
         raise ProbeError(
             f"{path} holds {len(unknown)} class(es) that train lacks, {unknown[0]!r} for one, "
-            f"and no probe can learn them: {mend}"
+            f"and no probe can learn them: {fix}"
         )

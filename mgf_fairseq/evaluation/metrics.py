@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..utils.intervals import RESAMPLES, draw, percentile_interval
+from ..utils.intervals import RESAMPLES, bootstrap_interval
 from .results import ClassScore
 
 IntArray = npt.NDArray[np.integer]
@@ -67,11 +67,11 @@ def uar(hits: FloatArray, counts: FloatArray) -> FloatArray:
     return 100.0 * _quotient(_quotient(hits, counts).sum(-1), occurs.astype(np.float64))
 
 
-def accuracy_without(left_out: Sequence[int]) -> Metric:
-    """Return an accuracy that leaves out items of some true classes."""
+def accuracy_without(ignored: Sequence[int]) -> Metric:
+    """Return an accuracy that ignores items of some true classes."""
 
     def metric(hits: FloatArray, counts: FloatArray) -> FloatArray:
-        kept = [k for k in range(hits.shape[-1]) if k not in set(left_out)]
+        kept = [k for k in range(hits.shape[-1]) if k not in set(ignored)]
         return accuracy(hits[..., kept], counts[..., kept])
 
     return metric
@@ -96,7 +96,7 @@ def sum_by(counted: Tally, group: IntArray) -> Tally:
     return Tally(hits, counts)
 
 
-def bootstrap_interval(
+def metric_interval(
     metric: Metric, tallies: Sequence[Tally], resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of the metric's mean over several runs (seeds).
@@ -105,8 +105,11 @@ def bootstrap_interval(
     same ones for every run; those without an item are never drawn.
     """
     filled = np.flatnonzero(tallies[0].counts.sum(1))
-    drawn = draw(len(filled), resamples, seed)
-    return percentile_interval(_resampled(metric, tallies, filled, drawn))
+
+    def mean(drawn: IntArray) -> FloatArray:
+        return _resampled(metric, tallies, filled, drawn)
+
+    return bootstrap_interval(mean, len(filled), resamples, seed)
 
 
 def paired_interval(
@@ -122,9 +125,12 @@ def paired_interval(
     makes it easy or hard for both drops out.
     """
     filled = np.flatnonzero(ones[0].counts.sum(1) + others[0].counts.sum(1))
-    drawn = draw(len(filled), resamples, seed)
-    first, second = (_resampled(metric, tallies, filled, drawn) for tallies in (ones, others))
-    return percentile_interval(first - second)
+
+    def difference(drawn: IntArray) -> FloatArray:
+        first, second = (_resampled(metric, tallies, filled, drawn) for tallies in (ones, others))
+        return first - second
+
+    return bootstrap_interval(difference, len(filled), resamples, seed)
 
 
 def _resampled(

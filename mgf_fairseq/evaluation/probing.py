@@ -29,16 +29,9 @@ from .protocols.label import is_label_name, labels_of, plan_label, run_label
 from .protocols.phone import plan_phone, run_phone
 from .protocols.speaker import plan_speaker, run_speaker
 from .provenance import provenance
-from .records import write_record
+from .result_files import write_embeddings, write_record
 from .result_folders import check_folder, describe_upstream
-from .results import (
-    PROBE_TASKS,
-    RECOGNITION,
-    UPSTREAM_FILE,
-    Embeddings,
-    TaskResult,
-    write_embeddings,
-)
+from .results import PROBE_TASKS, RECOGNITION, UPSTREAM_FILE, Embeddings, TaskResult
 
 
 @dataclass(frozen=True)

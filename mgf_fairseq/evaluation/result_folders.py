@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..extract.baselines import ACOUSTIC
-from ..extract.reconstruct import DECODED, ORIGINAL, reconstruct, write_reconstruction
-from ..extract.upstream import Upstream, load_upstream
-from ..monitoring.training_log import LOG_NAME, write_jsonl
-from .records import ResultError, read_record, write_record
-from .results import UPSTREAM_FILE, UpstreamResult
-
-TRAINING = "training.jsonl"
+from ..baselines.acoustic_model import ACOUSTIC
+from ..extract.reconstruct import reconstruct, write_reconstruction
+from ..extract.upstream import RANDOM, Upstream, load_upstream
+from ..monitoring.training_log import JSONL_NAME, LOG_NAME, write_jsonl
+from .result_files import ResultError, read_record, write_record
+from .results import DECODED, ORIGINAL, UPSTREAM_FILE, UpstreamResult
 
 
 class EvaluationError(ValueError):
-    """An evaluation cannot be run as asked; the message holds the mend."""
+    """An evaluation cannot be run as asked; the message names the fix."""
 
 
 @dataclass(frozen=True)
@@ -105,23 +103,23 @@ def write_description(evaluated: Evaluated, manifest: Path) -> str | None:
     checkpoint = evaluated.checkpoint
     if checkpoint is None or upstream.info.get("fine_tuned"):
         return None
-    stand = all((folder / name).is_file() for name in (ORIGINAL, DECODED))
+    written = all((folder / name).is_file() for name in (ORIGINAL, DECODED))
     decodes = upstream.kind == "mgf" and "sample" in (upstream.info.get("objectives") or ())
-    if decodes and not stand:
+    if decodes and not written:
         found = reconstruct(checkpoint, manifest)
         if found is not None:
-            write_reconstruction(found, folder)
+            write_reconstruction(found, folder / ORIGINAL, folder / DECODED)
     log = checkpoint.parent / LOG_NAME
     if not log.is_file():
         return f"no {LOG_NAME} beside {checkpoint}: the report will have no training curves of it"
-    write_jsonl(folder / TRAINING, log)
+    write_jsonl(folder / JSONL_NAME, log)
     return None
 
 
 def result_name(upstream: Upstream) -> str:
     """A folder name for an upstream: the folder of its checkpoint, or its own name."""
     path = str(upstream.info["path"])
-    checkpoint = Path(path.removeprefix("random:"))
+    checkpoint = Path(path.removeprefix(RANDOM))
     if len(checkpoint.parts) == 1:
         return re.sub(r"[^\w.@-]+", "-", path)
     seed = f"-random{upstream.info['seed']}" if upstream.kind == "random" else ""

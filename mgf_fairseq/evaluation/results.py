@@ -1,28 +1,24 @@
-"""The files of a result folder as dataclasses: what the probes and the recognizer write.
+"""Results as dataclasses: what the probes and the recognizer measure.
 
-Last in the evaluation; `mgf report` reads them. All metrics, intervals and class scores are in
-percent (as in inference/wer.py); only names that end in `_ratio` are shares between 0 and 1.
+result_files.py writes and reads them; `mgf report` shows them. All metrics, intervals and class
+scores are in percent (as in inference/wer.py); only names that end in `_ratio` are shares between
+0 and 1.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..utils.atomic import replacing
-from .records import ADDED, FORMAT
-from .records import ResultError as ResultError
-from .records import read_record as read_record
-from .records import write_record as write_record
+from ..utils.dataclass_json import ADDED
 
+FORMAT = 1  # of the JSON files
 UPSTREAM_FILE = "upstream.json"
+ORIGINAL, DECODED = "original.wav", "reconstruction.wav"  # what the sample objective decodes
 PROBE_TASKS = ("phone", "speaker", "emotion")
 RECOGNITION = "asr"
 UNTRAINED = ("fbank", "mfcc", "random")  # kinds of upstream without pre-training
@@ -69,7 +65,7 @@ class TaskData:
     train: SplitSize
     valid: SplitSize
     test: SplitSize
-    note: str = ""  # what a reader of the number must know: left out, truncated, silver labels
+    note: str = ""  # what a reader of the number must know: skipped, truncated, silver labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,64 +196,3 @@ class Embeddings:
     vectors: npt.NDArray[np.float32]  # (N, D)
     labels: Sequence[str]
     speakers: Sequence[str]
-
-
-@dataclass(frozen=True)
-class ResultFolder:
-    """All that stands in a result folder."""
-
-    path: Path
-    upstream: UpstreamResult
-    tasks: dict[str, TaskResult]
-    recognition: RecognitionResult | None
-
-
-def read_results(folder: Path) -> ResultFolder:
-    """Read a result folder: its upstream and whichever tasks stand."""
-    upstream = read_record(folder / UPSTREAM_FILE, UpstreamResult)
-    tasks = {
-        path.stem: read_record(path, TaskResult)
-        for path in sorted(folder.glob("*.json"))
-        if path.stem in PROBE_TASKS or _is_label_result(path)
-    }
-    recognition = folder / f"{RECOGNITION}.json"
-    return ResultFolder(
-        folder,
-        upstream,
-        tasks,
-        read_record(recognition, RecognitionResult) if recognition.exists() else None,
-    )
-
-
-def _is_label_result(path: Path) -> bool:
-    """Whether a file that is not of a fixed task is the result of a corpus' own label."""
-    if path.name in (UPSTREAM_FILE, f"{RECOGNITION}.json"):
-        return False
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False  # somebody else's: results are written whole
-    return isinstance(content, dict) and content.get("task") == path.stem and "format" in content
-
-
-def write_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write an .npz in one step."""
-    with replacing(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(
-            stream,
-            embeddings=np.asarray(embeddings.vectors, np.float32),
-            labels=np.asarray(embeddings.labels, dtype=np.str_),
-            speakers=np.asarray(embeddings.speakers, dtype=np.str_),
-        )
-
-
-def read_embeddings(path: Path) -> Embeddings:
-    """Read what `write_embeddings` wrote; nothing in the file is executed."""
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            vectors, labels, speakers = (
-                content[name] for name in ("embeddings", "labels", "speakers")
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ResultError(f"{path} cannot be read ({error}): remove it and probe again") from None
-    return Embeddings(vectors.astype(np.float32), labels.tolist(), speakers.tolist())

@@ -1,6 +1,6 @@
 """Several representations, several tasks: everything checked first, then run, each result written.
 
-The work behind `mgf evaluate`; a result that stands with an equal key is not made again.
+The work behind `mgf evaluate`; a result with an equal key is skipped.
 """
 
 from __future__ import annotations
@@ -9,23 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..extract.baselines import ACOUSTIC
+from ..baselines.acoustic_model import ACOUSTIC
+from ..extract.upstream import RANDOM
 from ..utils.progress import Progress
 from .finetuning.recipe import Recipe
 from .options import ProbeOptions
 from .probing import ProbePlan, plan_probe, protocol_of, run_probe, write_probe
 from .protocols.asr import run_recognition
 from .protocols.asr_plan import Plan, RecognitionOptions, plan_recognition
-from .records import ResultError, read_record, write_record
+from .result_files import ResultError, ResultFolder, read_record, read_results, write_record
 from .result_folders import Evaluated, EvaluationError, load_all, write_description
-from .results import (
-    PROBE_TASKS,
-    RECOGNITION,
-    RecognitionResult,
-    ResultFolder,
-    TaskResult,
-    read_results,
-)
+from .results import PROBE_TASKS, RECOGNITION, RecognitionResult, TaskResult
 
 ALL_TASKS = (*PROBE_TASKS, RECOGNITION)
 _LABELS = {"phone": "phn", "speaker": "spk", "emotion": "emo"}  # what a task cannot do without
@@ -93,8 +87,8 @@ class Step:
             return read_record(self.path, TaskResult)
         return read_record(self.path, RecognitionResult)
 
-    def stands(self) -> bool:
-        """Whether this very result is there already; a file that cannot be read is not."""
+    def is_done(self) -> bool:
+        """Whether this very result exists; a file that cannot be read does not count."""
         if not self.path.is_file():
             return False
         try:
@@ -106,7 +100,7 @@ class Step:
 def plan_all(request: Request, progress: Progress | None = None) -> list[Step]:
     """Check everything that can be checked before anything long runs.
 
-    Audio that is not known yet is read once for the keys, which `progress` is told of.
+    Audio that is not known yet is read once for the keys, which `progress` reports.
 
     Raises:
         ValueError: a checkpoint, a folder or its labels do not fit; one class per kind of trouble.
@@ -160,25 +154,25 @@ def _recognition_options(request: Request, found: list[Evaluated]) -> Recognitio
         learnt = (item.upstream for item in found if item.upstream.kind not in ACOUSTIC)
         path = next((str(upstream.info["path"]) for upstream in learnt), None)
         if path is not None:
-            random = path.startswith("random:")
-            shape = Path(path.removeprefix("random:").rpartition("@")[0] if random else path)
+            random = path.startswith(RANDOM)
+            shape = Path(path.removeprefix(RANDOM).rpartition("@")[0] if random else path)
     return RecognitionOptions(request.recipe, request.asr_seeds, shape, request.probe.device)
 
 
 def evaluate(
     request: Request,
     progress: Progress | None = None,
-    tell: Callable[[str], object] = lambda text: None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> list[ResultFolder]:
-    """Run what does not stand yet, and read everything back.
+    """Run what is not done yet, and read everything back.
 
     Args:
         progress: called as (what, done, of how much).
-        tell: called with a sentence when a task begins, stands, or lacks something.
+        say: called with a sentence when a task begins, is skipped, or lacks something.
 
     Raises:
         ValueError: as ``plan_all``, before anything is written; or a task failed, after which the
-            results before it stand and the same call goes on.
+            results before it are kept, and the same call resumes.
     """
     steps = plan_all(request, progress)
     folders: dict[Path, None] = {}
@@ -188,11 +182,11 @@ def evaluate(
             remark = write_description(evaluated, _listened_to(request))
             folders[evaluated.folder] = None
             if remark:
-                tell(f"note: {remark}")
-        if step.stands():
-            tell(f"{evaluated.name}: {step.task} stands, skipped{step.remark()}")
+                say(f"note: {remark}")
+        if step.is_done():
+            say(f"{evaluated.name}: {step.task} is done, skipped{step.remark()}")
             continue
-        tell(f"{evaluated.name}: {step.task}")
+        say(f"{evaluated.name}: {step.task}")
         _run(step, request, progress)
     return [read_results(folder) for folder in folders]
 

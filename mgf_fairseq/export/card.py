@@ -46,7 +46,7 @@ def read_scores(paths: Iterable[Path]) -> list[Score]:
 
 def _scores(path: Path) -> list[Score]:
     if path.is_dir():
-        from ..evaluation.results import read_results
+        from ..evaluation.result_files import read_results
 
         results = read_results(path)
         found = [

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..acoustics.features import AcousticFeatures
+from ..baselines.acoustic_model import ACOUSTIC
 from ..encoder.geometry import STANDARD_GRID
 from ..encoder.padding import padding_mask_of
 from .encoder import LoadedEncoder
@@ -16,7 +17,6 @@ from .waveform_model import Features, WaveformModel
 from .waveforms import Waveforms, as_rows
 
 _SECONDS_AT_ONCE = 60  # of segments, so that memory does not grow with a recording
-ACOUSTIC = {"fbank": "mel", "mfcc": "mfcc"}  # spec -> kind of features.AcousticFeatures
 
 
 class AcousticBaseline(WaveformModel):
@@ -55,7 +55,7 @@ class SegmentMeans(nn.Module):
     """Another model on segments that it hears one by one: of each, the mean over its frames.
 
     So no vector knows of speech outside its segment. What is left over at the end of a waveform is
-    left out; a waveform shorter than a segment is one.
+    skipped; a waveform shorter than a segment is one.
     """
 
     def __init__(self, model: LoadedEncoder | AcousticBaseline, num_samples: int) -> None:

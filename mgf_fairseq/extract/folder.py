@@ -21,7 +21,7 @@ PROGRESS = "progress.json"  # in NAME.part alone: how far the writer is
 
 
 class FeatureError(ValueError):
-    """Features cannot be written or read; the message names the place and the mend."""
+    """Features cannot be written or read; the message names the place and the fix."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FeatureStore:
     frame_rate: float  # frames per second
     rows: npt.NDArray[np.int64]  # (N,) manifest rows, counted from 0, that could be read
     lengths: npt.NDArray[np.int64]  # (N,) frames per utterance
-    left_out: dict[int, str]  # manifest row -> why it could not be read
+    skipped: dict[int, str]  # manifest row -> why it could not be read
     summary: dict[str, Any]  # what features.json says
 
     @cached_property
@@ -80,5 +80,5 @@ def open_features(folder: str | Path) -> FeatureStore:
         raise FeatureError(f"{folder}: no whole folder of features ({error}); {again}") from None
     if any(shape[0] != lengths.sum() for shape in shapes) or len(rows) != len(lengths):
         raise FeatureError(f"{folder}: its arrays differ in length; {again}")
-    left_out = {int(item["row"]): str(item["reason"]) for item in summary["left_out"]}
-    return FeatureStore(folder, names, summary["frame_rate"], rows, lengths, left_out, summary)
+    skipped = {int(item["row"]): str(item["reason"]) for item in summary["left_out"]}
+    return FeatureStore(folder, names, summary["frame_rate"], rows, lengths, skipped, summary)

@@ -1,4 +1,4 @@
-"""A .npy file that grows by rows, and goes on from any row count after a kill.
+"""A .npy file that grows by rows, and resumes at any row count after a kill.
 
 The feature store streams into it, so that features never have to fit into memory.
 """

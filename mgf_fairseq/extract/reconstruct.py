@@ -23,7 +23,6 @@ from ..utils.atomic import replacing
 from .pretrained import load_pretrained
 
 Signal = npt.NDArray[np.float32]
-ORIGINAL, DECODED = "original.wav", "reconstruction.wav"
 _HEADROOM = 0.95  # of full scale, for the louder of the two
 
 
@@ -87,10 +86,10 @@ def _longest_readable(manifest: Path | str, rate: int, most: int, least: int) ->
     return None
 
 
-def write_reconstruction(found: Reconstruction, folder: Path | str) -> None:
-    """Write original.wav and reconstruction.wav, 16 bit, both louder or softer by one factor."""
+def write_reconstruction(found: Reconstruction, original: Path, decoded: Path) -> None:
+    """Write both signals as 16-bit WAV files, scaled by one factor."""
     loudest = max(float(np.abs(found.original).max()), float(np.abs(found.decoded).max()), 1e-9)
-    for name, signal in ((ORIGINAL, found.original), (DECODED, found.decoded)):
+    for file, signal in ((original, found.original), (decoded, found.decoded)):
         scaled = signal * (_HEADROOM / loudest)
-        with replacing(Path(folder) / name) as path:
+        with replacing(file) as path:
             soundfile.write(path, scaled, found.sample_rate, subtype="PCM_16", format="WAV")

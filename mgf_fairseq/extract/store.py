@@ -16,10 +16,12 @@ from typing import Any
 
 from ..data.content_digests import audio_key
 from ..data.manifest import read_manifest
+from ..utils.folder_lock import folder_lock
 from ..utils.progress import Progress
+from .batches import Job
 from .folder import PROGRESS, SUMMARY, FeatureError, FeatureStore, open_features
 from .upstream import Upstream
-from .writer import Job, alone, write_folder
+from .writer import write_folder
 
 __all__ = [
     "FeatureError",
@@ -110,10 +112,10 @@ def write_features(
 ) -> FeatureStore:
     """Write the features of a manifest, or of a stretch of its rows, to the folder ``dest``.
 
-    Goes on where an interrupted call stopped; does nothing where the same features stand.
+    Resumes where an interrupted call stopped; does nothing where the same features exist.
 
     Args:
-        overwrite: replace what stands in ``dest`` if it is something else.
+        overwrite: replace other features in ``dest``.
         layers, dtype, batch_seconds, progress: as in ``cache_features``.
 
     Raises:
@@ -161,7 +163,7 @@ def _ensure(
     job: Job, folder: Path, progress: Progress | None, overwrite: bool = False
 ) -> FeatureStore:
     """Open a folder that holds what the job says, after making it if need be."""
-    with alone(folder):
+    with folder_lock(folder):
         if overwrite:
             _remove_other(job, folder / SUMMARY)
             _remove_other(job, folder.with_name(f"{folder.name}.part") / PROGRESS)
@@ -180,6 +182,6 @@ def _ensure(
 
 
 def _remove_other(job: Job, note: Path) -> None:
-    """Remove the folder of a note that tells of other features than the job's."""
+    """Remove the folder of a note about other features than the job's."""
     if note.is_file() and json.loads(note.read_text(encoding="utf-8"))["identity"] != job.identity:
         shutil.rmtree(note.parent)

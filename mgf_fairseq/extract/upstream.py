@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..baselines.acoustic_model import ACOUSTIC
 from ..checkpoints.encoder import read_encoder
 from ..checkpoints.files import CheckpointError
 from ..checkpoints.reading import find_checkpoint, require_fit
@@ -25,7 +26,7 @@ from ..encoder import build
 from ..encoder.config import EncoderConfig
 from ..encoder.geometry import ConvGeometry
 from ..utils.suggestions import did_you_mean
-from .baselines import ACOUSTIC, AcousticBaseline, SegmentMeans
+from .baselines import AcousticBaseline, SegmentMeans
 from .encoder import LoadedEncoder, build_encoder
 from .waveform_model import Features
 from .waveforms import Waveform, Waveforms
@@ -173,7 +174,7 @@ def _random(rest: str) -> Upstream:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = build.build_encoder(held.config)
-    info: dict[str, Any] = {"name": f"random:{Path(path).name}@{seed}"}
+    info: dict[str, Any] = {"name": f"{RANDOM}{Path(path).name}@{seed}"}
     info |= {"path": f"{RANDOM}{path}@{seed}"}
     info |= {**_size(held.config), "num_updates": 0, "seed": seed, "audio_hours": 0.0}
     model = LoadedEncoder(encoder, held.sample_rate, held.normalize)

@@ -28,10 +28,10 @@ from .decoding import Decoder, GreedyDecoder, Hypothesis
 from .frame_model import FrameModel
 from .long_audio import Recording, Run, flags_of
 from .transcripts import Transcript, geometric_mean, words_of
+from .wer import POST_PROCESS_OF_LABELS
 
 UNKNOWN = "\u2047"
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
-POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}
 
 _FIT = {
     "wav2vec_seq2seq": "an attention decoder: fairseq-validate with task.eval_wer gives its WER",

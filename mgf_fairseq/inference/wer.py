@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import editdistance
 import numpy as np
 
-from ..utils.intervals import draw, percentile_interval, units_of
+from ..utils.intervals import Floats, Index, bootstrap_interval, units_of
 
 
 def _letters(symbols: str) -> str:
@@ -29,6 +29,7 @@ JOINERS: dict[str, Callable[[str], str]] = {
     "sentencepiece": _sentencepiece,
     "none": str,
 }
+POST_PROCESS_OF_LABELS = {"ltr": "letter", "spm": "sentencepiece"}  # by ending of the label files
 
 
 def join_symbols(symbols: str, post_process: str) -> str:
@@ -134,7 +135,7 @@ def _percent(errors: float, units: float) -> float:
     return 100.0 * errors / units if units else float("nan")
 
 
-def bootstrap_interval(
+def rate_interval(
     errors: Sequence[float], units: Sequence[int], speakers: Sequence[str] | None = None
 ) -> tuple[float, float]:
     """Return the 95 % percentile interval of sum(errors) / sum(units), in percent.
@@ -145,10 +146,13 @@ def bootstrap_interval(
     group = units_of(speakers, len(errors)).of_utterance
     counts = np.bincount(group, np.asarray(errors, dtype=np.float64))
     totals = np.bincount(group, np.asarray(units, dtype=np.float64))
-    drawn = draw(len(counts))
-    below = drawn @ totals
-    rates = 100.0 * (drawn @ counts)[below > 0] / below[below > 0]
-    return percentile_interval(rates) if len(rates) else (float("nan"), float("nan"))
+
+    def rates(drawn: Index) -> Floats:
+        below = drawn @ totals
+        found: Floats = 100.0 * (drawn @ counts)[below > 0] / below[below > 0]
+        return found
+
+    return bootstrap_interval(rates, len(counts))
 
 
 def score_corpus(
@@ -165,8 +169,8 @@ def score_corpus(
     word_errors = [score.word_errors for score in scores]
     character_errors = [score.character_errors for score in scores]
     characters = [score.characters for score in scores]
-    wer_low, wer_high = bootstrap_interval(word_errors, [s.words for s in scores], speakers)
-    cer_low, cer_high = bootstrap_interval(character_errors, characters, speakers)
+    wer_low, wer_high = rate_interval(word_errors, [s.words for s in scores], speakers)
+    cer_low, cer_high = rate_interval(character_errors, characters, speakers)
     frames = sum(score.frames for score in scores)
     return CorpusScore(
         utterances=len(scores),

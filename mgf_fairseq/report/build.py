@@ -23,9 +23,9 @@ def build_report(
     dest: Path,
     baseline: str | None = None,
     title: str = TITLE,
-    tell: Callable[[str], None] = lambda section: None,
+    say: Callable[[str], None] = lambda section: None,
 ) -> Table:
-    """Write index.html, results.md and results.json into `dest`; `tell` hears the sections.
+    """Write index.html, results.md and results.json into `dest`; `say` gets each section.
 
     Raises:
         ResultError: a source holds no results, a file is corrupt, or no row is the baseline.
@@ -37,7 +37,7 @@ def build_report(
     contents = (
         machine_readable(table, title),
         markdown(table, title),
-        make_page(table, title, tell),
+        make_page(table, title, say),
     )
     for name, content in zip(NAMES, contents, strict=True):
         with replace_file(dest / name) as stream:

@@ -34,7 +34,7 @@ class Column:
 
     @property
     def heading(self) -> str:
-        """The task in words, to stand at a beginning."""
+        """The task in words, capitalized."""
         return self.task_title[:1].upper() + self.task_title[1:]
 
     @property

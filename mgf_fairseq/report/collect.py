@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.records import ResultError
+from ..evaluation.result_files import ResultError, ResultFolder, read_results
 from ..evaluation.results import (
     PROBE_TASKS,
     RECOGNITION,
     UPSTREAM_FILE,
     RecognitionResult,
-    ResultFolder,
     TaskResult,
     UpstreamResult,
-    read_results,
 )
 from .wording import in_order
 
@@ -121,7 +119,7 @@ def _looks_like_results(path: Path) -> bool:
 
 
 def results_of(folder: ResultFolder) -> list[Result]:
-    """List the results that stand in a folder, in the order of tasks."""
+    """List the results in a folder, in the order of tasks."""
     found: list[Result] = [folder.tasks[task] for task in in_order(folder.tasks)]
     return [*found, folder.recognition] if folder.recognition else found
 
@@ -162,7 +160,7 @@ def chosen_name(result: Result) -> str:
 
 
 def conditions(result: Result) -> dict[str, Any]:
-    """Return all that must be equal for two scores to stand in one column, flat."""
+    """Return all that must be equal for two scores to share a column, flat."""
     content = {"data": dataclasses.asdict(result.data), "protocol": result.protocol}
     content["data"].pop("note")  # words about the sizes that are compared already
     return {name: v for name, v in _flatten(content) if not name.startswith(OF_THE_ROW)}

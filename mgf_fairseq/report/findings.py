@@ -1,6 +1,6 @@
 """The table in sentences: who leads which task, by how much, and what a paired test says of it.
 
-Stands at the top of the page and of the Markdown.
+Shown at the top of the page and of the Markdown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def findings(table: Table) -> list[str]:
         )
         (first, cell), *rest = ranked
         leads = "leads with" if rest else "alone was measured:"
-        text = f"{column.title}: {first.label} {leads} {cell.mean:.1f} %"
+        title = f"{column.heading}, {column.info.title}"
+        text = f"{title}: {first.label} {leads} {cell.mean:.1f} %"
         other = next((p for p in rest if p[0].is_baseline != first.is_baseline), None)
         if other:
             row, theirs = other
@@ -30,7 +31,7 @@ def findings(table: Table) -> list[str]:
             kind = "the best baseline" if row.is_baseline else "the best MGF row"
             leader = f"{first.label}{' (a baseline)' if first.is_baseline else ''}"
             text = (
-                f"{column.title}: {leader} leads with "
+                f"{title}: {leader} leads with "
                 f"{cell.mean:.1f} %, {gap:.1f} points ahead of {row.label}, {kind} "
                 f"({theirs.mean:.1f} %)"
             )

@@ -15,19 +15,20 @@ from .wording import items_of, metric_info
 # What EVALUATION's protocol fixes; all that a result decides itself is listed from the result.
 WORDS = {
     "phone": (
-        "The encoder is frozen. One linear layer tells the phone of every 20 ms frame, once per "
-        "layer of the encoder and once on a learnt weighted sum of all layers. It learns on train; "
-        "when to stop and which of these to report is decided on valid; the score is of test."
+        "The encoder is frozen. One linear layer classifies the phone of every 20 ms frame, once "
+        "per layer of the encoder and once on a learnt weighted sum of all layers. It learns on "
+        "train; when to stop and which of these to report is decided on valid; the score is of "
+        "test."
     ),
     "speaker": (
         "The encoder is frozen and hears segments one by one. Features are averaged over a "
-        "segment, and one linear layer tells the speaker. The speakers of test are those of train; "
-        "the utterances are others."
+        "segment, and one linear layer classifies the speaker. The speakers of test are those of "
+        "train; the utterances are others."
     ),
     "emotion": (
         "The encoder is frozen. Features are averaged over the utterance (mean, and mean with "
-        "standard deviation), and one linear layer tells the emotion. Every speaker (or fold) is "
-        "left out once; when to stop and which layer to report is decided without the one left out."
+        "standard deviation), and one linear layer classifies the emotion. Every speaker "
+        "(or fold) is held out once; when to stop and which layer to report is decided without it."
     ),
     "asr": (
         "The encoder is fine-tuned with CTC by fairseq's own recipe and decoded greedily, without "
@@ -37,8 +38,8 @@ WORDS = {
 }
 
 _LABEL_WORDS = (
-    "The encoder is frozen. Features are averaged over the utterance, and one linear layer tells "
-    "the class, which is a label of the corpus. How utterances were divided for learning, choosing "
+    "The encoder is frozen. Features are averaged over the utterance, and one linear layer "
+    "classifies it by a label of the corpus. How utterances were divided for learning, choosing "
     "and scoring is said below."
 )
 

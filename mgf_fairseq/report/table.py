@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..evaluation.records import ResultError
+from ..evaluation.result_files import ResultError
 from ..evaluation.results import UNTRAINED, TaskResult
 from .cells import (
     Cell,

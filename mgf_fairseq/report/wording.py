@@ -26,7 +26,7 @@ class Metric:
 
     title: str
     lower_is_better: bool = False
-    shown: bool = True  # in the table; others stand in the fold-outs
+    shown: bool = True  # in the table; others are in the fold-outs
 
 
 METRICS = {

@@ -6,13 +6,14 @@ Used by ``mgf score``, the evaluations and the report.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 Index = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 RESAMPLES = 1000
 
 
@@ -42,13 +43,24 @@ def units_of(speakers: Sequence[str] | None, utterances: int) -> Units:
     return Units(numbers.astype(np.int64), f"{len(names)} speakers")
 
 
-def draw(units: int, resamples: int = RESAMPLES, seed: int = 0) -> Index:
-    """How often each unit is drawn in each resample: (R, U)."""
+def bootstrap_interval(
+    statistic: Callable[[Index], Floats], units: int, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic over units drawn with replacement.
+
+    Args:
+        statistic: takes how often each unit is drawn in each resample, (R, U), and returns one
+            value per resample, or fewer where a resample has no value.
+        units: how many there are, U.
+        resamples: R.
+        seed: of the draws.
+
+    Returns:
+        low and high; NaN where no resample has a value.
+    """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(units, np.full(units, 1 / units), resamples)
-
-
-def percentile_interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """The middle 95 % of resampled values."""
+    values = statistic(rng.multinomial(units, np.full(units, 1 / units), resamples))
+    if not len(values):
+        return float("nan"), float("nan")
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)

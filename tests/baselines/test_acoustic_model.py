@@ -13,7 +13,7 @@ from torch import nn
 
 from mgf_fairseq.acoustics.features import AcousticFeatures
 from mgf_fairseq.baselines.acoustic_model import (
-    KINDS,
+    ACOUSTIC,
     AcousticModel,
     AcousticModelConfig,
     write_untrained,
@@ -27,7 +27,7 @@ def config(kind: str) -> AcousticModelConfig:
     return AcousticModelConfig(**vars(tiny.tiny_model_config([])), features=kind)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ACOUSTIC)
 def test_frames_are_those_of_features_py_and_padding_changes_none(kind: str) -> None:
     model = AcousticModel(config(kind)).eval()
     long, short = torch.randn(1, 6000), torch.randn(1, 3000)
@@ -42,14 +42,14 @@ def test_frames_are_those_of_features_py_and_padding_changes_none(kind: str) -> 
     assert torch.allclose(together.latents[1, :frames], alone.latents[0], atol=1e-5)
     assert torch.allclose(together.context[1, :frames], alone.context[0], atol=1e-5)
     valid = torch.ones(1, frames, dtype=torch.bool)
-    expected = AcousticFeatures([KINDS[kind]])(
+    expected = AcousticFeatures([ACOUSTIC[kind]])(
         short, torch.zeros_like(short, dtype=torch.bool), frames, valid
     )
-    assert torch.allclose(alone.latents, expected[KINDS[kind]], atol=1e-6)
+    assert torch.allclose(alone.latents, expected[ACOUSTIC[kind]], atol=1e-6)
     assert alone.latents.shape[2] == {"fbank": 80, "mfcc": 39}[kind]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ACOUSTIC)
 def test_stock_ctc_builds_from_the_untrained_checkpoint_and_every_weight_learns(
     kind: str, tmp_path: Path
 ) -> None:

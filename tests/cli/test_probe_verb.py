@@ -9,7 +9,7 @@ import torch
 from mgf_fairseq.cli import main
 from mgf_fairseq.evaluation.options import ProbeOptions
 from mgf_fairseq.evaluation.probing import plan_probe, run_probe
-from mgf_fairseq.evaluation.results import read_results
+from mgf_fairseq.evaluation.result_files import read_results
 from mgf_fairseq.extract.upstream import load_upstream
 
 

@@ -10,9 +10,9 @@ from scipy.stats import binom
 from mgf_fairseq.cli.score import advice
 from mgf_fairseq.data.batching import plan_batches
 from mgf_fairseq.inference.wer import (
-    bootstrap_interval,
     count_edits,
     join_symbols,
+    rate_interval,
     score_corpus,
     score_utterance,
     worst,
@@ -48,7 +48,7 @@ def test_the_worst_utterances_have_the_most_wrong_words_then_letters_and_none_is
 
 
 def test_the_interval_of_an_error_rate_holds_95_percent_of_the_resamples() -> None:
-    found = bootstrap_interval([0, 5] * 200, [5] * 400)
+    found = rate_interval([0, 5] * 200, [5] * 400)
     exact = [100 * binom.ppf(p, 400, 0.5) / 400 for p in (0.025, 0.975)]
     # Steps of 0.25; an interval of 90 percent lies 0.75 within it.
     assert found == pytest.approx(exact, abs=0.3)

@@ -84,7 +84,7 @@ class PlantedStores:
                         values[start + t, names.index(word)] += 10
                     start += length
             np.save(folder / layer_file(name), values.astype(dtype))
-        left_out = {row: "gone" for row in range(len(counts)) if row not in kept}
+        skipped = {row: "gone" for row in range(len(counts)) if row not in kept}
         return FeatureStore(
-            folder, list(layers), 16000 / step, np.array(kept), np.array(lengths), left_out, {}
+            folder, list(layers), 16000 / step, np.array(kept), np.array(lengths), skipped, {}
         )

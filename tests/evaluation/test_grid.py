@@ -1,4 +1,4 @@
-"""The grids of examples/evaluate: every row composes, what stands is skipped, failures stop."""
+"""The grids of examples/evaluate: every row composes, finished rows are skipped, failures stop."""
 
 import argparse
 import importlib.util
@@ -185,7 +185,7 @@ def test_sigterm_ends_all_trainings_and_the_same_command_goes_on(tmp_path):
         wait_until(lambda: all((run / "begun").exists() for run in runs[:2]))
         first.send_signal(signal.SIGTERM)
         _, said = first.communicate(timeout=60)
-    assert first.returncode == 143 and "the same command goes on" in said
+    assert first.returncode == 143 and "the same command resumes" in said
     # It waited for both to end as they end when told, and has begun nothing else.
     assert [(run / "stopped").exists() for run in runs] == [True, True, False]
     assert not (tmp_path / "told").exists()

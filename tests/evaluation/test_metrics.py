@@ -56,9 +56,7 @@ def test_predictions_of_another_number_than_labels_are_refused():
 
 def test_the_interval_resamples_whole_utterances(predictions):
     truth, guess, utterance = predictions
-    low, high = scores.bootstrap_interval(
-        scores.accuracy, [scores.tally(truth, guess, utterance, 5)]
-    )
+    low, high = scores.metric_interval(scores.accuracy, [scores.tally(truth, guess, utterance, 5)])
     rng = np.random.default_rng(1)
     rates = []
     for _ in range(2000):
@@ -73,7 +71,7 @@ def test_the_interval_resamples_whole_utterances(predictions):
 def test_the_interval_holds_95_percent_of_the_resamples():
     right = np.arange(400) % 2
     counted = scores.tally(np.zeros(400, int), 1 - right, np.arange(400), 2)
-    found = scores.bootstrap_interval(scores.accuracy, [counted], resamples=20_000)
+    found = scores.metric_interval(scores.accuracy, [counted], resamples=20_000)
     exact = [100 * binom.ppf(p, 400, 0.5) / 400 for p in (0.025, 0.975)]
     # Steps of 0.25; an interval of 90 percent lies 0.75 within it.
     assert found == pytest.approx(exact, abs=0.3)
@@ -85,7 +83,7 @@ def test_dependent_items_widen_the_interval():
     whole = scores.tally(truth, guess, np.repeat(np.arange(20), 50), 2)
     single = scores.tally(truth, guess, np.arange(1000), 2)
     wide, narrow = (
-        np.subtract(*scores.bootstrap_interval(scores.accuracy, [t])[::-1]) for t in (whole, single)
+        np.subtract(*scores.metric_interval(scores.accuracy, [t])[::-1]) for t in (whole, single)
     )
     assert wide > 5 * narrow  # sqrt(50) = 7 in expectation
 
@@ -94,5 +92,5 @@ def test_utterances_without_items_do_not_change_the_interval(predictions):
     truth, guess, utterance = predictions
     some = scores.tally(truth, guess, utterance, 5)
     spread = scores.tally(truth, guess, utterance * 3 + 2, 5)
-    intervals = [scores.bootstrap_interval(scores.uar, [t]) for t in (some, spread)]
+    intervals = [scores.metric_interval(scores.uar, [t]) for t in (some, spread)]
     assert intervals[0] == intervals[1]

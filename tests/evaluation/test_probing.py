@@ -19,14 +19,9 @@ from mgf_fairseq.evaluation.probing import plan_probe, run_probe, write_probe
 from mgf_fairseq.evaluation.protocols import base as outcome_module
 from mgf_fairseq.evaluation.protocols.base import VERSIONS
 from mgf_fairseq.evaluation.protocols.speaker import hold_out
-from mgf_fairseq.evaluation.records import ResultError
+from mgf_fairseq.evaluation.result_files import ResultError, read_embeddings, read_results
 from mgf_fairseq.evaluation.result_folders import check_folder, result_name
-from mgf_fairseq.evaluation.results import (
-    CHOSEN_PER_FOLD,
-    WEIGHTED_SUM,
-    read_embeddings,
-    read_results,
-)
+from mgf_fairseq.evaluation.results import CHOSEN_PER_FOLD, WEIGHTED_SUM
 from mgf_fairseq.extract.folder import layer_file
 from mgf_fairseq.extract.upstream import load_upstream
 

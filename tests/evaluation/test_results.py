@@ -6,7 +6,14 @@ import json
 import numpy as np
 import pytest
 
-from mgf_fairseq.evaluation.records import ResultError, read_record, write_record
+from mgf_fairseq.evaluation.result_files import (
+    ResultError,
+    read_embeddings,
+    read_record,
+    read_results,
+    write_embeddings,
+    write_record,
+)
 from mgf_fairseq.evaluation.results import (
     ClassScore,
     Embeddings,
@@ -18,9 +25,6 @@ from mgf_fairseq.evaluation.results import (
     TaskResult,
     UpstreamResult,
     UtteranceCounts,
-    read_embeddings,
-    read_results,
-    write_embeddings,
 )
 
 SIZE = SplitSize(utterances=3, hours=0.5, items=70)
@@ -104,8 +108,8 @@ def test_a_folder_without_upstream_names_the_command_that_writes_it(tmp_path):
     ("change", "named"),
     [
         ({"format": 2}, "is of format 2"),
-        ({"chosen": None}, "'None' stands where"),
-        ({"seeds": "1"}, "'1' stands where"),
+        ({"chosen": None}, "'None' is where"),
+        ({"seeds": "1"}, "'1' is where"),
         ({"spare": 1}, r"does not know \['spare'\]"),
     ],
 )

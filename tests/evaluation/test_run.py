@@ -1,4 +1,4 @@
-"""mgf evaluate: all is checked first, results land in folders, what stands is not made again."""
+"""mgf evaluate: all is checked first, results land in folders, finished results are skipped."""
 
 import json
 from collections.abc import Callable
@@ -16,13 +16,8 @@ from mgf_fairseq.cli import main
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.evaluation import run as module
 from mgf_fairseq.evaluation.protocols.asr_plan import Plan
-from mgf_fairseq.evaluation.results import (
-    Example,
-    RecognitionResult,
-    SplitSize,
-    TaskData,
-    read_results,
-)
+from mgf_fairseq.evaluation.result_files import read_results
+from mgf_fairseq.evaluation.results import Example, RecognitionResult, SplitSize, TaskData
 from mgf_fairseq.extract.pretrained import load_pretrained
 from mgf_fairseq.host.training_process import TrainingError
 from mgf_fairseq.prepare.options import PrepareOptions
@@ -131,7 +126,7 @@ def test_the_same_command_again_makes_nothing_anew_and_another_seed_does(
     before = {path: path.read_bytes() for path in (dest / "fbank").iterdir()}
     assert evaluate(dest, data, *words) == 0
     told = capsys.readouterr().out
-    assert told.count("stands, skipped") == 2
+    assert told.count("is done, skipped") == 2
     assert told.count("skipped (without counts per utterance") == 1  # the recognizer's stand-in
     assert {path: path.read_bytes() for path in (dest / "fbank").iterdir()} == before
     assert evaluate(dest, data, *words, "--seeds", "3") == 0

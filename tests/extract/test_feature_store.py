@@ -79,7 +79,7 @@ def test_the_store_holds_what_the_upstream_says_of_each_utterance_alone(
     store = cache_features(upstream, data, tmp_path / "cache", dtype="float32", batch_seconds=4)
     assert store.layer_names == ["layer 0", "layer 1", "layer 2"]
     assert store.rows.tolist() == list(range(12))
-    assert store.left_out == {} and store.frame_rate == 50.0
+    assert store.skipped == {} and store.frame_rate == 50.0
     assert_features(store, upstream, data, atol=1e-5)  # fp32 rounding of other batch shapes
 
 
@@ -259,9 +259,9 @@ def test_files_that_cannot_be_used_are_named_and_left_out(
     assert_features(store, upstream, data, atol=1e-5)
     words = {1: "no such file", 2: "not an audio file", 4: "the manifest says", 12: "399 samples"}
     words[13] = "leaves the root"
-    assert set(store.left_out) == set(words)
+    assert set(store.skipped) == set(words)
     for row, word in words.items():
-        assert word in store.left_out[row]
+        assert word in store.skipped[row]
 
 
 def test_a_manifest_of_which_nothing_can_be_read_leaves_nothing(
@@ -287,7 +287,7 @@ def test_one_file_of_another_length_is_no_other_rate(
     tmp_path: Path, data: Path, upstream: Upstream
 ) -> None:
     soundfile.write(data.parent / "audio" / "0.wav", tiny.speech_like(1.6, seed=4), 16000)
-    assert list(cache_features(upstream, data, tmp_path / "cache").left_out) == [0]
+    assert list(cache_features(upstream, data, tmp_path / "cache").skipped) == [0]
 
 
 def test_an_unknown_layer_or_dtype_is_refused_with_those_there_are(

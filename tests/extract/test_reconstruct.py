@@ -67,7 +67,8 @@ def test_an_utterance_that_cannot_be_read_is_passed_over_for_the_next_longest(pr
 def test_both_files_keep_their_ratio_and_nothing_clips(tmp_path):
     time = np.arange(16000) / 16000
     loud = (6 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
-    write_reconstruction(Reconstruction(loud, 0.5 * loud, 16000), tmp_path)
+    files = tmp_path / "original.wav", tmp_path / "reconstruction.wav"
+    write_reconstruction(Reconstruction(loud, 0.5 * loud, 16000), *files)
     original, rate = soundfile.read(tmp_path / "original.wav")
     decoded, _ = soundfile.read(tmp_path / "reconstruction.wav")
     assert rate == 16000 and np.abs(original).max() < 0.99

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mgf_fairseq.evaluation.results import read_results
+from mgf_fairseq.evaluation.result_files import read_results
 
 pytest.importorskip("espeakng_loader", reason="the quickstart's voices come with extra [demo]")
 pytest.importorskip("matplotlib", reason="the quickstart's picture is drawn with extra [demo]")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from mgf_fairseq.evaluation.records import write_record
+from mgf_fairseq.evaluation.result_files import write_embeddings, write_record
 from mgf_fairseq.evaluation.results import (
     CHOSEN_PER_FOLD,
     ClassScore,
@@ -29,7 +29,6 @@ from mgf_fairseq.evaluation.results import (
     TaskResult,
     UpstreamResult,
     UtteranceCounts,
-    write_embeddings,
 )
 from mgf_fairseq.report.figures.arpabet import MANNERS
 

@@ -5,7 +5,7 @@ import json
 import fabricated as fab
 import pytest
 
-from mgf_fairseq.evaluation.records import ResultError
+from mgf_fairseq.evaluation.result_files import ResultError
 from mgf_fairseq.report.collect import collect
 from mgf_fairseq.report.findings import findings
 from mgf_fairseq.report.markdown import machine_readable, markdown

@@ -1,6 +1,6 @@
 """The recipe of the recognition task: which YAML, with which overrides, and what it amounts to.
 
-evaluation/protocols/asr.py trains by it; its digest decides whether a result still stands.
+evaluation/protocols/asr.py trains by it; its digest decides whether a result is still valid.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from ...host.training_process import override
+from ...inference.wer import POST_PROCESS_OF_LABELS
 from ...utils.package import config_dir
 
 RECIPE = "ctc_evaluate"
-SUBWORDS = {"ltr": "letter", "spm": "sentencepiece"}  # label ending -> criterion.post_process
 
 
 class RecipeError(ValueError):
-    """A fine-tuning recipe or one of its overrides cannot be used; the message holds the mend."""
+    """A fine-tuning recipe or one of its overrides cannot be used; the message names the fix."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ def load_recipe(
     Raises:
         RecipeError: there is no such recipe, or an override is none.
     """
-    if labels not in SUBWORDS:
-        raise RecipeError(f"labels={labels!r} is none of {', '.join(SUBWORDS)}")
+    if labels not in POST_PROCESS_OF_LABELS:
+        raise RecipeError(f"labels={labels!r} is none of {', '.join(POST_PROCESS_OF_LABELS)}")
     path = find_recipe(path)
     config = _merge(path)
-    added = [f"task.labels={labels}", f"criterion.post_process={SUBWORDS[labels]}"]
+    added = [f"task.labels={labels}", f"criterion.post_process={POST_PROCESS_OF_LABELS[labels]}"]
     if max_update is not None:
         if max_update < 1:
             raise RecipeError(f"max_update={max_update} must be at least 1")

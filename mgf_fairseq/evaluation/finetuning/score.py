@@ -15,9 +15,9 @@ from ...data.manifest import Manifest, read_manifest
 from ...data.text import read_lines
 from ...inference.decoding import Hypothesis
 from ...inference.long_audio import Run, Skipped
-from ...inference.recognizer import POST_PROCESS_OF_LABELS
 from ...inference.recognizer import Recognizer as Recognizer
 from ...inference.wer import (
+    POST_PROCESS_OF_LABELS,
     CorpusScore,
     UtteranceScore,
     join_symbols,
@@ -33,7 +33,7 @@ class ManifestScore:
     corpus: CorpusScore
     utterances: list[UtteranceScore]  # in the manifest's order
     rows: list[int]  # of the manifest, one per utterance
-    failed: dict[int, str]  # row -> why its audio was left out
+    skipped: dict[int, str]  # row -> why it was skipped
     speakers: list[str] | None = None  # of all rows of the manifest, if beside it (.spk)
 
 
@@ -42,7 +42,7 @@ def score_manifest(
     path: Path | str,
     labels: str | None = None,
     batch_seconds: float = 120.0,
-    device: torch.device | None = None,
+    device: torch.device = torch.device("cpu"),  # noqa: B008
     advance: Callable[[int], object] = lambda count: None,
 ) -> ManifestScore:
     """Transcribe a manifest and compare with the label file beside it.
@@ -66,15 +66,15 @@ def score_manifest(
     decoder = recognizer.greedy
     run = Run(recognizer.frames, lambda _, frames: decoder.decode(frames)[0], batch_seconds)
     decoded: dict[int, Hypothesis] = {}
-    failed: dict[int, str] = {}
+    skipped: dict[int, str] = {}
     for row, found in enumerate(run.over([manifest.entry(row) for row in range(len(manifest))])):
         if isinstance(found, Skipped):
-            failed[row] = f"{found.name}: {found.reason}"
+            skipped[row] = f"{found.name}: {found.reason}"
         else:
             decoded[row] = found
         advance(1)
     if not decoded:
-        reason = next(iter(failed.values()))
+        reason = next(iter(skipped.values()))
         raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
     scores = [
         score_utterance(
@@ -89,7 +89,7 @@ def score_manifest(
     rows = list(decoded)
     speakers = read_speakers(path, manifest)
     known = [speakers[row] for row in rows] if speakers else None
-    return ManifestScore(score_corpus(scores, known), scores, rows, failed, speakers)
+    return ManifestScore(score_corpus(scores, known), scores, rows, skipped, speakers)
 
 
 def read_speakers(manifest_path: Path, manifest: Manifest) -> list[str] | None:

@@ -18,9 +18,9 @@ from ...utils.intervals import units_of
 from ..metrics import (
     Metric,
     accuracy,
-    bootstrap_interval,
     class_scores,
     confusion_matrix,
+    metric_interval,
     score,
     sum_by,
     tally,
@@ -127,7 +127,7 @@ def _counted(
     counted = sum_by(each, units.of_utterance)
 
     def rate(metric: Metric) -> Rate:
-        return Rate(score(metric, counted), *bootstrap_interval(metric, [counted]))
+        return Rate(score(metric, counted), *metric_interval(metric, [counted]))
 
     return ClassificationScore(
         accuracy=rate(accuracy),

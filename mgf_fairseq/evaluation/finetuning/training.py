@@ -1,7 +1,7 @@
 """One fine-tuning of the recognition task: run to its end once, with what its processes leave.
 
-evaluation/protocols/asr.py asks for one per seed; an interrupted one goes on, a finished one is not
-repeated.
+evaluation/protocols/asr.py asks for one per seed; an interrupted one resumes, a finished one is
+skipped.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DONE, _COMMITS = "done", "commits"
 
 
 class RecognitionError(ValueError):
-    """The recognition task cannot be run; the message holds the mend."""
+    """The recognition task cannot be run; the message names the fix."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Trained:
     """What a finished training says of itself."""
 
     seconds: float  # of all its processes, as fairseq counts them; lost updates count for nothing
-    commits: list[str]  # of the code that each process ran, in order, repeats left out
+    commits: list[str]  # of the code that each process ran, in order, without repeats
 
 
 def train_once(command: Sequence[str], run: Path, updates: int, name: str) -> Trained:
-    """Train unless that stands, and keep only the best checkpoint.
+    """Train unless that is done already, and keep only the best checkpoint.
 
     Args:
         command: as ``training_command`` makes it, saving into ``run``.

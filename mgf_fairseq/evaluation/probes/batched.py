@@ -1,7 +1,7 @@
-"""A bank of probes: small classifiers of one shape side by side, one for each seed and layer.
+"""Many probes in one product: small classifiers of one shape, one for each seed and layer.
 
 Under the trainers of trainer.py and cross_validation.py. Each probe is exactly one Linear, or one
-hidden layer where asked for; that many of them share a tensor changes their cost and nothing else.
+hidden layer where asked for; sharing a tensor changes their cost and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 
-class BankedLinear(nn.Module):
+class BatchedLinear(nn.Module):
     """P independent Linears in one batched product, drawn as `nn.Linear` draws its weights."""
 
     def __init__(self, generators: Sequence[torch.Generator], inputs: int, outputs: int) -> None:
@@ -42,12 +42,12 @@ class BankedLinear(nn.Module):
 
 
 class ProbeStack(nn.Module):
-    """P independent probes: one BankedLinear, or two around a ReLU."""
+    """P independent probes: one BatchedLinear, or two around a ReLU."""
 
     def __init__(self, generators: Sequence[torch.Generator], sizes: Sequence[int]) -> None:
         super().__init__()
         self.linears = nn.ModuleList(
-            BankedLinear(generators, inputs, outputs) for inputs, outputs in pairwise(sizes)
+            BatchedLinear(generators, inputs, outputs) for inputs, outputs in pairwise(sizes)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class ProbeStack(nn.Module):
         """Copy one probe out."""
         parts: list[nn.Module] = []
         for linear in self.linears:
-            assert isinstance(linear, BankedLinear)
+            assert isinstance(linear, BatchedLinear)
             parts += [nn.ReLU()] * bool(parts) + [linear.single(probe)]
         return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
@@ -70,7 +70,7 @@ class ProbeStack(nn.Module):
             ours[which] = theirs[which]
 
 
-class ProbeBank(nn.Module):
+class BatchedProbes(nn.Module):
     """Probes for each seed on each of L layers and, with two layers or more, on their sum.
 
     The sum's weights are a softmax of one number per layer, learnt with the probe, as in SUPERB
@@ -113,8 +113,8 @@ class ProbeBank(nn.Module):
         return self.on_layers.single(seed * self.num_layers + representation)
 
     @torch.no_grad()
-    def copy_probes(self, source: ProbeBank, which: Tensor) -> None:
-        """Take over the probes that `which` (S, R) marks from another bank of this shape."""
+    def copy_probes(self, source: BatchedProbes, which: Tensor) -> None:
+        """Take over the probes that `which` (S, R) marks from others of this shape."""
         self.on_layers.copy_probes(source.on_layers, which[:, : self.num_layers].flatten())
         if self.has_sum:
             self.on_sum.copy_probes(source.on_sum, which[:, -1])

@@ -22,7 +22,7 @@ _TOLERATED = 2  # frames by which labels and features may differ: rounding at th
 
 
 @dataclass
-class FrameItems:
+class FrameExamples:
     """Labelled frames, read from the memory-mapped store as they are needed."""
 
     layers: list[npt.NDArray[Any]]  # L of (T, D)
@@ -37,12 +37,12 @@ class FrameItems:
         return len(self.layers), self.layers[0].shape[1]
 
     def gather(self, index: Index) -> npt.NDArray[np.floating[Any]]:
-        """(L, n, D) of the items at `index`, which is sorted."""
+        """(L, n, D) of the examples at `index`, which is sorted."""
         return np.stack([layer[self.frames[index]] for layer in self.layers])
 
 
 @dataclass
-class PooledItems:
+class PooledExamples:
     """One vector per stretch of speech, in memory."""
 
     vectors: npt.NDArray[np.float32]  # (L, N, D)
@@ -55,7 +55,7 @@ class PooledItems:
         return self.vectors.shape[0], self.vectors.shape[2]
 
     def gather(self, index: Index) -> npt.NDArray[np.floating[Any]]:
-        """(L, n, D) of the items at `index`."""
+        """(L, n, D) of the examples at `index`."""
         return self.vectors[:, index]
 
 
@@ -72,9 +72,9 @@ def layers_of(store: FeatureStore) -> list[npt.NDArray[Any]]:
     return layers
 
 
-def frame_items(
-    split: LabelledManifest, store: FeatureStore, left_out: Sequence[str], classes: list[str] | None
-) -> tuple[FrameItems, list[str]]:
+def frame_examples(
+    split: LabelledManifest, store: FeatureStore, ignored: Sequence[str], classes: list[str] | None
+) -> tuple[FrameExamples, list[str]]:
     """Join frames to `.phn` labels; without `classes`, those that occur become the classes.
 
     Raises:
@@ -95,7 +95,7 @@ def frame_items(
         tokens += line[:frames]
     notes = [f"{rounded} row(s) of {split.name} cut to the shorter of labels and frames"]
     names, codes = np.unique(np.asarray(tokens, dtype=np.str_), return_inverse=True)
-    kept = [name for name in names.tolist() if name not in left_out]
+    kept = [name for name in names.tolist() if name not in ignored]
     classes = kept if classes is None else classes
     check_known(path, kept, classes, "leave it out of every score (--ignore)")
     position = {name: number for number, name in enumerate(classes)}
@@ -104,10 +104,10 @@ def frame_items(
     frame, utterance = starts + np.arange(len(tokens)), np.repeat(store.rows, lengths)
     good = labels >= 0
     if not good.any():
-        raise ProbeError(f"{path}: no frame has a label; mgf check {split.data} tells more")
-    items = FrameItems(layers_of(store), frame[good], labels[good], utterance[good])
-    items.notes = notes if rounded else []
-    return items, classes
+        raise ProbeError(f"{path}: no frame has a label; mgf check {split.data} says why")
+    examples = FrameExamples(layers_of(store), frame[good], labels[good], utterance[good])
+    examples.notes = notes if rounded else []
+    return examples, classes
 
 
 def _wrong_rate(path: Path, row: int, labels: int, frames: int, frame_rate: float) -> str:
@@ -159,9 +159,9 @@ def segment_vectors(store: FeatureStore) -> tuple[npt.NDArray[np.float32], Index
     return vectors, np.repeat(store.rows, store.lengths)
 
 
-def utterance_means(items: PooledItems) -> tuple[npt.NDArray[np.float32], Index]:
-    """Average the items of each utterance, which stand together: (L, U, D), manifest rows (U,)."""
-    rows, starts, counts = np.unique(items.utterance, return_index=True, return_counts=True)
-    sums = np.add.reduceat(items.vectors, starts, axis=1)
+def utterance_means(examples: PooledExamples) -> tuple[npt.NDArray[np.float32], Index]:
+    """Average the consecutive examples of each utterance: (L, U, D), manifest rows (U,)."""
+    rows, starts, counts = np.unique(examples.utterance, return_index=True, return_counts=True)
+    sums = np.add.reduceat(examples.vectors, starts, axis=1)
     means: npt.NDArray[np.float32] = (sums / counts[:, None]).astype(np.float32)
     return means, rows

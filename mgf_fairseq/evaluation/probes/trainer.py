@@ -1,6 +1,6 @@
-"""Train a bank of probes by minibatches, with early stopping on valid, and predict with it.
+"""Train batched probes by minibatches, with early stopping on valid, and predict with it.
 
-Between the items of a task and its scores: all layers and seeds learn in one pass over the data.
+Between the examples of a task and its scores: all layers and seeds learn in one pass over the data.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...utils.progress import Progress
-from .batched import ProbeBank
+from .batched import BatchedProbes
 
 _BLOCK_BYTES = 2**27  # features held as fp32 at a time
 Index = npt.NDArray[np.int64]
 
 
-class Items(Protocol):
+class Examples(Protocol):
     """Feature vectors with a class each: frames, or pooled stretches."""
 
     @property
@@ -35,7 +35,7 @@ class Items(Protocol):
         """L layers of width D."""
 
     def gather(self, index: Index) -> npt.NDArray[np.floating]:
-        """(L, n, D) of the items at `index`, which is sorted."""
+        """(L, n, D) of the examples at `index`, which is sorted."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Standardizer:
 
 
 class NotFinite(ValueError):
-    """Probes could not be trained; `representations` are their numbers in the bank."""
+    """Probes could not be trained; `representations` are their numbers."""
 
     def __init__(self, representations: list[int]) -> None:
         super().__init__(f"no finite loss on valid for representations {representations}")
@@ -88,35 +88,35 @@ class NotFinite(ValueError):
 class TrainedProbes:
     """The probes at their best epoch on valid."""
 
-    bank: ProbeBank
+    probes: BatchedProbes
     standardizer: Standardizer
     best_epochs: list[list[int]]  # (S, R)
 
 
-def fit_standardizer(items: Items) -> Standardizer:
-    """Take mean and deviation over all items."""
-    layers, width = items.shape
+def fit_standardizer(examples: Examples) -> Standardizer:
+    """Take mean and deviation over all examples."""
+    layers, width = examples.shape
     total = torch.zeros(layers, width, dtype=torch.float64)
     squares = torch.zeros_like(total)
-    # Sums about the first items' mean: no cancellation where a mean is large.
+    # Sums about the first examples' mean: no cancellation where a mean is large.
     origin: Tensor | None = None
-    for index in _chunks(np.arange(len(items.labels)), _block_size(items)):
-        x = torch.from_numpy(items.gather(index)).float()
+    for index in _chunks(np.arange(len(examples.labels)), _block_size(examples)):
+        x = torch.from_numpy(examples.gather(index)).float()
         if origin is None:
             origin = x.mean(dim=1, keepdim=True)
         x = x - origin
         total += x.sum(dim=1, dtype=torch.float64)
         squares += x.square().sum(dim=1, dtype=torch.float64)
     assert origin is not None
-    mean = total / len(items.labels)
-    deviation = (squares / len(items.labels) - mean.square()).clamp(min=0).sqrt()
+    mean = total / len(examples.labels)
+    deviation = (squares / len(examples.labels) - mean.square()).clamp(min=0).sqrt()
     scale = torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 1.0)
     return Standardizer((mean[:, None] + origin).float(), scale[:, None].float())
 
 
 def train_probes(
-    train: Items,
-    valid: Items,
+    train: Examples,
+    valid: Examples,
     num_classes: int,
     seeds: Sequence[int],
     config: ProbeConfig,
@@ -130,18 +130,18 @@ def train_probes(
     Raises:
         NotFinite: a probe's loss on valid was finite at no epoch.
     """
-    bank = ProbeBank(seeds, *train.shape, num_classes, config.hidden).to(device)
+    probes = BatchedProbes(seeds, *train.shape, num_classes, config.hidden).to(device)
     standardizer = fit_standardizer(train).to(device)
-    learner = _Learner(bank, standardizer, train, seeds, config)
+    learner = _Learner(probes, standardizer, train, seeds, config)
     looked_at = _sample(len(valid.labels), config.valid_items)
-    best = copy.deepcopy(bank)
-    lowest = torch.full((len(seeds), bank.num_representations), float("inf"), device=device)
+    best = copy.deepcopy(probes)
+    lowest = torch.full((len(seeds), probes.num_representations), float("inf"), device=device)
     best_epoch = torch.zeros_like(lowest, dtype=torch.int64)
     for epoch in range(1, config.max_epochs + 1):
         learner.epoch()
-        loss = mean_loss(bank, standardizer, valid, looked_at)
+        loss = mean_loss(probes, standardizer, valid, looked_at)
         improved = loss < lowest
-        best.copy_probes(bank, improved)
+        best.copy_probes(probes, improved)
         lowest, best_epoch[improved] = torch.minimum(lowest, loss), epoch
         if progress:
             progress("train probes", epoch, config.max_epochs)
@@ -154,25 +154,30 @@ def train_probes(
 
 
 class _Learner:
-    """The optimizer and the order in which it sees the items."""
+    """The optimizer and the order in which it sees the examples."""
 
     def __init__(
         self,
-        bank: ProbeBank,
+        probes: BatchedProbes,
         standardizer: Standardizer,
-        train: Items,
+        train: Examples,
         seeds: Sequence[int],
         config: ProbeConfig,
     ) -> None:
-        self.bank, self.standardizer, self.train, self.config = bank, standardizer, train, config
-        self.optimizer = torch.optim.Adam(bank.parameters(), lr=config.learning_rate)
+        self.probes, self.standardizer, self.train, self.config = (
+            probes,
+            standardizer,
+            train,
+            config,
+        )
+        self.optimizer = torch.optim.Adam(probes.parameters(), lr=config.learning_rate)
         falls_for = max(config.max_epochs - 1, 1)
         self.decay = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.05, falls_for)
         self.order = _Order(len(train.labels))
         self.shuffles = [np.random.default_rng(seed) for seed in seeds]
 
     def epoch(self) -> None:
-        """See `epoch_items` items; the fewer there are, the more often."""
+        """See `epoch_items` examples; the fewer there are, the more often."""
         drawn = self.order.draw(self.config.epoch_items)
         for block in np.array_split(drawn, -(-len(drawn) // _block_size(self.train))):
             self._learn(np.sort(block))
@@ -186,14 +191,14 @@ class _Learner:
         for picked in torch.stack(orders).to(y.device).tensor_split(batches, dim=1):
             # (L, n, D) -> S x (L, B, D) -> (S, L, B, D)
             rows = torch.stack([x.index_select(1, mine) for mine in picked])
-            loss = _losses(self.bank(rows), y[picked]).mean(dim=2).sum()
+            loss = _losses(self.probes(rows), y[picked]).mean(dim=2).sum()
             self.optimizer.zero_grad()
             torch.autograd.backward(loss)
             self.optimizer.step()
 
 
 class _Order:
-    """Draws items without a repeat until all have been drawn, then anew; the same every time."""
+    """Draws examples without a repeat until all have been drawn, then anew; the same every time."""
 
     def __init__(self, size: int) -> None:
         self.size, self.rng = size, np.random.default_rng(0)
@@ -215,38 +220,43 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def mean_loss(
-    bank: ProbeBank, standardizer: Standardizer, items: Items, index: Index | None = None
+    probes: BatchedProbes,
+    standardizer: Standardizer,
+    examples: Examples,
+    index: Index | None = None,
 ) -> Tensor:
-    """Mean cross-entropy per probe, (S, R), over all items or those at `index`."""
-    index = np.arange(len(items.labels)) if index is None else index
-    total = torch.zeros(bank.num_seeds, bank.num_representations, device=standardizer.mean.device)
-    for chunk in _chunks(index, _block_size(items)):
-        x, y = _load(items, chunk, standardizer)
-        logits = bank(x.expand(bank.num_seeds, -1, -1, -1))
-        total += _losses(logits, y.expand(bank.num_seeds, -1)).sum(dim=2)
+    """Mean cross-entropy per probe, (S, R), over all examples or those at `index`."""
+    index = np.arange(len(examples.labels)) if index is None else index
+    total = torch.zeros(
+        probes.num_seeds, probes.num_representations, device=standardizer.mean.device
+    )
+    for chunk in _chunks(index, _block_size(examples)):
+        x, y = _load(examples, chunk, standardizer)
+        logits = probes(x.expand(probes.num_seeds, -1, -1, -1))
+        total += _losses(logits, y.expand(probes.num_seeds, -1)).sum(dim=2)
     return total / len(index)
 
 
 @torch.no_grad()
-def predict(trained: TrainedProbes, items: Items) -> npt.NDArray[np.int32]:
-    """Classes (S, R, N) that each probe gives the items."""
-    bank = trained.bank
+def predict(trained: TrainedProbes, examples: Examples) -> npt.NDArray[np.int32]:
+    """Classes (S, R, N) that each probe gives the examples."""
+    probes = trained.probes
     parts = []
-    for chunk in _chunks(np.arange(len(items.labels)), _block_size(items)):
-        x, _ = _load(items, chunk, trained.standardizer)
-        parts.append(bank(x.expand(bank.num_seeds, -1, -1, -1)).argmax(dim=3).int().cpu())
+    for chunk in _chunks(np.arange(len(examples.labels)), _block_size(examples)):
+        x, _ = _load(examples, chunk, trained.standardizer)
+        parts.append(probes(x.expand(probes.num_seeds, -1, -1, -1)).argmax(dim=3).int().cpu())
     return torch.cat(parts, dim=2).numpy()
 
 
-def _load(items: Items, index: Index, standardizer: Standardizer) -> tuple[Tensor, Tensor]:
+def _load(examples: Examples, index: Index, standardizer: Standardizer) -> tuple[Tensor, Tensor]:
     """Standardised features (L, n, D) and classes (n,) on the probes' device."""
     device = standardizer.mean.device
-    x = torch.from_numpy(items.gather(index)).to(device).float()
-    return standardizer(x), torch.from_numpy(items.labels[index]).to(device)
+    x = torch.from_numpy(examples.gather(index)).to(device).float()
+    return standardizer(x), torch.from_numpy(examples.labels[index]).to(device)
 
 
-def _block_size(items: Items) -> int:
-    layers, width = items.shape
+def _block_size(examples: Examples) -> int:
+    layers, width = examples.shape
     return max(_BLOCK_BYTES // (4 * layers * width), 1)
 
 
@@ -256,7 +266,7 @@ def _chunks(index: Index, size: int) -> Iterator[Index]:
 
 
 def _sample(size: int, most: int) -> Index:
-    """Sorted indices of all items, or of `most` drawn once and for all."""
+    """Sorted indices of all examples, or of `most` drawn once and for all."""
     if size <= most:
         return np.arange(size)
     return np.sort(np.random.default_rng(0).choice(size, most, replace=False))

@@ -15,27 +15,26 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...baselines.acoustic_model import write_untrained
+from ...baselines.acoustic_model import ACOUSTIC, write_untrained
 from ...checkpoints.encoder import read_encoder
 from ...checkpoints.pretraining_data import recordings_of
 from ...data.caveats import read_caveats
 from ...data.manifest import read_manifest
 from ...data.text import read_lines
-from ...extract.baselines import ACOUSTIC
 from ...extract.upstream import RANDOM
 from ...host.training_process import training_command
 from ...inference.recognizer import load_recognizer
-from ...inference.wer import bootstrap_interval, join_symbols
+from ...inference.wer import POST_PROCESS_OF_LABELS, join_symbols, rate_interval
 from ...utils.intervals import units_of
 from ...utils.progress import Progress
-from ..finetuning.recipe import SUBWORDS, Start, run_overrides
+from ..finetuning.recipe import Start, run_overrides
 from ..finetuning.score import ManifestScore, score_manifest
 from ..finetuning.training import BEST, Trained, train_once
 from ..metrics import Tally
 from ..overlap import find_overlap
 from ..provenance import commit, provenance
 from ..result_folders import result_name
-from ..results import Example, RecognitionResult, SplitSize, TaskData, UtteranceCounts
+from ..results import Example, Overlap, RecognitionResult, SplitSize, TaskData, UtteranceCounts
 from ..utterances import CHARACTERS, counts_of, tally_of
 from .asr_plan import Plan
 
@@ -45,8 +44,8 @@ _EXAMPLES = 8
 def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) -> RecognitionResult:
     """Fine-tune once per seed, choose on valid, score on test.
 
-    Finished trainings are kept and not repeated; an interrupted one goes on. Seconds and commits of
-    the result are those of all processes that had a part in it.
+    Finished trainings are skipped and an interrupted one resumes. Seconds and commits of the result
+    are those of all its processes.
 
     Args:
         plan: what ``plan_recognition`` made.
@@ -70,11 +69,10 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
         for name, scores in (("valid", valid), ("test", test)):
             path = plan.data / f"{plan.splits[name]}.tsv"
             device = torch.device(plan.options.device)
-            told = _Told(progress, f"transcribe {name}", len(read_manifest(path)))
-            scores.append(score_manifest(recognizer, path, device=device, advance=told))
+            counted = _Counted(progress, f"transcribe {name}", len(read_manifest(path)))
+            scores.append(score_manifest(recognizer, path, device=device, advance=counted))
         seconds += trainings[-1].seconds + time.monotonic() - scoring_since
     utterances = _counts(test)
-    tested = plan.data / f"{plan.splits['test']}.tsv"
     low, high, over = _interval(utterances, len(test))
     origin = provenance(time.monotonic(), plan.options.device)
     origin = replace(origin, seconds=round(seconds, 1), commit=_commits(trainings, commit()))
@@ -89,14 +87,20 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
         low=low,
         high=high,
         examples=_examples(test[0]),
-        overlap=find_overlap(plan.upstream, recordings_of(read_manifest(tested))),
+        overlap=_overlap(plan),
         interval_over=over,
         utterances=utterances,
     )
 
 
-class _Told:
-    """Counts what was advanced and tells the progress."""
+def _overlap(plan: Plan) -> Overlap | None:
+    """Which recordings of test the upstream was pre-trained on."""
+    tested = read_manifest(plan.data / f"{plan.splits['test']}.tsv")
+    return find_overlap(plan.upstream, recordings_of(tested))
+
+
+class _Counted:
+    """Counts what was done and reports it."""
 
     def __init__(self, progress: Progress | None, what: str, total: int) -> None:
         self.progress, self.what, self.total, self.done = progress, what, total, 0
@@ -128,7 +132,7 @@ def _start(plan: Plan, folder: Path) -> Start:
 
 
 def _train(plan: Plan, start: Start, run: Path, seed: int) -> Trained:
-    """Run one training to its end, unless it stands."""
+    """Run one training to its end, unless it is done already."""
     recipe, cuda = plan.options.recipe, plan.options.device.startswith("cuda")
     command = training_command(
         recipe.path,
@@ -139,7 +143,7 @@ def _train(plan: Plan, start: Start, run: Path, seed: int) -> Trained:
 
 
 def _commits(trainings: Sequence[Trained], scored: str) -> str:
-    """The commit that all of it ran, or who ran which."""
+    """The commit that all of it ran, or which part ran at which commit."""
     trained = list(dict.fromkeys(name for training in trainings for name in training.commits))
     return scored if trained == [scored] else f"{scored}, trained at {', '.join(trained)}"
 
@@ -171,7 +175,7 @@ def _interval(utterances: Sequence[UtteranceCounts], seeds: int) -> tuple[float,
     counted = tally_of(utterances, CHARACTERS + 1, seeds)
     errors, items = counted.hits[:, CHARACTERS], counted.counts[:, CHARACTERS]
     speakers = [utterance.speaker for utterance in utterances]
-    low, high = bootstrap_interval(errors.tolist(), items.tolist(), speakers)
+    low, high = rate_interval(errors.tolist(), items.tolist(), speakers)
     return low, high, units_of(speakers, len(utterances)).words
 
 
@@ -186,9 +190,9 @@ def _data(plan: Plan, test: Sequence[ManifestScore]) -> TaskData:
     labels = plan.options.recipe.labels
     lines = read_lines(plan.data / f"dict.{labels}.txt", "utf-8")
     notes = read_caveats(plan.data)
-    failed = len(test[0].failed)
-    if failed:
-        notes.append(f"{failed} test utterance(s) could not be read and are left out")
+    skipped = len(test[0].skipped)
+    if skipped:
+        notes.append(f"{skipped} test utterance(s) could not be read and were skipped")
     return TaskData(
         folder=plan.data.resolve().name,
         classes=[line.rpartition(" ")[0] for line in lines if line.strip()],
@@ -205,5 +209,5 @@ def _size(plan: Plan, split: str, labels: str) -> SplitSize:
     return SplitSize(
         utterances=len(manifest),
         hours=float(manifest.num_samples.sum()) / plan.upstream.sample_rate / 3600,
-        items=sum(len(join_symbols(row, SUBWORDS[labels]).split()) for row in rows),
+        items=sum(len(join_symbols(row, POST_PROCESS_OF_LABELS[labels]).split()) for row in rows),
     )

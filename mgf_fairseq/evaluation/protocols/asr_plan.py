@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ...baselines.acoustic_model import ACOUSTIC
 from ...checkpoints.encoder import read_encoder
 from ...data.entries import parse_entry
 from ...encoder.config import EncoderConfig
 from ...encoder.geometry import parse_conv_layers
-from ...extract.baselines import ACOUSTIC
 from ...extract.upstream import Upstream
 from ...utils.progress import Progress
 from ..finetuning.recipe import Recipe
@@ -60,7 +60,7 @@ def plan_recognition(
     options: RecognitionOptions,
     progress: Progress | None = None,
 ) -> Plan:
-    """Check all that can be checked before anything long runs, and say what will be done.
+    """Check everything that can be checked before anything long runs, and plan the task.
 
     Args:
         upstream: whose encoder is fine-tuned.
@@ -82,7 +82,7 @@ def plan_recognition(
         files += [data / f"{split}.tsv", data / f"{split}.{recipe.labels}"]
         _check_split(data, split, recipe.labels)
     if not files[0].is_file():
-        raise RecognitionError(f"{files[0]} does not exist: {_mend(data, recipe.labels)}")
+        raise RecognitionError(f"{files[0]} does not exist: {_fix(data, recipe.labels)}")
     shape = _check_upstream(upstream, options)
     labelled = [read_labelled(data, name, [recipe.labels]) for name in splits.values()]
     protocol = {**recipe.protocol, **version_of(RECOGNITION), "start": _start_in_words(upstream)}
@@ -118,12 +118,12 @@ def _check_split(data: Path, split: str, labels: str) -> None:
         )
     if not label_path.is_file():
         raise RecognitionError(
-            f"{label_path} does not exist, so task asr cannot be run: {_mend(data, labels)}"
+            f"{label_path} does not exist, so task asr cannot be run: {_fix(data, labels)}"
         )
 
 
 def _refuse_segments(part: LabelledManifest) -> None:
-    """fairseq's fine-tuning takes the numbers of a segment for bytes, some of them quietly."""
+    """Refuse segments: fairseq's fine-tuning reads their numbers as bytes, sometimes silently."""
     for row, entry in enumerate(part.manifest.paths):
         if parse_entry(entry).segment is not None:
             raise RecognitionError(
@@ -133,7 +133,7 @@ def _refuse_segments(part: LabelledManifest) -> None:
             )
 
 
-def _mend(data: Path, labels: str) -> str:
+def _fix(data: Path, labels: str) -> str:
     return f"mgf prepare SOURCE --dest {data} --labels {labels}, from a corpus with transcripts"
 
 

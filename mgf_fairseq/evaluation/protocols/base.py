@@ -22,9 +22,9 @@ from ..labelled import LabelledManifest
 from ..metrics import (
     Metric,
     Tally,
-    bootstrap_interval,
     class_scores,
     confusion_matrix,
+    metric_interval,
     score,
     sum_by,
     tally,
@@ -43,7 +43,7 @@ from ..results import (
 from ..utterances import counts_of
 
 # Raise a task's number by hand when a change of the code changes what it measures beyond rounding,
-# where none of the protocol's own words and numbers tells so.
+# where the protocol's own words and numbers stay the same.
 VERSIONS = {"phone": 1, "speaker": 1, "emotion": 2, RECOGNITION: 2}
 
 Index = npt.NDArray[np.int64]
@@ -86,7 +86,7 @@ class Setup:
 
     @property
     def representations(self) -> list[str]:
-        """Names in the order of a probe bank: the layers, then their sum."""
+        """Names in the order of the batched probes: the layers, then their sum."""
         return [*self.layers, *([WEIGHTED_SUM] if len(self.layers) > 1 else [])]
 
     def hours(self, split: LabelledManifest, rows: Sequence[int] | Index) -> float:
@@ -128,7 +128,7 @@ class Outcome:
     utterance: Index  # (N,) of test, numbered from 0
     entries: list[str]  # of these utterances in the manifest
     speakers: list[str] | None  # of these utterances; None: not known
-    majority: dict[str, int]  # metric -> class that chance is told of
+    majority: dict[str, int]  # metric -> class that chance always guesses
     sizes: dict[str, SplitSize]  # train, valid, test
     layer_weights: list[float]
     notes: list[str] = field(default_factory=list)
@@ -153,24 +153,11 @@ def assemble(
     """Score the predictions and put the result together."""
     plan, metrics = setup.plan, outcome.metrics
     count = len(outcome.classes)
-    representations = []
-    for candidate in outcome.candidates:
-        tallies = _tallies(outcome, candidate.predicted)
-        test = {name: [score(metric, t) for t in tallies] for name, metric in metrics.items()}
-        representations.append(
-            Representation(
-                name=candidate.name,
-                layer=candidate.layer,
-                pooling=candidate.pooling,
-                valid=candidate.valid,
-                test=test,
-            )
-        )
     predicted = outcome.candidates[outcome.chosen].predicted
     tallies = _tallies(outcome, predicted)
     units = units_of(outcome.speakers, len(outcome.entries))
     by_unit = [sum_by(counted, units.of_utterance) for counted in tallies]
-    low, high = bootstrap_interval(metrics[plan.metric], by_unit)
+    low, high = metric_interval(metrics[plan.metric], by_unit)
     confusion = sum(confusion_matrix(outcome.truth, mine, count) for mine in predicted)
     assert isinstance(confusion, np.ndarray)
     classes = class_scores(confusion, outcome.classes, len(predicted))
@@ -178,8 +165,8 @@ def assemble(
         name: score(metrics[name], _tallies(outcome, np.full_like(predicted[:1], guess))[0])
         for name, guess in outcome.majority.items()
     }
-    left_out = sum(len(store.left_out) for store in setup.stores.values())
-    unread = [f"{left_out} file(s) could not be read and are left out"] if left_out else []
+    skipped = sum(len(store.skipped) for store in setup.stores.values())
+    unread = [f"{skipped} file(s) could not be read and were skipped"] if skipped else []
     return TaskResult(
         **asdict(origin),
         task=plan.name,
@@ -193,7 +180,7 @@ def assemble(
         protocol=plan.protocol,
         key=key,
         seeds=list(setup.options.seeds),
-        representations=representations,
+        representations=[_scored(outcome, candidate) for candidate in outcome.candidates],
         chosen=outcome.chosen,
         low=low,
         high=high,
@@ -206,12 +193,26 @@ def assemble(
     )
 
 
+def _scored(outcome: Outcome, candidate: Candidate) -> Representation:
+    """A candidate with its scores on test, per seed."""
+    tallies = _tallies(outcome, candidate.predicted)
+    return Representation(
+        name=candidate.name,
+        layer=candidate.layer,
+        pooling=candidate.pooling,
+        valid=candidate.valid,
+        test={
+            name: [score(metric, t) for t in tallies] for name, metric in outcome.metrics.items()
+        },
+    )
+
+
 def _tallies(outcome: Outcome, predicted: Index) -> list[Tally]:
     count = len(outcome.classes)
     return [tally(outcome.truth, mine, outcome.utterance, count) for mine in predicted]
 
 
 def version_of(task: str) -> dict[str, int]:
-    """The protocol's entry; version 1, of before there were any, goes unsaid and keeps its keys."""
+    """The protocol's entry; version 1 is not written, so that its keys stay."""
     version = VERSIONS.get(task, 1)
     return {"version": version} if version > 1 else {}

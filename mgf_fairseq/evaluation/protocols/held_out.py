@@ -13,7 +13,7 @@ import numpy as np
 from .. import metrics as scores
 from ..labelled import ProbeError
 from ..options import ProbeOptions
-from ..probes.examples import FrameItems, PooledItems
+from ..probes.examples import FrameExamples, PooledExamples
 from ..probes.trainer import NotFinite, ProbeConfig, TrainedProbes, predict, train_probes
 from ..results import SplitSize
 from .base import Candidate, Outcome, Setup, choose
@@ -27,11 +27,11 @@ def probe_config(base: ProbeConfig, options: ProbeOptions) -> ProbeConfig:
 
 @dataclass(frozen=True)
 class Parts:
-    """Items of one task, split."""
+    """Examples of one task, split."""
 
-    train: FrameItems | PooledItems
-    valid: FrameItems | PooledItems
-    test: FrameItems | PooledItems
+    train: FrameExamples | PooledExamples
+    valid: FrameExamples | PooledExamples
+    test: FrameExamples | PooledExamples
     sizes: dict[str, SplitSize]
     notes: list[str]
 
@@ -46,7 +46,7 @@ def train_and_predict(
 ) -> tuple[Outcome, TrainedProbes]:
     """Learn on train, and predict with every layer on valid and test."""
     trained = _trained(setup, parts, len(classes), config)
-    on_valid, on_test = (predict(trained, items) for items in (parts.valid, parts.test))
+    on_valid, on_test = (predict(trained, examples) for examples in (parts.valid, parts.test))
     rows, utterance = np.unique(parts.test.utterance, return_inverse=True)
     tested = setup.plan.splits[-1]
     candidates = []
@@ -68,7 +68,7 @@ def train_and_predict(
         speakers=tested.lines_of("spk", rows.tolist()),
         majority=majority,
         sizes=parts.sizes,
-        layer_weights=trained.bank.layer_weights().mean(dim=0).tolist(),
+        layer_weights=trained.probes.layer_weights().mean(dim=0).tolist(),
         notes=parts.notes,
     )
     return outcome, trained

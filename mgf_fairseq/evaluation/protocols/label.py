@@ -22,7 +22,7 @@ from ..labelled import (
     prepare_command,
     read_labelled,
 )
-from ..probes.examples import PooledItems, pool
+from ..probes.examples import PooledExamples, pool
 from ..probes.trainer import ProbeConfig
 from .base import Asked, Outcome, Setup, TaskPlan, majority_class
 from .emotion import labelled_splits, plan_folds, run_folds
@@ -64,7 +64,7 @@ def plan_label(asked: Asked) -> TaskPlan:
     splits = [read_labelled(data, split, [name], ["spk"]) for split in wanted]
     classes = sorted(set(splits[0].labels[name]))
     if len(classes) < 2:
-        raise ProbeError(f"{data}/train.{name} holds one class ({classes[0]}): nothing to tell")
+        raise ProbeError(f"{data}/train.{name} holds one class ({classes[0]}): nothing to classify")
     for split in splits[1:]:
         path = data / f"{split.name}.{name}"
         check_known(path, split.labels[name], classes, "give train utterances of every class")
@@ -106,7 +106,7 @@ def run_label(setup: Setup) -> Outcome:
     for split in plan.splits:
         vectors, rows = pool(setup.stores[split.name], _POOLING)
         labels = [position[split.labels[plan.ending][row]] for row in rows.tolist()]
-        parts.append(PooledItems(vectors, np.asarray(labels, np.int64), rows))
+        parts.append(PooledExamples(vectors, np.asarray(labels, np.int64), rows))
     sizes = {
         name: setup.size_of(split, found.utterance, len(found.labels))
         for name, split, found in zip(("train", "valid", "test"), plan.splits, parts, strict=True)

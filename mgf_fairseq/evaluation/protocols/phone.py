@@ -10,7 +10,7 @@ from dataclasses import asdict
 from ...data.label_format import UNLABELLED
 from .. import metrics as scores
 from ..labelled import ProbeError, check_disjoint, read_labelled
-from ..probes.examples import FrameItems, frame_items
+from ..probes.examples import FrameExamples, frame_examples
 from ..probes.trainer import ProbeConfig
 from .base import Asked, Outcome, Setup, TaskPlan, majority_class, version_of
 from .held_out import Parts, probe_config, train_and_predict
@@ -45,33 +45,31 @@ def plan_phone(asked: Asked) -> TaskPlan:
 def run_phone(setup: Setup) -> Outcome:
     """Train on frames and predict those of test."""
     options = setup.options
-    left_out = [UNLABELLED, *options.ignore]
+    ignored = [UNLABELLED, *options.ignore]
     classes: list[str] | None = None
-    items: list[FrameItems] = []
+    examples: list[FrameExamples] = []
     for split in setup.plan.splits:
-        found, classes = frame_items(split, setup.stores[split.name], left_out, classes)
-        items.append(found)
+        found, classes = frame_examples(split, setup.stores[split.name], ignored, classes)
+        examples.append(found)
     assert classes is not None
     if len(classes) < 2:
-        raise ProbeError(
-            f"train.phn holds one class ({classes[0]}): there is nothing to tell apart"
-        )
+        raise ProbeError(f"train.phn holds one class ({classes[0]}): there is nothing to classify")
     silence = [number for number, name in enumerate(classes) if name in options.silence]
     without = scores.accuracy_without(silence)
     metrics = {"accuracy": scores.accuracy, "accuracy_no_sil": without}
     names = ("train", "valid", "test")
     sizes = {
         name: setup.size_of(split, found.utterance, len(found.labels))
-        for name, split, found in zip(names, setup.plan.splits, items, strict=True)
+        for name, split, found in zip(names, setup.plan.splits, examples, strict=True)
     }
-    notes = [note for found in items for note in found.notes]
+    notes = [note for found in examples for note in found.notes]
     if not silence:
         notes.append("no class is silence, so both accuracies are one (--silence)")
     majority = {
-        "accuracy": majority_class(items[0].labels, len(classes)),
-        "accuracy_no_sil": majority_class(items[0].labels, len(classes), silence),
+        "accuracy": majority_class(examples[0].labels, len(classes)),
+        "accuracy_no_sil": majority_class(examples[0].labels, len(classes), silence),
     }
-    train, valid, test = items
+    train, valid, test = examples
     parts = Parts(train, valid, test, sizes, notes)
     outcome, _ = train_and_predict(
         setup, parts, classes, metrics, majority, probe_config(_PHONE, options)

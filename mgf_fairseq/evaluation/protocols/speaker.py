@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .. import metrics as scores
 from ..labelled import LabelledManifest, ProbeError, check_disjoint, check_known, read_labelled
-from ..probes.examples import PooledItems, segment_vectors, utterance_means
+from ..probes.examples import PooledExamples, segment_vectors, utterance_means
 from ..probes.trainer import ProbeConfig, TrainedProbes
 from ..results import Embeddings
 from .base import Asked, Outcome, Setup, TaskPlan, majority_class, version_of
@@ -29,7 +29,7 @@ def plan_speaker(asked: Asked) -> TaskPlan:
     train = read_labelled(data, "train", ["spk"])
     if len(set(train.labels["spk"])) < 2:
         raise ProbeError(
-            f"{data}/train.spk holds one speaker, so there is nothing to tell apart: prepare a "
+            f"{data}/train.spk holds one speaker, so there is nothing to classify: prepare a "
             "corpus of several, by mgf prepare with --speaker-level if the folders name them"
         )
     name = options.test_split or _SPEAKER_TEST
@@ -37,8 +37,8 @@ def plan_speaker(asked: Asked) -> TaskPlan:
     report = f"every {_TEST_PART}th recording of each speaker of train, held out"
     if options.test_split or (data / f"{name}.tsv").is_file():
         splits.append(read_labelled(data, name, ["spk"]))
-        mend = f"prepare {name} of train's speakers, or take it away to hold out a part of train"
-        check_known(data / f"{name}.spk", splits[1].labels["spk"], train.labels["spk"], mend)
+        fix = f"prepare {name} of train's speakers, or take it away to hold out a part of train"
+        check_known(data / f"{name}.spk", splits[1].labels["spk"], train.labels["spk"], fix)
         report = name
     protocol = {
         "probe": options.probe_name,
@@ -65,7 +65,7 @@ def run_speaker(setup: Setup) -> Outcome:
     metrics = {"accuracy": scores.accuracy}
     outcome, trained = train_and_predict(setup, parts, classes, metrics, majority, config)
     split = setup.plan.splits[-1]
-    assert isinstance(parts.test, PooledItems)
+    assert isinstance(parts.test, PooledExamples)
     vectors, rows = utterance_means(parts.test)
     speakers = [split.labels["spk"][row] for row in rows.tolist()]
     chosen = _embed(trained, vectors, outcome.chosen, outcome.layer_weights)
@@ -77,10 +77,10 @@ def _speaker_parts(setup: Setup) -> tuple[Parts, list[str]]:
     classes = sorted(set(train.labels["spk"]))
     position = {name: number for number, name in enumerate(classes)}
 
-    def labelled(split: LabelledManifest) -> PooledItems:
+    def labelled(split: LabelledManifest) -> PooledExamples:
         vectors, rows = segment_vectors(setup.stores[split.name])
         labels = [position[split.labels["spk"][row]] for row in rows.tolist()]
-        return PooledItems(vectors, np.asarray(labels, np.int64), rows)
+        return PooledExamples(vectors, np.asarray(labels, np.int64), rows)
 
     everything = labelled(train)
     part_of = hold_out(train, separate_test=len(setup.plan.splits) > 1)
@@ -118,9 +118,11 @@ def hold_out(train: LabelledManifest, separate_test: bool) -> list[str]:
     return result
 
 
-def _take(items: PooledItems, part_of: list[str], name: str) -> PooledItems:
-    kept = np.array([part_of[row] == name for row in items.utterance.tolist()], bool)
-    return PooledItems(items.vectors[:, kept], items.labels[kept], items.utterance[kept])
+def _take(examples: PooledExamples, part_of: list[str], name: str) -> PooledExamples:
+    kept = np.array([part_of[row] == name for row in examples.utterance.tolist()], bool)
+    return PooledExamples(
+        examples.vectors[:, kept], examples.labels[kept], examples.utterance[kept]
+    )
 
 
 def _embed(

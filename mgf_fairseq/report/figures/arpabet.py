@@ -47,7 +47,7 @@ def manner(phone: str) -> str:
 
 
 def place(phone: str) -> int:
-    """Return where an ARPAbet phone stands in the order of manners."""
+    """Return the position of an ARPAbet phone in the order of manners."""
     return _PLACE[_bare(phone)]
 
 

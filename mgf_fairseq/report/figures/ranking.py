@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .theme import INK, MUTED, Picture, drawing, put_title, series_color, to_picture
@@ -34,28 +35,7 @@ def draw_ranking(
         figure = Figure(figsize=(5.6, 1.9 + 0.27 * len(ordered)), layout="constrained")
         axes = figure.add_subplot()
         for place, bar in enumerate(ordered):
-            color = series_color(4 if bar.baseline else 0)
-            marker = "D" if bar.baseline else "o"
-            axes.plot([bar.low, bar.high], [place, place], color=color, linewidth=2.5, alpha=0.55)
-            axes.plot(
-                bar.single,
-                [place] * len(bar.single),
-                marker="|",
-                markersize=12,
-                markeredgewidth=0.9,
-                color=MUTED,
-                linestyle="none",
-            )
-            axes.plot(bar.mean, place, marker=marker, markersize=6, color=color)
-            axes.annotate(
-                f"{bar.mean:.1f}",
-                (max(bar.high, bar.mean, *bar.single), place),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8.5,
-                color=INK,
-            )
+            _draw_bar(axes, place, bar)
         if chance is not None:
             axes.axvline(chance, color=MUTED, linestyle=(0, (3, 2)), linewidth=1)
             axes.annotate(
@@ -82,3 +62,29 @@ def draw_ranking(
         axes.tick_params(axis="y", length=0)
         text = f"{title}, best first: " + ", ".join(f"{b.label} {b.mean:.1f}" for b in ordered)
         return to_picture(figure, text)
+
+
+def _draw_bar(axes: Axes, place: int, bar: Bar) -> None:
+    """Draw a representation's interval, its single seeds, its mean, and the mean as a number."""
+    color = series_color(4 if bar.baseline else 0)
+    marker = "D" if bar.baseline else "o"
+    axes.plot([bar.low, bar.high], [place, place], color=color, linewidth=2.5, alpha=0.55)
+    axes.plot(
+        bar.single,
+        [place] * len(bar.single),
+        marker="|",
+        markersize=12,
+        markeredgewidth=0.9,
+        color=MUTED,
+        linestyle="none",
+    )
+    axes.plot(bar.mean, place, marker=marker, markersize=6, color=color)
+    axes.annotate(
+        f"{bar.mean:.1f}",
+        (max(bar.high, bar.mean, *bar.single), place),
+        xytext=(6, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
+        color=INK,
+    )

@@ -1,7 +1,7 @@
 """A flat picture of utterance embeddings: which utterances a representation holds to be alike.
 
-Fed with the vectors of `speaker.npz` and `emotion.npz`; t-SNE where scikit-learn is installed
-(the `report` extra), otherwise the two first principal components, and the title says which.
+Drawn from the vectors of `speaker.npz` and `emotion.npz`: t-SNE, or the first two principal
+components of very few utterances; the title says which.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 
 from .theme import INK, MARKERS, PAPER, Picture, drawing, put_title, series_color, to_picture
 
@@ -68,12 +70,7 @@ def _principal(values: Points) -> tuple[Points, tuple[float, float]]:
 
 
 def _tsne(components: Points) -> Points | None:
-    """Run t-SNE from the first principal components; None without scikit-learn."""
-    try:
-        from sklearn.manifold import TSNE
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return None
+    """Run t-SNE from the first principal components; None where all utterances are equal."""
     perplexity = min(30.0, (len(components) - 1) / 3)
     if not components.std():
         return None

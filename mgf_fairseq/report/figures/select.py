@@ -8,10 +8,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ...evaluation.results import CHOSEN_PER_FOLD, TaskResult, read_embeddings
+from ...evaluation.result_files import read_embeddings
+from ...evaluation.results import CHOSEN_PER_FOLD, DECODED, ORIGINAL, TaskResult
 from ...monitoring.training_log import JSONL_NAME, read_jsonl
 from ..cells import Column
 from ..collect import Member, Result, Row
@@ -196,11 +198,16 @@ def confusion_of(table: Table, row: Row, column: Column) -> Confusion | None:
 def sound_of(row: Row) -> Sound | None:
     """Draw and hand over the reconstruction of the row's first member that has one."""
     for member in row.members:
-        original, decoded = (member.file(f"{n}.wav") for n in ("original", "reconstruction"))
-        if original and decoded:
-            clips = read_clip(original), read_clip(decoded)
+        if files := sound_files(member):
+            clips = read_clip(files[0]), read_clip(files[1])
             return Sound(draw_reconstruction(_who(row, member), *clips), *clips)
     return None
+
+
+def sound_files(member: Member) -> tuple[Path, Path] | None:
+    """The original and its reconstruction, where a member has both."""
+    original, decoded = member.file(ORIGINAL), member.file(DECODED)
+    return (original, decoded) if original and decoded else None
 
 
 def _who(row: Row, member: Member) -> str:

@@ -19,7 +19,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 # Placeholders that the figures are drawn with -> (on a light page, on a dark page). The eight
-# series follow Okabe and Ito (2008), which color-blind readers can tell apart; yellow and black,
+# series follow Okabe and Ito (2008), which color-blind readers can distinguish; yellow and black,
 # which vanish on one of the two pages, are replaced by darker and lighter relatives.
 INK, MUTED, FAINT, PAPER = "#010203", "#010204", "#010205", "#010206"
 _THEMED: dict[str, tuple[str, str]] = {

@@ -21,7 +21,7 @@ class Html(str):
 
 
 def element(tag: str, /, *children: str, **attributes: str) -> Html:
-    """Make an element; `class_` stands for class, and `open=""` for an attribute without value."""
+    """Make an element; `class_` becomes class, and `open=""` has no value."""
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(value, quote=True)}"'
         for key, value in attributes.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ...evaluation.results import RecognitionResult, TaskResult
+from ...monitoring.training_log import JSONL_NAME
 from .. import protocol
 from ..cells import Column
 from ..collect import Result, Row
@@ -22,8 +23,8 @@ from .style import CSS
 Progress = Callable[[str], None]
 
 
-def make_page(shown: Table, title: str, tell: Progress) -> Html:
-    """Make the whole page; `tell` hears which section is being drawn."""
+def make_page(shown: Table, title: str, say: Progress) -> Html:
+    """Make the whole page; `say` gets the name of each section."""
     sections: list[tuple[str, str, Callable[[Table], Sequence[str]]]] = [
         ("scores", "Scores", _scores),
         ("layers", "Layer by layer", _layers),
@@ -37,7 +38,7 @@ def make_page(shown: Table, title: str, tell: Progress) -> Html:
     ]
     made = []
     for name, heading, content in sections:
-        tell(heading.lower())
+        say(heading.lower())
         made.append(element("section", element("h2", heading), *content(shown), id=name))
     links = element("nav", *(element("a", h, href=f"#{name}") for name, h, _ in sections))
     body = element("body", _opening(shown, title), links, *made)
@@ -97,7 +98,7 @@ def _layers(shown: Table) -> list[str]:
 
 def _training(shown: Table) -> list[str]:
     curves = select.training_curves(shown.rows)
-    without = [r.label for r in shown.rows if not any(m.file("training.jsonl") for m in r.members)]
+    without = [r.label for r in shown.rows if not any(m.file(JSONL_NAME) for m in r.members)]
     if not curves.losses:
         return [_absent("No training log beside any of these results.")]
     made: list[str] = [
@@ -113,7 +114,7 @@ def _embeddings(shown: Table) -> list[str]:
     intro = element(
         "p",
         "Each dot is one held-out utterance, as the mean over its frames (speakers: over its "
-        "segments). Clouds of one color mean that the representation tells these apart; only "
+        "segments). Clouds of one color mean that the representation separates them; only "
         "neighborhood has a meaning, not the axes of t-SNE. Of a row with several pre-training "
         "seeds, the first is shown.",
     )
@@ -170,7 +171,7 @@ def _classes(result: Result) -> Html:
 
 def _sound(shown: Table) -> Sequence[str]:
     """Show what a waveform decoder made of an utterance, for rows that have one."""
-    with_files = [r for r in shown.rows if any(m.file("reconstruction.wav") for m in r.members)]
+    with_files = [r for r in shown.rows if any(select.sound_files(m) for m in r.members)]
     if not with_files:
         return [
             _absent("No row has a reconstruction: it takes a checkpoint with the sample scale.")
@@ -241,7 +242,7 @@ def _missing(shown: Table) -> Sequence[str]:
 
 
 def _first(shown: Table, task: str) -> str | None:
-    """Name the row whose fold stands open: the best of a task."""
+    """Name the row whose fold is open: the best of a task."""
     columns = shown.variants(task)
     best = (label for (label, c), cell in shown.cells.items() if c in columns and cell.best)
     return next(best, shown.rows[0].label)

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binom
 from torch import nn
 
-from mgf_fairseq.evaluation.probes.batched import ProbeBank
+from mgf_fairseq.evaluation.probes.batched import BatchedProbes
 from mgf_fairseq.evaluation.probes.trainer import (
     ProbeConfig,
     fit_standardizer,
@@ -58,7 +58,7 @@ def test_the_weighted_sum_finds_the_planted_layer():
     trained = train_probes(planted(2000, 1), planted(300, 2), 4, [1, 2], QUICK, CPU)
     test = planted(500, 3)
     assert np.all((predict(trained, test)[:, -1] == test.labels).mean(axis=1) > 0.99)
-    weights = trained.bank.layer_weights()
+    weights = trained.probes.layer_weights()
     assert torch.allclose(weights.sum(dim=1), torch.ones(2))
     assert torch.all(weights.argmax(dim=1) == 1) and torch.all(weights[:, 1] > 0.45)
 
@@ -75,23 +75,23 @@ def test_a_shuffled_label_is_not_learnt():
 
 
 def test_a_probe_is_exactly_one_linear():
-    bank = ProbeBank([1, 2], 3, 8, 4)
+    probes = BatchedProbes([1, 2], 3, 8, 4)
     x = torch.randn(5, 8)
     for representation in range(4):  # the sum of equal layers is the layer
-        single = bank.single(1, representation)
+        single = probes.single(1, representation)
         assert type(single) is nn.Linear
         assert single.weight.shape == (4, 8) and single.bias.shape == (4,)
         # 1e-6: one product in another order.
-        found = bank(x.expand(2, 3, 5, 8))[1, representation]
+        found = probes(x.expand(2, 3, 5, 8))[1, representation]
         assert torch.allclose(found, single(x), atol=1e-6)
 
 
 def test_a_hidden_layer_makes_it_two_and_only_where_asked_for():
-    bank = ProbeBank([1], 1, 8, 4, hidden=6)
-    linears = [m for m in bank.single(0, 0).modules() if isinstance(m, nn.Linear)]
+    probes = BatchedProbes([1], 1, 8, 4, hidden=6)
+    linears = [m for m in probes.single(0, 0).modules() if isinstance(m, nn.Linear)]
     assert [tuple(m.weight.shape) for m in linears] == [(6, 8), (4, 6)]
     x = torch.randn(5, 8)
-    assert torch.allclose(bank(x[None, None])[0, 0], bank.single(0, 0)(x), atol=1e-6)
+    assert torch.allclose(probes(x[None, None])[0, 0], probes.single(0, 0)(x), atol=1e-6)
 
 
 def test_probes_that_share_a_bank_learn_as_if_alone():
@@ -99,29 +99,29 @@ def test_probes_that_share_a_bank_learn_as_if_alone():
     together = train_probes(train, valid, 4, [1, 2], QUICK, CPU)
     alone = train_probes(train, valid, 4, [2], QUICK, CPU)
     for k in range(4):
-        both = together.bank.single(1, k).weight, alone.bank.single(0, k).weight
+        both = together.probes.single(1, k).weight, alone.probes.single(0, k).weight
         # 1e-4: batched products of another size round differently over a few hundred updates.
         assert torch.allclose(*both, atol=1e-4)
 
 
 def test_seeds_begin_differently_and_repeat():
-    first, again = (ProbeBank([1, 2], 2, 8, 4) for _ in range(2))
+    first, again = (BatchedProbes([1, 2], 2, 8, 4) for _ in range(2))
     for representation in range(3):
-        begun = [bank.single(0, representation).weight for bank in (first, again)]
+        begun = [probes.single(0, representation).weight for probes in (first, again)]
         assert torch.equal(*begun)
         assert not torch.equal(begun[0], first.single(1, representation).weight)
 
 
 def test_seeds_see_the_same_items_in_orders_of_their_own(monkeypatch):
     seen = []
-    forward = ProbeBank.forward
+    forward = BatchedProbes.forward
 
-    def recorded(bank, x):
+    def recorded(probes, x):
         if torch.is_grad_enabled():
             seen.append(x[:, 0, :, 0].clone())  # (S, L, B, D) -> (S, B)
-        return forward(bank, x)
+        return forward(probes, x)
 
-    monkeypatch.setattr(ProbeBank, "forward", recorded)
+    monkeypatch.setattr(BatchedProbes, "forward", recorded)
     config = ProbeConfig(batch_size=50, epoch_items=300, max_epochs=1)
     train_probes(planted(300, 1), planted(50, 2), 4, [1, 2], config, CPU)
     first, second = torch.cat(seen, dim=1)
@@ -160,7 +160,7 @@ def test_each_probe_is_taken_at_its_best_epoch_on_valid_and_training_stops(monke
     trained = train_probes(train, valid, 4, [1], config, CPU)
     lowest = torch.stack(losses).min(dim=0)
     assert (lowest.indices + 1).tolist() == trained.best_epochs
-    assert torch.equal(mean_loss(trained.bank, trained.standardizer, valid), lowest.values)
+    assert torch.equal(mean_loss(trained.probes, trained.standardizer, valid), lowest.values)
     assert len(losses) == max(trained.best_epochs[0]) + 3 < 40
 
 

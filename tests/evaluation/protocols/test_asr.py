@@ -19,7 +19,7 @@ from mgf_fairseq.evaluation.protocols import asr, asr_plan
 from mgf_fairseq.evaluation.protocols.asr import run_recognition
 from mgf_fairseq.evaluation.protocols.asr_plan import RecognitionOptions, plan_recognition
 from mgf_fairseq.evaluation.protocols.base import VERSIONS
-from mgf_fairseq.evaluation.records import read_record, write_record
+from mgf_fairseq.evaluation.result_files import read_record, write_record
 from mgf_fairseq.evaluation.results import RecognitionResult
 from mgf_fairseq.extract.upstream import load_upstream
 from mgf_fairseq.host.training_process import TrainingError

@@ -121,3 +121,10 @@ def test_settings_that_do_not_fit_are_refused_before_anything_starts(
     for updates, hours in ((0, None), (None, 0.0)):
         with pytest.raises(PlanError, match="must be"):
             plan_pretraining(data, updates=updates, hours=hours)
+
+
+def test_a_misspelt_key_gets_the_nearest_before_anything_starts(data: Path) -> None:
+    with pytest.raises(
+        PlanError, match=r"no key optimization\.lrr \(did you mean 'optimization\.lr'"
+    ):
+        plan_pretraining(data, overrides=["optimization.lrr=[0.1]", "+model.new_key=1"])

@@ -81,7 +81,7 @@ def _encoder_of(state: dict[str, Any], path: Path) -> EncoderCheckpoint:
 
 
 def _history(state: dict[str, Any], config: DictConfig, fine_tuned: bool) -> dict[str, Any]:
-    """Tell how an encoder was trained; None where the checkpoint does not say.
+    """How an encoder was trained; None where the checkpoint does not say.
 
     Updates, seconds and hours of audio are those of the run that saved the checkpoint; seed,
     objectives and weights those of pre-training.

@@ -76,7 +76,7 @@ class VerbParser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, after a look at the names; options may stand between arguments."""
+        """As argparse does, after a check of the names; options may come between arguments."""
         words = renamed(self.verb, list(sys.argv[1:] if args is None else args))
         known = self._option_string_actions
         for word in words:

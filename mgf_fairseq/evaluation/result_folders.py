@@ -75,8 +75,8 @@ def load_all(
             raise EvaluationError(f"{name!r} cannot name a folder of results; choose with --name")
         if chosen.count(name) > 1:
             raise EvaluationError(
-                f"two representations would be called {name!r} and share {dest / name}: tell them "
-                "apart with --name, one name for each"
+                f"two representations would be called {name!r} and share {dest / name}: give each "
+                "its own name with --name"
             )
     found = []
     for upstream, name in zip(upstreams, chosen, strict=True):

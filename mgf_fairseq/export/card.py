@@ -108,7 +108,7 @@ def written(
     differences: Sequence[Difference],
     usage: str,
 ) -> str:
-    """The text of README.md; in `usage`, DEST and OUTPUTS stand for folder and outputs."""
+    """The text of README.md; in `usage`, DEST and OUTPUTS are placeholders."""
     kinds = {
         ENCODER: "A speech encoder: waveform to hidden states.",
         CTC: f"Speech recognition by CTC, {len(source.symbols)} symbols ({source.labels}).",

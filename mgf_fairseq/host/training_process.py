@@ -125,7 +125,7 @@ def run_training(
         reason = next((line.strip() for line in reversed(tail) if line.strip()), "no output")
         raise TrainingError(
             f"{command[0]} stopped with exit code {code} ({reason[:200]}); its whole log is "
-            f"{log}. Mend the cause and run the same command again: training resumes",
+            f"{log}. Fix the cause and run the same command again: training resumes",
             "".join(tail),
         )
 

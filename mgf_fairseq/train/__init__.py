@@ -1,1 +1,1 @@
-"""Training in one call: which recipe and settings, the command they stand for, and its run."""
+"""Training in one call: recipe and settings, the command they give, and its run."""

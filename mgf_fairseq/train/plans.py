@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def command(self) -> list[str]:
-        """The command that the plan stands for."""
+        """The command that carries out the plan."""
         return training_command(self.recipe, self.overrides)
 
 

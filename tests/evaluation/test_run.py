@@ -190,7 +190,7 @@ def test_a_task_without_labels_is_named_with_the_mend_before_anything_runs(
         (["--checkpoint", "fbank", "--layers", "7", "--task", "phone"], "no layer '7'"),
         (["--checkpoint", "nowhere.pt"], "nowhere.pt"),
         (["--checkpoint", "fbank", "mfcc", "--name", "one"], "--name takes one for each"),
-        (["--checkpoint", "fbank", "fbank"], "tell them apart with --name"),
+        (["--checkpoint", "fbank", "fbank"], "its own name with --name"),
         (["--checkpoint", "fbank", "--name", "../x"], "cannot name a folder"),
         (["--checkpoint", "fbank", "--tasks", "asr"], "--asr-shape"),
         (["--checkpoint", "fbank", "--seeds", "1,1"], "different whole numbers"),

@@ -1,6 +1,6 @@
 """A small disk of its own for the checkpoints, which can be filled up: a tmpfs, so errors are real.
 
-Mounting takes root; without it the faults that need it are left out, and the table says so.
+Mounting needs root; without it the faults that need it are skipped, and the table says so.
 """
 
 from __future__ import annotations

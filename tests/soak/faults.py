@@ -130,7 +130,7 @@ def _damage_audio(scene: Scene) -> Expected:
 def _hide_audio(scene: Scene) -> Expected:
     """As when a network file system is away: no file can be opened.
 
-    Within an epoch batches are left out; an epoch that begins without a readable one is refused.
+    Within an epoch batches are skipped; an epoch that begins without a readable one is refused.
     """
     audio = scene.corpus.folder / "audio"
     hidden = audio.with_name("away")

@@ -14,8 +14,8 @@ from job import WORKERS, Life
 
 SAMPLE_EVERY_S = 2.0
 MIN_SAMPLES = 10
-# The beginning of a life is left out, while caches, pools and buffers fill: this long, or the first
-# half where it lives no longer than twice that.
+# Caches, pools and buffers fill at the beginning of a life, so it is skipped: this many seconds, or
+# the first half of a life shorter than twice that.
 SETTLING_S = 300.0
 # What a process may grow by after that, within one life: so much an hour, or what the ups and downs
 # of an allocator come to, if that is more. A life of minutes can only show a gross leak.

@@ -14,7 +14,7 @@ from statistics import median
 from memory import Growth
 
 KINDS = ("trainer", "workers")  # of processes whose memory is sampled
-THEN = {True: "ends, and resumes", False: "goes on", None: "goes on, or ends and resumes"}
+THEN = {True: "ends, and resumes", False: "continues", None: "continues, or ends and resumes"}
 
 
 @dataclass
@@ -136,7 +136,7 @@ def markdown(outcome: Outcome, about: Mapping[str, str]) -> str:
         f"- {outcome.updates} updates in {outcome.lives} starts of the same command; "
         f"{outcome.compared} of them done again after a resume, "
         f"{len(outcome.unequal)} with other numbers",
-        f"- {outcome.left_out} readings of damaged or absent files left out, each named in the log",
+        f"- {outcome.left_out} readings of damaged or absent files skipped, each named in the log",
     ]
     if outcome.not_run:
         lines.append(f"- not run here: {', '.join(outcome.not_run)} (mounting takes root)")

@@ -69,7 +69,7 @@ def test_the_table_counts_what_was_survived_and_lost_and_ends_in_the_verdict():
     goes_on = Record("disk full", "", 9.0, False, 20, 70, seconds=3.0)
     text = markdown(outcome(killed(45), bad, goes_on), {"command": "this one"})
     assert "| trainer killed | 2 | 1 | ends, and resumes | 30 (20) | 35 | 9 |" in text
-    assert "| disk full | 1 | 1 | goes on | 0 (20) | 0 | 3 |" in text
+    assert "| disk full | 1 | 1 | continues | 0 (20) | 0 | 3 |" in text
     assert "| **all** | 3 | 2 |" in text
     assert "**FAILED**" in text and "30 updates lost, 20 allowed" in text
     assert "Survived all of it; memory is flat" in markdown(outcome(killed(45)), {})

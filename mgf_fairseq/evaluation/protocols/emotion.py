@@ -105,15 +105,15 @@ def _check_folds(
         raise ProbeError(f"{data}: all utterances have the {task} {labels[0]!r}")
     if len(set(folds)) < 3:
         raise ProbeError(
-            f"{data} has {len(set(folds))} {word}(s), and {task} is scored on a {word} left out "
-            f"with others left to learn from and to choose on: prepare at least 3 {word}s"
+            f"{data} has {len(set(folds))} {word}(s), and {task} needs one {word} to score on "
+            f"and others to train and to choose on: prepare at least 3 {word}s"
         )
     for label in sorted(set(labels)):
         held = {fold for fold, mine in zip(folds, labels, strict=True) if mine == label}
         if len(held) < 2:
             raise ProbeError(
                 f"{data}: the {task} {label!r} comes from {word} {held.pop()!r} alone, so it is "
-                f"absent from train when that {word} is left out: leave it out of the table"
+                f"absent from train when that {word} is held out: remove the label from the table"
             )
     home: dict[str, str] = {}
     for speaker, fold in zip(speakers or [], folds if speakers else [], strict=True):

@@ -44,6 +44,8 @@ SPEAKER = {
     **dict.fromkeys(("data/label_format.py", "data/caveats.py", "data/prepared.py"), "prepare"),
     "inference/": "score",
     "train/": "finetune",
+    "export/": "export",
+    "export/importing.py": "import",
     "extract/": "extract",
     # Shared by the verbs that read checkpoints, of which this is one.
     **dict.fromkeys(("cli/options.py", "host/user_packages.py", "objectives/base.py"), "extract"),

@@ -18,7 +18,6 @@ from mgf_fairseq.export import export
 from mgf_fairseq.export.parity import EXACT
 from mgf_fairseq.extract.encoder import load_encoder
 from mgf_fairseq.extract.upstream import load_upstream
-from mgf_fairseq.inference.decoding import decode_batch
 from mgf_fairseq.inference.recognizer import load_recognizer
 from mgf_fairseq.inference.wer import join_symbols
 
@@ -104,10 +103,7 @@ keep(both=[prepare.decode(row[:count]) for row, count in heard])
     torch.save([torch.from_numpy(row) for row in rows], tmp_path / "rows.pt")
     kept = run_elsewhere(code, tmp_path, *OURS)
     recognizer = load_recognizer(ctc, tmp_path)
-    wanted = [
-        join_symbols(found.symbols, "letter")
-        for found in decode_batch(recognizer, rows, torch.device("cpu"))
-    ]
+    wanted = [found.text for found in recognizer.transcribe(rows)]
     assert len(wanted[0]) > 5 and kept["both"] == wanted
     assert kept["text"] == wanted[0] and kept["alone"] == wanted[:1]
 

@@ -22,6 +22,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from mgf_fairseq import plugin as plugin  # what ranks need of fairseq's patches
 from mgf_fairseq.host.iterators import without_weight
 from mgf_fairseq.utils.distributed import all_reduce_sum, gather_rows
 

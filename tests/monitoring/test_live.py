@@ -17,7 +17,7 @@ from fairseq_cli.train import main as fairseq_main
 from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.host.iterators import StepClock
 from mgf_fairseq.losses.contrastive import pairwise_discrimination
-from mgf_fairseq.monitoring import health
+from mgf_fairseq.monitoring import history
 from mgf_fairseq.monitoring.health import diagnose
 from mgf_fairseq.monitoring.training_log import read_log
 from mgf_fairseq.objectives.frame import FrameObjective
@@ -261,8 +261,8 @@ def test_a_training_that_is_made_sick_says_so_with_advice(
     sickness, train, caplog, monkeypatch, tmp_path
 ):
     # Shorter windows than 25 updates and less patience than 200, so that tests are short.
-    monkeypatch.setattr(health, "WINDOW", 5)
-    monkeypatch.setattr(health, "PATIENCE", 20)
+    monkeypatch.setattr(history, "WINDOW", 5)
+    monkeypatch.setattr(history, "PATIENCE", 20)
     overrides = [
         word
         for part in PROVOKED[sickness]
@@ -277,7 +277,7 @@ def test_a_training_that_is_made_sick_says_so_with_advice(
 
 def test_the_clock_tells_waiting_from_working(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("mgf_fairseq.monitoring.live.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("mgf_fairseq.host.iterators.time.perf_counter", lambda: now[0])
     clock = StepClock()
     clock.wait(3.0)
     assert clock.begin() == {"wait_s": 3.0, "step_s": 3.0}

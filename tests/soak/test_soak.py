@@ -1,6 +1,6 @@
 """The soak: its verdict can be bad, its memory line knows a leak, and 3 minutes of it are survived.
 
-Covers `examples/soak`.
+Covers `tests/soak`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-SOAK = Path(__file__).resolve().parents[2] / "examples" / "soak"
+SOAK = Path(__file__).resolve().parent
 sys.path.insert(0, str(SOAK))
 try:
     from disk import Disk

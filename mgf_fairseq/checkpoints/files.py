@@ -1,7 +1,8 @@
 """Checkpoint files: written whole or not at all, verified, and read without running code.
 
 Below every loader and saver: :mod:`mgf_fairseq.checkpoints.reading` reads for our commands, and
-:mod:`mgf_fairseq.host.checkpointing` puts these functions under fairseq's own saving and resuming.
+:mod:`mgf_fairseq.host.saving` and :mod:`mgf_fairseq.host.checkpointing` put these functions under
+fairseq's own saving and resuming.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.reading import SAFE_CLASSES
-from . import checkpointing, collectives, launcher, patching, preemption, replacements
+from . import checkpointing, collectives, launcher, patching, preemption, replacements, saving
 from .patching import Patch, Undo, replacing
 from .trainer_hooks import ending_all, reporting
 
@@ -98,20 +98,20 @@ _FAULTS = (
 _CHECKPOINTS = (
     _patch(
         "fairseq.file_io:PathManager.copy",
-        _as(staticmethod(checkpointing.copy)),
+        _as(staticmethod(saving.copy)),
         "A copy that is interrupted leaves half a file under the final name.",
         "fairseq copies to another name and renames",
     ),
     _patch(
         "fairseq.checkpoint_utils:torch_persistent_save",
-        _as(checkpointing.torch_persistent_save),
+        _as(saving.torch_persistent_save),
         "A failed save writes the next try into the same open file, logs the last failure and "
         "returns as if it had saved; nothing is verified.",
         "fairseq verifies what it writes and raises an error",
     ),
     _patch(
         "fairseq.checkpoint_utils:save_checkpoint",
-        _as(checkpointing.save_checkpoint),
+        _as(saving.save_checkpoint),
         "One failed save (a full disk) ends the training; it should go on and save later.",
         OWN_FEATURE,
     ),
@@ -173,7 +173,7 @@ _TRAINER = (
     ),
     _patch(
         "fairseq.trainer:Trainer.state_dict",
-        checkpointing.with_sources,
+        saving.with_sources,
         "A checkpoint does not say which data it was trained on, so changed data go unnoticed "
         "when training resumes.",
         OWN_FEATURE,

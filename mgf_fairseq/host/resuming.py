@@ -1,6 +1,6 @@
 """Compares what a checkpoint was trained with to what the command asks for, before it is resumed.
 
-:mod:`mgf_fairseq.host.checkpointing` asks here. Most settings may change freely; the others are
+:mod:`mgf_fairseq.host.resume_plan` asks here. Most settings may change freely; the others are
 named with the key of fairseq's that permits their change, which is the one that makes the change
 clean.
 """

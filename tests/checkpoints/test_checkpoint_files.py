@@ -20,12 +20,13 @@ from mgf_fairseq.checkpoints.files import (
     FORMAT_VERSION,
     BrokenCheckpoint,
     CheckpointError,
+    remove_parts,
     require_whole,
 )
 from mgf_fairseq.checkpoints.reading import read_checkpoint
 from mgf_fairseq.extract.encoder import load_encoder
 from mgf_fairseq.extract.pretrained import load_pretrained
-from mgf_fairseq.host import checkpointing, preemption
+from mgf_fairseq.host import preemption, saving, verification
 from mgf_fairseq.inference.recognizer import load_recognizer
 
 
@@ -74,7 +75,7 @@ def test_a_kill_at_any_file_operation_of_a_save_leaves_whole_checkpoints(tmp_pat
             break
         assert code == 9 and found in ([1, 1], [2, 1], [2, 2])
     assert found == [2, 2] and moment > 8  # it did die that often
-    checkpointing.remove_parts(tmp_path)
+    remove_parts(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
@@ -83,7 +84,7 @@ def test_what_a_killed_save_had_begun_is_removed_and_nothing_else(tmp_path):
     kept = ["checkpoint_last.pt", "checkpoint_last.pt.broken", "train.log.part"]
     for name in (*begun, *kept):
         (tmp_path / name).touch()
-    checkpointing.remove_parts(tmp_path)
+    remove_parts(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
@@ -129,7 +130,7 @@ def test_a_write_that_fails_once_is_not_tried_again_into_the_same_file(tmp_path,
 
     monkeypatch.setattr(torch, "save", fails_once)
     with pytest.raises(CheckpointError, match=r"could not be written.*Input/output error"):
-        checkpointing.torch_persistent_save({"model": {}}, str(path))
+        saving.torch_persistent_save({"model": {}}, str(path))
     assert len(calls) == 1 and updates_in(path) == 1
 
 
@@ -176,7 +177,7 @@ def test_the_fall_back_is_the_newest_whole_checkpoint_and_the_broken_one_is_kept
     damage(tmp_path / "checkpoint_1_5.pt")
     damage(last)
     broken = last.read_bytes()
-    checkpointing._fall_back(last, "", "broken")
+    verification._fall_back(last, "", "broken")
     assert updates_in(last) == 4
     assert (tmp_path / "checkpoint_last.pt.broken").read_bytes() == broken
     assert "FALLING BACK to checkpoint_1_4.pt, update 4" in caplog.text
@@ -186,7 +187,7 @@ def test_without_another_whole_checkpoint_nothing_begins_anew_by_itself(tmp_path
     last = save(tmp_path / "checkpoint_last.pt", 5)
     damage(last)
     with pytest.raises(CheckpointError, match=r"nor is there another.*checkpoint_last\.pt away"):
-        checkpointing._fall_back(last, "", "broken")
+        verification._fall_back(last, "", "broken")
 
 
 # ---- safe

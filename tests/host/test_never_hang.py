@@ -19,7 +19,7 @@ from trainings import Training, Trainings
 
 from mgf_fairseq.checkpoints import files
 from mgf_fairseq.data import manifest
-from mgf_fairseq.host import checkpointing, heartbeat
+from mgf_fairseq.host import heartbeat, verification
 from mgf_fairseq.host.heartbeat import Heartbeat, in_one_line
 from mgf_fairseq.host.heartbeat_store import Beat, BeatStore, Watch
 from mgf_fairseq.utils.distributed import RankError
@@ -222,7 +222,7 @@ def test_start_up_work_that_progresses_moves_a_rank(corpus, tmp_path, monkeypatc
     # The checkpoint that is verified, and the batches of the look at validation.
     before, path = first.moves, tmp_path / "checkpoint_last.pt"
     torch.save({"model": {"weight": torch.zeros(100)}}, path)
-    checkpointing._verify(path)
+    verification.verify(path)
     assert first.moves > before + 5
     before = first.moves
     batches = list(

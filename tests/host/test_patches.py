@@ -43,6 +43,7 @@ from mgf_fairseq.host import (
     launcher,
     patches,
     preemption,
+    saving,
     trainer_hooks,
 )
 from mgf_fairseq.host.heartbeat import Heartbeat
@@ -452,7 +453,7 @@ def _a_checkpoint_does_not_note_its_data(folder, monkeypatch) -> bool:
     trainer = MagicMock(sources={"train.tsv": "1234"}, _optim_history=[], cfg=MagicMock())
     state = Trainer.state_dict(trainer)
     assert "task_state" in state
-    return state.get(checkpointing.SOURCES_KEY) != {"train.tsv": "1234"}
+    return state.get(saving.SOURCES_KEY) != {"train.tsv": "1234"}
 
 
 @fault_of("fairseq.trainer:Trainer._log_oom")

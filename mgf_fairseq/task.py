@@ -34,7 +34,7 @@ from .monitoring.gradient_guard import (
     parameters_not_finite,
     unwrapped,
 )
-from .monitoring.live import HealthWatch
+from .monitoring.live import LiveHealth
 from .objectives.unknown import without_unknown
 from .utils.autocast import AUTOCAST, in_autocast
 from .utils.distributed import fingerprint, is_first_rank, require_alike
@@ -131,7 +131,7 @@ class MgfPretrainingTask(FairseqTask):
         self.model_fingerprint = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
-        self.watch = HealthWatch(cfg.log_interval)
+        self.live_health = LiveHealth(cfg.log_interval)
 
     @classmethod
     def setup_task(cls, cfg: MgfPretrainingConfig, **_: Any) -> MgfPretrainingTask:
@@ -275,12 +275,12 @@ class MgfPretrainingTask(FairseqTask):
         if skipped := self.guard.take_count():
             metrics.log_scalar_sum("nonfinite", skipped, round=0)
         if self.cfg.health:
-            self.watch.observe()
+            self.live_health.observe()
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Log how healthy the training is, once per validation."""
         if self.cfg.health:
-            self.watch.summarize()
+            self.live_health.summarize()
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
         """Validate under the same autocast."""

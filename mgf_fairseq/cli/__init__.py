@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
 
-from .options import VerbParser, no_verb, plain
+from .options import VerbParser, no_verb
+from .plain import plain
 
 # verb -> (module, one line for `mgf --help`, which must not import the module to show it).
 VERBS: dict[str, tuple[str, str]] = {

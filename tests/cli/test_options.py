@@ -20,9 +20,9 @@ from mgf_fairseq.cli.options import (
     names,
     numbers,
     one_of,
-    plain,
     renamed,
 )
+from mgf_fairseq.cli.plain import plain
 
 UNITS = (
     *(

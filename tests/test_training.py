@@ -138,7 +138,7 @@ def test_a_checkpoint_gives_bit_equal_features_and_holds_nothing_but_plain_data(
         assert not torch.equal(fresh.extract_features(source, padding_mask)["x"], features[0])
 
 
-def test_training_goes_on_past_a_bad_file_and_counts_it(tmp_path, train, corpus):
+def test_training_continues_past_a_bad_file_and_counts_it(tmp_path, train, corpus):
     data = tmp_path / "data"
     data.mkdir()
     (data / "valid.tsv").write_text((corpus / "valid.tsv").read_text())

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..data.entries import ManifestError, is_count
-from ..data.label_format import LABEL_FORMS, PLAIN, UNLABELLED, LabelForm
+from ..data.label_format import LABEL_FORMS, PLAIN, UNLABELED, LabelForm
 from ..data.manifest import read_manifest
 from ..data.prepared import Record, file_digest, read_record, rows_digest
 from ..data.text import TextError, read_lines
@@ -162,7 +162,7 @@ def _unknown_symbols(labels: LabelFile) -> Iterator[LabelProblem]:
         return
     symbols = Counter(symbol for row in labels.rows for symbol in row.split())
     if labels.form.frames:
-        del symbols[UNLABELLED]
+        del symbols[UNLABELED]
     unknown = {s: n for s, n in symbols.items() if s not in labels.dictionary}
     total, missed = sum(symbols.values()), sum(unknown.values())
     if not missed:

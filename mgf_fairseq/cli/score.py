@@ -149,7 +149,7 @@ def _print_report(
 
 
 def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) -> list[str]:
-    """Say why a model may have learnt nothing yet; empty where the score shows that it has."""
+    """Say why a model may have learned nothing yet; empty where the score shows that it has."""
     if corpus.wer < 100.0 and corpus.blank_ratio <= 0.98:
         return []
     lines = ["", "this model recognizes nothing yet. Look at these, in this order:"]

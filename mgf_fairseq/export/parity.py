@@ -33,7 +33,7 @@ class Difference:
     rows: str  # unpadded, padded
     largest: float  # absolute difference
     scale: float  # largest absolute value
-    limit: float | None = EXACT  # of the difference, per unit of scale above 1; None: only told
+    limit: float | None = EXACT  # of the difference, per unit of scale above 1; None: only reported
 
     @property
     def within(self) -> bool:

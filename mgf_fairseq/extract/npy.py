@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_HEADER_BYTES = 128  # room for any shape, so that the final header fits where the first one stood
+_HEADER_BYTES = 128  # room for any shape, so that the final header fits over the first one
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:

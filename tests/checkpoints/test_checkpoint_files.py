@@ -298,7 +298,7 @@ def test_workers_outlive_the_sigterm_that_a_whole_job_gets_and_end_with_the_trai
     (worker,) = batches._workers
     try:
         preemption._let_workers_go()
-        with suppress(RuntimeError):  # torch may tell this process at once that a worker has died
+        with suppress(RuntimeError):  # torch may report at once that a worker has died
             worker.terminate()
             worker.join(timeout=30)
         worker.join(timeout=30)

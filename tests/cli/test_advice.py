@@ -21,14 +21,14 @@ from mgf_fairseq.baselines.acoustic_model import AcousticModelConfig
 from mgf_fairseq.cli import VERBS
 from mgf_fairseq.cli.options import RENAMED
 from mgf_fairseq.criterion import MgfCriterionConfig
-from mgf_fairseq.evaluation.labelled import prepare_command
+from mgf_fairseq.evaluation.labeled import prepare_command
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.task import MgfPretrainingConfig
 
 PACKAGE = Path(mgf_fairseq.__file__).parent
-HOLE = "\0"  # stands for what an f-string fills in
+HOLE = "\0"  # in place of what an f-string fills in
 NO_MESSAGES = ("report/page/style.py", "report/figures/theme.py")  # CSS
-# Whose messages a part of the package writes, longest prefix first; elsewhere an option must stand
+# Whose messages a part of the package writes, longest prefix first; elsewhere an option must come
 # behind the command that has it.
 SPEAKER = {
     **{f"cli/{module}.py": verb for verb, (module, _) in VERBS.items()},

@@ -66,7 +66,7 @@ def test_every_shard_but_single_long_rows_is_within_its_hours(corpus: Path) -> N
             assert held <= seconds or len(rows) == 1
 
 
-def test_a_second_run_does_nothing_and_left_out_files_are_listed(
+def test_a_second_run_does_nothing_and_skipped_files_are_listed(
     tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = (corpus / "valid.tsv").read_text().splitlines()
@@ -117,7 +117,7 @@ def test_two_manifests_of_one_name_are_refused(
     assert "two manifests are called 'valid'" in capsys.readouterr().err
 
 
-def test_other_features_in_the_way_are_kept_unless_told(
+def test_other_features_in_the_way_are_kept_unless_asked(
     tmp_path: Path, corpus: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = ["--manifest", corpus / "valid.tsv"]

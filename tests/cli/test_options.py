@@ -1,4 +1,4 @@
-"""One scheme of names over all verbs: old names, misspelt ones, help lines, devices, JSON, runs."""
+"""One scheme of names over all verbs: old and misspelled names, help, devices, JSON, runs."""
 
 import argparse
 import importlib
@@ -107,7 +107,7 @@ def test_a_word_that_is_no_value_of_json_is_refused(
         (["score", "--zzz"], "no option --zzz; mgf score --help lists all"),
     ],
 )
-def test_a_misspelt_word_gets_the_nearest(
+def test_a_misspelled_word_gets_the_nearest(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -124,7 +124,7 @@ def test_a_batch_is_padded_to_its_longest_row_and_no_row_is_cropped(corpus):
     assert net_input["row_id"].tolist() == list(range(24))
 
 
-def test_views_are_normalised_one_by_one_as_stock_fairseq_does_for_fine_tuning(corpus):
+def test_views_are_normalized_one_by_one_as_stock_fairseq_does_for_fine_tuning(corpus):
     raw = read_all(dataset(corpus, normalize=False))
     for view, waveform in zip(read_all(dataset(corpus)), raw, strict=True):
         # FileAudioDataset.postprocess; its epsilon leaves very quiet recordings below 1.

@@ -126,7 +126,7 @@ def test_channel_masks_zero_whole_channels_under_or_over_the_masked_frames(befor
         assert torch.equal(x[row][frame[row]], masked.expand(int(frame[row].sum()), 16))
 
 
-def test_too_short_audio_is_refused_with_row_and_mend() -> None:
+def test_too_short_audio_is_refused_with_row_and_fix() -> None:
     with pytest.raises(ValueError, match=r"row 1 .* 399 samples.*min_sample_size"):
         tiny().encode(*padded(800, 399))
 

@@ -1,4 +1,4 @@
-"""What several tests of the evaluations stand on."""
+"""What several tests of the evaluations use."""
 
 from pathlib import Path
 

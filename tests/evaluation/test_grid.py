@@ -109,7 +109,7 @@ def test_each_row_and_seed_is_trained_and_evaluated_and_then_the_baselines(tmp_p
     assert "--asr-shape" not in by_name["evaluate", "mfcc"] + by_name["evaluate", "random"]
 
 
-def test_a_training_that_stands_is_not_run_again_and_one_of_another_command_is_refused(
+def test_a_finished_training_is_not_run_again_and_one_of_another_command_is_refused(
     tmp_path, monkeypatch
 ):
     runner(tmp_path, monkeypatch)[0].run()
@@ -168,7 +168,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.slow
-def test_sigterm_ends_all_trainings_and_the_same_command_goes_on(tmp_path):
+def test_sigterm_ends_all_trainings_and_the_same_command_resumes(tmp_path):
     """Trainings of a grid are small programs here that end, when told, like a saving one."""
     (tmp_path / "training.py").write_text(TRAINING)
     rows = "rows: {a: {}, b: {}, c: {}}\nbaselines: {}\n"

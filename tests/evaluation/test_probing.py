@@ -12,7 +12,7 @@ import pytest
 
 from mgf_fairseq.cli import main
 from mgf_fairseq.encoder.geometry import ConvGeometry
-from mgf_fairseq.evaluation.labelled import ProbeError, read_labelled
+from mgf_fairseq.evaluation.labeled import ProbeError, read_labeled
 from mgf_fairseq.evaluation.options import ProbeOptions
 from mgf_fairseq.evaluation.probes.trainer import ProbeConfig
 from mgf_fairseq.evaluation.probing import plan_probe, run_probe, write_probe
@@ -94,7 +94,7 @@ def probe(tmp_path, monkeypatch):
     return run
 
 
-def test_phone_finds_the_planted_layer_and_leaves_out_spn_and_unlabelled_frames(phones, probe):
+def test_phone_finds_the_planted_layer_and_skips_spn_and_unlabeled_frames(phones, probe):
     _, run = probe("phone", phones, "phn")
     result = run.result
     assert result.data.classes == PHONES
@@ -176,7 +176,7 @@ def test_a_part_of_train_is_held_out_for_test_only_where_there_is_no_speaker_tes
     speakers, separate, parts
 ):
     prepared.write_split(speakers, "train", [120] * 40, {"spk": ["a", "b"] * 20})
-    found = hold_out(read_labelled(speakers, "train", ["spk"]), separate_test=separate)
+    found = hold_out(read_labeled(speakers, "train", ["spk"]), separate_test=separate)
     assert Counter(found) == parts
     assert Counter(found[::2]) == Counter(found[1::2])  # as much of the one as of the other
 
@@ -282,7 +282,7 @@ def languages(tmp_path):
     return data
 
 
-def test_a_label_of_the_corpus_is_learnt_on_train_and_scored_on_test(languages, probe):
+def test_a_label_of_the_corpus_is_learned_on_train_and_scored_on_test(languages, probe):
     plan, run = probe("lang", languages, "lang")
     result = run.result
     assert result.data.classes == ["de", "fa", "ku"]
@@ -364,7 +364,7 @@ def test_labels_of_another_rate_are_refused_naming_both(phones, probe):
         probe("phone", phones, "phn")
 
 
-def test_a_file_that_could_not_be_read_is_left_out_and_counted(phones, probe):
+def test_a_file_that_could_not_be_read_is_skipped_and_counted(phones, probe):
     _, run = probe(
         "phone", phones, "phn", change=lambda stores: stores.rows.update(train=[0, 1, 3])
     )
@@ -395,7 +395,7 @@ def drop(path, lines=1):
         ("emotion", lambda d: None, "no .emo labels"),
     ],
 )
-def test_bad_data_is_refused_with_a_mend_and_leaves_nothing(
+def test_bad_data_is_refused_with_a_fix_and_leaves_nothing(
     task, spoil, named, phones, tmp_path, monkeypatch, capsys
 ):
     spoil(phones)

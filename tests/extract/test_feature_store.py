@@ -1,4 +1,4 @@
-"""Features on disk: right, keyed by content, never half there, and going on after a kill."""
+"""Features on disk: right, keyed by content, never half there, and resumed after a kill."""
 
 import os
 import shutil
@@ -181,10 +181,10 @@ def test_a_moved_checkpoint_and_a_moved_or_touched_corpus_are_known(
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing in the code expects it."""
+    """Like SIGKILL: nothing in the code expects it."""
 
 
-def test_a_call_killed_at_any_moment_goes_on_and_ends_the_same(
+def test_a_call_killed_at_any_moment_resumes_and_ends_the_same(
     tmp_path: Path, data: Path, upstream: Upstream, monkeypatch
 ) -> None:
     monkeypatch.setattr(writer, "_CHUNK_BATCHES", 2)
@@ -244,7 +244,7 @@ def test_two_processes_that_want_the_same_share_the_work(
     assert sum(sizes) == 12
 
 
-def test_files_that_cannot_be_used_are_named_and_left_out(
+def test_files_that_cannot_be_used_are_named_and_skipped(
     tmp_path: Path, data: Path, upstream: Upstream
 ) -> None:
     audio = data.parent / "audio"
@@ -319,7 +319,7 @@ def test_values_beyond_float16_are_refused_and_nothing_looks_whole(
     assert float(store.layer("layer 2")[:, 0].mean()) > 9e4
 
 
-def test_other_features_are_not_overwritten_unless_told(
+def test_other_features_are_not_overwritten_unless_asked(
     tmp_path: Path, data: Path, upstream: Upstream
 ) -> None:
     dest = tmp_path / "out" / "train"
@@ -348,7 +348,7 @@ def test_a_beginning_of_other_features_is_not_continued(
 
 
 @pytest.mark.parametrize("name", ["layer_1.npy", "features.json", "lengths.npy"])
-def test_a_damaged_folder_is_told(
+def test_a_damaged_folder_is_named(
     tmp_path: Path, data: Path, upstream: Upstream, name: str
 ) -> None:
     folder = write_features(upstream, data, tmp_path / "train").folder

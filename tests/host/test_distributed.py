@@ -237,7 +237,7 @@ def sharded_rank(rank: int, names: Any, rows: Any) -> dict[str, Tensor]:
 
 
 def test_parameters_sharded_by_torch_leave_gradients_equal(ranks):
-    # fairseq has no back end for it; this says that nothing here stands in its way.
+    # fairseq has no back end for it; this says that nothing here prevents it.
     expected = train(NAMES, [whole(ROWS[2])], {})
     for found in ranks.run(sharded_rank, NAMES, ROWS[2]):
         assert_equal_gradients(found, expected)
@@ -337,7 +337,7 @@ class Optimizer:
 
 
 @pytest.mark.parametrize("name", ["frame", "utterance"])
-def test_a_loss_that_one_rank_finds_not_finite_is_left_out_on_both_and_the_rest_trains(ranks, name):
+def test_a_loss_that_one_rank_finds_not_finite_is_skipped_on_both_and_the_rest_trains(ranks, name):
     first, second = ranks.run(broken_rank, name, "loss")
     for found in (first, second):
         assert found["nonfinite"] == [0.5, 0]  # a share each of what both count

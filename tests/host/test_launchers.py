@@ -228,7 +228,7 @@ def tasks_of(training: Training) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.ddp
-def test_a_job_of_submitit_trains_and_when_preempted_saves_requeues_and_goes_on(
+def test_a_job_of_submitit_trains_and_when_preempted_saves_requeues_and_resumes(
     tmp_path, trainings, arguments
 ):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -329,7 +329,7 @@ def test_another_number_of_slurm_tasks_than_ranks_is_an_error(monkeypatch, scont
         found(2, {**SLURM, "SLURM_PROCID": "1"}, monkeypatch)
 
 
-def test_a_node_spawns_all_ranks_unless_it_is_told_how_many_are_its_own():
+def test_a_node_spawns_all_ranks_unless_it_is_given_how_many_are_its_own():
     settings = settings_of(4)
     assert ranks_here(settings, with_gpus=False) == 4
     settings.distributed_num_procs = 2

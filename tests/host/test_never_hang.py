@@ -1,4 +1,4 @@
-"""Whatever happens to one rank, the job goes on or all ranks end with an error and the reason."""
+"""Whatever happens to one rank, the job continues or all ranks end with an error and the reason."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_ranks_with_other_models_than_each_other_do_not_begin(ended):
     assert_all_end(ended["other model"], r"ranks differ in the model's parameters.*: \d+ on rank 0")
 
 
-def test_a_rank_that_stands_still_ends_all_after_the_stated_time_and_is_the_odd_one_out(
+def test_a_rank_that_stops_moving_ends_all_after_the_stated_time_and_is_the_odd_one_out(
     tmp_path, start
 ):
     stuck = Scenario({1: "stuck_reading"}, ["distributed_training.heartbeat_timeout=20"])
@@ -151,7 +151,7 @@ def written(root: Path, train: Sequence[bool], num_valid: int) -> Path:
     return root
 
 
-def test_an_odd_number_of_batches_unreadable_ones_and_fewer_to_validate_than_ranks_go_on(
+def test_an_odd_number_of_batches_unreadable_ones_and_fewer_to_validate_than_ranks_are_no_end(
     tmp_path, start
 ):
     # One utterance a batch, so that an unreadable file leaves its rank with nothing at all; 7

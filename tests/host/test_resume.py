@@ -1,4 +1,4 @@
-"""Kill it, stop it, fill its disk, cut its checkpoint: the same command goes on bit for bit."""
+"""Kill it, stop it, fill its disk, cut its checkpoint: the same command resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def assert_as_uninterrupted(
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
 
 
-def test_sigterm_saves_the_update_in_progress_and_the_same_command_goes_on(
+def test_sigterm_saves_the_update_in_progress_and_the_same_command_resumes(
     tmp_path, start, straight, stopped
 ):
     # In the middle of an epoch, and again in the last update of one.
@@ -120,7 +120,7 @@ def identity(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def test_after_kill_9_it_goes_on_from_the_last_save(tmp_path, start, straight, stopped):
+def test_after_kill_9_it_resumes_from_the_last_save(tmp_path, start, straight, stopped):
     folder = shutil.copytree(stopped[0], tmp_path / "run")
     saves = "checkpoint.save_interval_updates=2"
     # While saving update 6, the second save of this process.
@@ -155,19 +155,21 @@ def test_of_a_cut_checkpoint_the_last_whole_one_takes_the_place(tmp_path, start,
     assert_as_uninterrupted(straight, folder, stopped[1], first, second)
 
 
-def test_a_full_disk_lets_training_go_on_and_keeps_the_old_checkpoint_but_the_end_is_an_error(
+def test_a_full_disk_lets_training_continue_and_keeps_the_old_checkpoint_but_the_end_is_an_error(
     tmp_path, start, straight, stopped
 ):
     folder = shutil.copytree(stopped[0], tmp_path / "run")
     old = (folder / "checkpoint_last.pt").read_bytes()
     training = start(folder, "checkpoint.save_interval_updates=7", largest_file=len(old) // 2)
     assert training.exit_code() == 1
-    assert training.output().count("is not saved") == 2  # update 7, after which it goes on, and 10
+    assert (
+        training.output().count("is not saved") == 2
+    )  # update 7, after which it continues, and 10
     assert max(training.updates()) == UPDATES
     assert re.search("CheckpointError: the training ends unsaved.*free in", training.output())
     assert (folder / "checkpoint_last.pt").read_bytes() == old
     assert [path.name for path in folder.glob("*.pt*")] == ["checkpoint_last.pt"]
-    # With room again, the same command goes on from what stood.
+    # With room again, the same command resumes from the last checkpoint.
     again = start(folder)
     assert again.exit_code() == 0, again.output()[-3000:]
     assert_as_uninterrupted(straight, folder, stopped[1], training, again)

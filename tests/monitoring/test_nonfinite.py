@@ -1,4 +1,4 @@
-"""NaN and infinity: named, left out on all ranks alike, counted, and a budget that ends it."""
+"""NaN and infinity: named, skipped on all ranks alike, counted, and a budget that ends it."""
 
 import math
 

@@ -205,7 +205,7 @@ def test_negatives_change_with_the_update_and_stay_for_the_same_row_in_another_b
 
 
 def test_the_sample_objective_cuts_prediction_and_target_at_the_same_place() -> None:
-    """A decoder that returns the samples its frames stand for must reconstruct perfectly."""
+    """A decoder that returns the samples of its frames must reconstruct perfectly."""
     encoded, batch = encoded_batch((30, 30))
     objective = build("sample")
     blocks = batch.waveform[:, 40:].unfold(1, 320, 320)[:, : encoded.latents.shape[1]]

@@ -174,7 +174,7 @@ def test_one_file_without_speaker_does_not_stop_a_split_by_speaker(tmp_path):
     assert summary.skipped == [("c.wav", "it has no speaker, to be split by")]
 
 
-def test_subwords_are_learnt_of_long_lines_and_their_dictionary_is_the_models(tmp_path):
+def test_subwords_are_learned_of_long_lines_and_their_dictionary_is_the_models(tmp_path):
     rare = "ऑळ"
     for number in range(6):
         write_audio(tmp_path / "c" / f"u{number}.wav", 30 if number == 0 else 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mgf_fairseq.data.label_format import UNLABELLED
+from mgf_fairseq.data.label_format import UNLABELED
 from mgf_fairseq.prepare.corpora.base import Segment
 from mgf_fairseq.prepare.labels import (
     LabelError,
@@ -38,14 +38,14 @@ def test_text_with_the_word_mark_is_refused():
 def test_a_frame_takes_the_label_at_its_center():
     # Centers lie at 12.5, 32.5, 52.5, 72.5 ms.
     segments = [Segment(0.0, 0.0325, "A"), Segment(0.0325, 0.06, "B")]
-    assert frame_labels(segments, 1360, 16000) == ["A", "B", "B", UNLABELLED]
+    assert frame_labels(segments, 1360, 16000) == ["A", "B", "B", UNLABELED]
 
 
-def test_gaps_and_short_audio_are_unlabelled():
+def test_gaps_and_short_audio_are_unlabeled():
     segments = [Segment(0.03, 0.04, "A")]
-    assert frame_labels(segments, 1360, 16000) == [UNLABELLED, "A", UNLABELLED, UNLABELLED]
+    assert frame_labels(segments, 1360, 16000) == [UNLABELED, "A", UNLABELED, UNLABELED]
     assert frame_labels(segments, 399, 16000) == []
-    assert frame_labels([], 400, 16000) == [UNLABELLED]
+    assert frame_labels([], 400, 16000) == [UNLABELED]
 
 
 def test_a_segment_of_a_recording_takes_labels_from_its_own_start():

@@ -271,7 +271,7 @@ def test_manifests_of_an_earlier_run_are_pointed_out(folder, tmp_path):
         ({"labels": ("ltr",)}, "no transcript"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_mend(folder, tmp_path, options, words):
+def test_what_cannot_be_done_is_refused_with_the_fix(folder, tmp_path, options, words):
     with pytest.raises(PrepareError, match=words):
         run(folder, tmp_path / "o", **options)
 

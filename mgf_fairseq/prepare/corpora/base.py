@@ -42,7 +42,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Segment:
-    """A labelled stretch of an utterance, in seconds."""
+    """A labeled stretch of an utterance, in seconds."""
 
     start: float
     end: float

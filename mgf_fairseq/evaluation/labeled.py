@@ -24,7 +24,7 @@ class ProbeError(ValueError):
 
 
 @dataclass(frozen=True)
-class LabelledManifest:
+class LabeledManifest:
     """A split's manifest with its label files, row for row."""
 
     data: Path
@@ -62,13 +62,13 @@ def prepare_command(data: Path, endings: Sequence[str]) -> str:
     return " ".join([f"mgf prepare SOURCE --dest {data}", *words])
 
 
-def read_labelled(
+def read_labeled(
     data: Path,
     name: str,
     needed: Sequence[str],
     wanted: Sequence[str] = (),
     receptive_field: int = STANDARD_GRID.receptive_field,
-) -> LabelledManifest:
+) -> LabeledManifest:
     """Read `name`.tsv with the label files needed, and those wanted which are there.
 
     Rows that are too short for a frame, of the upstream or of the labels, need no phones.
@@ -100,10 +100,10 @@ def read_labelled(
                 f"{path} line {empty + 1} is empty: give {manifest.paths[empty]} a label"
             )
         labels[ending] = lines
-    return LabelledManifest(data, name, manifest, labels)
+    return LabeledManifest(data, name, manifest, labels)
 
 
-def check_disjoint(splits: Sequence[LabelledManifest], claim: str) -> str:
+def check_disjoint(splits: Sequence[LabeledManifest], claim: str) -> str:
     """Check that no recording, and by the claim "speakers" no speaker, is in two splits.
 
     Returns what has been checked, in words for the protocol.

@@ -13,15 +13,7 @@ import torch
 from tiny_checkpoints import mgf_checkpoint
 
 from mgf_fairseq.cli import VERBS, _verb_parser, main
-from mgf_fairseq.cli.options import (
-    RENAMED,
-    Renamed,
-    device_of,
-    names,
-    numbers,
-    one_of,
-    renamed,
-)
+from mgf_fairseq.cli.options import RENAMED, Renamed, device_of, names, numbers, one_of, renamed
 from mgf_fairseq.cli.plain import plain
 
 UNITS = (

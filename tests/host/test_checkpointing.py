@@ -1,6 +1,6 @@
 """What a training begins from is verified before any rank reads it, and all ranks hear the verdict.
 
-Trainers are simple objects here; tests/host/test_resume.py has real ones.
+Trainers are simple objects here; tests/training/test_resume.py has real ones.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Label lines and dictionaries: the exact forms that fairseq reads."""
 
+from pathlib import Path
+
 import pytest
+from labeled_corpora import lines, run, write_noise
 
 from mgf_fairseq.data.label_format import UNLABELED
 from mgf_fairseq.prepare.corpora.base import Segment
@@ -107,3 +110,14 @@ def test_a_vocabulary_that_does_not_fit_names_one_that_does(size, words):
 def test_subwords_need_text():
     with pytest.raises(LabelError, match="there are none"):
         SubwordModel([], 30)
+
+
+@pytest.mark.parametrize("column", ["fold", "session"])
+def test_a_fold_or_session_column_of_a_table_becomes_labels(tmp_path: Path, column: str) -> None:
+    rows = [f"utt\tpath\t{column}"]
+    for number in range(4):
+        write_noise(tmp_path / "t" / f"u{number}.wav", 1600)
+        rows.append(f"u{number}\tu{number}.wav\tday {number % 2}")
+    (tmp_path / "t" / "metadata.tsv").write_text("\n".join(rows) + "\n")
+    assert run(tmp_path / "t", tmp_path / "o", valid_percent=0.0).labels == ["fold"]
+    assert lines(tmp_path / "o" / "train.fold") == ["day_0", "day_1", "day_0", "day_1"]

@@ -3,32 +3,14 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from prepared_folders import lines, make_audio, names, run
 
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.encoder.geometry import STANDARD_GRID
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 from mgf_fairseq.prepare.corpora.registry import detect_layout
 from mgf_fairseq.prepare.labels import LabelError
-from mgf_fairseq.prepare.options import PrepareOptions
-from mgf_fairseq.prepare.prepare import prepare
-
-
-def make_audio(path, num_samples=8000, sample_rate=16000, channels=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(num_samples).uniform(-0.1, 0.1, (num_samples, channels))
-    soundfile.write(path, noise, sample_rate)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """4 speakers with 5 files each: speaker/utt.wav."""
-    for speaker in "abcd":
-        for number in range(5):
-            make_audio(tmp_path / "in" / speaker / f"{speaker}{number}.wav", 8000 + number)
-    return tmp_path / "in"
 
 
 @pytest.fixture
@@ -65,20 +47,8 @@ def table(tmp_path):
     return tmp_path / "t"
 
 
-def run(source, dest, **options):
-    return prepare(PrepareOptions(source=source, dest=dest, **options))
-
-
 def contents(dest):
     return {path.name: path.read_bytes() for path in sorted(dest.iterdir())}
-
-
-def names(dest, split):
-    return [Path(path).stem for path in read_manifest(dest / f"{split}.tsv").paths]
-
-
-def lines(path):
-    return path.read_text().splitlines()
 
 
 def test_a_folder_becomes_manifests_that_hold_every_file_once(folder, tmp_path):
@@ -108,45 +78,6 @@ def test_the_same_call_writes_the_same_bytes_and_the_seed_changes_them(table, tm
         splits.add(contents(tmp_path / "c")["valid.tsv"])
     # 15 pairs of 6 utterances: five equal draws have a chance of 15 ** -4.
     assert len(splits) > 1
-
-
-def test_a_split_by_speaker_shares_no_speaker(folder, tmp_path):
-    options = {"split_by": "speaker", "valid_percent": 0.25, "test_percent": 0.25}
-    run(folder, tmp_path / "o", search=Search(speaker_level=1), **options)
-    speakers = {
-        split: {name[0] for name in names(tmp_path / "o", split)}
-        for split in ("train", "valid", "test")
-    }
-    assert {split: len(found) for split, found in speakers.items()} == {
-        "train": 2,
-        "valid": 1,
-        "test": 1,
-    }
-    assert set.union(*speakers.values()) == set("abcd")
-
-
-def test_a_split_list_decides_and_the_others_are_listed_as_skipped(folder, tmp_path):
-    (tmp_path / "list").write_text("a0 train\na/a1.wav\tdev\n")
-    summary = run(folder, tmp_path / "o", split_list=tmp_path / "list")
-    assert names(tmp_path / "o", "train") == ["a0"] and names(tmp_path / "o", "dev") == ["a1"]
-    assert len(summary.skipped) == 18
-    assert lines(tmp_path / "o" / "skipped.txt")[1] == "a/a2.wav\tnot in the split list"
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "is empty"),
-        ("a0\n", "expected"),
-        ("a0 train\na0 valid\n", "two splits"),
-        ("a0 ../x\n", "cannot name a split"),
-        ("zz train\n", "names none"),
-    ],
-)
-def test_a_wrong_split_list_is_refused(folder, tmp_path, content, words):
-    (tmp_path / "list").write_text(content)
-    with pytest.raises(PrepareError, match=words):
-        run(folder, tmp_path / "o", split_list=tmp_path / "list")
 
 
 def test_long_recordings_become_segments_that_tile_them_in_one_split(tmp_path):
@@ -274,14 +205,6 @@ def test_manifests_of_an_earlier_run_are_pointed_out(folder, tmp_path):
 def test_what_cannot_be_done_is_refused_with_the_fix(folder, tmp_path, options, words):
     with pytest.raises(PrepareError, match=words):
         run(folder, tmp_path / "o", **options)
-
-
-def test_too_few_files_or_speakers_to_split_are_refused(tmp_path):
-    make_audio(tmp_path / "in" / "s" / "a.wav")
-    with pytest.raises(PrepareError, match="valid-percent 0"):
-        run(tmp_path / "in", tmp_path / "o")
-    with pytest.raises(PrepareError, match="1 speaker"):
-        run(tmp_path / "in", tmp_path / "o", split_by="speaker", search=Search(speaker_level=1))
 
 
 def test_cut_recordings_take_no_transcript(librispeech, tmp_path):

@@ -1,4 +1,4 @@
-"""Segments of long recordings: from a table with start and end, read by seeking."""
+"""Stretches of recordings that a table names."""
 
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from mgf_fairseq.data.audio import AudioReader
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.prepare.options import PrepareOptions
 from mgf_fairseq.prepare.prepare import Summary, prepare
-from mgf_fairseq.utils.threads import ordered_map
 
 RATE = 8000  # of the recordings; manifests count at 16 kHz
 
@@ -99,17 +98,3 @@ def test_each_recording_is_opened_once_however_many_segments_it_has(talks: Path)
     summary = run(write_table(talks, rows), valid_percent=0)
     assert summary.resampled == 2
     assert len(summary.skipped) == 1 and summary.skipped[0][0] == "gone.wav"
-
-
-def test_an_ordered_map_keeps_the_order_and_runs_little_ahead() -> None:
-    taken = []
-
-    def items():
-        for number in range(2000):
-            taken.append(number)
-            yield number
-
-    found = ordered_map(lambda n: n * n, items(), workers=4)
-    assert [next(found) for _ in range(10)] == [n * n for n in range(10)]
-    assert len(taken) < 500
-    assert list(found) == [n * n for n in range(10, 2000)]

@@ -2,10 +2,7 @@
 
 import os
 import pickle
-import signal
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,7 @@ from mgf_fairseq.checkpoints.files import (
 from mgf_fairseq.checkpoints.reading import read_checkpoint
 from mgf_fairseq.extract.encoder import load_encoder
 from mgf_fairseq.extract.pretrained import load_pretrained
-from mgf_fairseq.host import preemption, saving, verification
+from mgf_fairseq.host import saving, verification
 from mgf_fairseq.inference.recognizer import load_recognizer
 
 
@@ -53,9 +50,6 @@ def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(torch.full((8,), 5.0).numpy().tobytes())] ^= 1
     path.write_bytes(content)
-
-
-# ---- whole at every moment
 
 
 def test_a_kill_at_any_file_operation_of_a_save_leaves_whole_checkpoints(tmp_path):
@@ -147,9 +141,6 @@ def test_a_checkpoint_that_loses_bytes_on_the_way_to_the_disk_replaces_nothing(
     assert updates_in(path) == 1
 
 
-# ---- verified
-
-
 @pytest.mark.parametrize("length", [0, 3, 2000, -1])
 def test_a_cut_checkpoint_is_named_broken(tmp_path, length):
     path = save(tmp_path / "ck.pt", 5)
@@ -188,9 +179,6 @@ def test_without_another_whole_checkpoint_nothing_begins_anew_by_itself(tmp_path
     damage(last)
     with pytest.raises(CheckpointError, match=r"nor is there another.*checkpoint_last\.pt away"):
         verification._fall_back(last, "", "broken")
-
-
-# ---- safe
 
 
 class Evil:
@@ -242,9 +230,6 @@ def test_reading_a_checkpoint_leaves_fairseq_able_to_read_its_dictionaries(tmp_p
     torch.load(path, weights_only=True)
 
 
-# ---- the format
-
-
 def test_the_format_is_written_and_a_newer_one_is_refused(tmp_path):
     path = save(tmp_path / "ck.pt", 1)
     assert read_checkpoint(path)[FORMAT_KEY] == FORMAT_VERSION
@@ -252,56 +237,3 @@ def test_the_format_is_written_and_a_newer_one_is_refused(tmp_path):
     for name in ("read_checkpoint", "fairseq's resuming and w2v_path"):
         with pytest.raises(CheckpointError, match=r"format 2.*reads formats up to 1"):
             LOADERS[name](path)
-
-
-# ---- SIGTERM
-
-
-@pytest.mark.parametrize(("apart", "ended_by"), [(0.0, signal.SIGTERM), (60.0, 0)])
-def test_a_second_sigterm_ends_the_process_unless_it_is_the_same_request(
-    monkeypatch, apart, ended_by
-):
-    monkeypatch.setattr(preemption, "SAME_REQUEST_S", apart)
-    pid = os.fork()
-    if pid == 0:
-        request = preemption.StopRequest()
-        request.listen([signal.SIGTERM])
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM) if request.received else None
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -ended_by
-
-
-class Slow(torch.utils.data.Dataset):
-    """Items that take their time."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, index: int) -> int:
-        time.sleep(0.02)
-        return index
-
-
-def test_workers_outlive_the_sigterm_that_a_whole_job_gets_and_end_with_the_training(monkeypatch):
-    init = preemption.with_patient_workers(torch.utils.data.DataLoader.__init__)
-    monkeypatch.setattr(torch.utils.data.DataLoader, "__init__", init)
-    monkeypatch.setattr(preemption.request, "replaced", {signal.SIGTERM: signal.SIG_DFL})
-    batches = iter(torch.utils.data.DataLoader(Slow(), batch_size=1, num_workers=1))
-    found = [int(next(batches))]
-    (worker,) = batches._workers
-    os.kill(worker.pid, signal.SIGTERM)
-    assert [*found, *map(int, batches)] == list(range(8))
-    # The training process lets it go, and then SIGTERM is heeded.
-    batches = iter(torch.utils.data.DataLoader(Slow(), batch_size=1, num_workers=1))
-    next(batches)
-    (worker,) = batches._workers
-    try:
-        preemption._let_workers_go()
-        with suppress(RuntimeError):  # torch may report at once that a worker has died
-            worker.terminate()
-            worker.join(timeout=30)
-        worker.join(timeout=30)
-        assert worker.exitcode == -signal.SIGTERM
-    finally:
-        preemption._leaving.value = 0

@@ -8,29 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from launched import SLURM
 from trainings import Training, weights
 
-import mgf_fairseq
-from mgf_fairseq.host import launcher
-from mgf_fairseq.host.ranks import (
-    Place,
-    find_ranks,
-    free_port,
-    place_among_ranks,
-    ranks_here,
-    slurm_task,
-)
-from mgf_fairseq.utils.distributed import RankError
+from mgf_fairseq.host.ranks import free_port
 
-PACKAGE = Path(mgf_fairseq.__file__).parent
 EXIT_CODE = 143  # what a shell reports for a process that SIGTERM has ended
-TORCHRUN = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "7", "WORLD_SIZE": "4", "RANK": "3"}
-SLURM = {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NTASKS": "4"}
 
 
 @pytest.fixture(scope="module")
@@ -99,18 +86,6 @@ def test_torchrun_starts_ranks_from_any_working_directory(tmp_path, arguments):
     assert_trained(tmp_path / "run", done.stdout + done.stderr, 2)
 
 
-@pytest.fixture
-def scontrol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a ``scontrol`` that knows two nodes, both this machine."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "scontrol"
-    program.write_text('#!/bin/sh\n[ "$*" = "show hostnames n[1-2]" ] && echo 127.0.0.1 127.0.0.2')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder
-
-
 @pytest.mark.slow
 @pytest.mark.ddp
 def test_srun_starts_two_tasks_on_each_of_two_nodes(tmp_path, trainings, arguments, scontrol):
@@ -154,9 +129,6 @@ def test_the_script_for_slurm_puts_a_job_that_has_saved_back_into_the_queue(tmp_
     assert requeued.exists() == (code == EXIT_CODE)
     if requeued.exists():
         assert requeued.read_text() == "requeue 9\n"
-
-
-# ---- several nodes
 
 
 def ip(*words: str) -> None:
@@ -209,9 +181,6 @@ def test_two_nodes_with_a_network_between_them_train(tmp_path, trainings, argume
     assert_all_trained(tmp_path / "run", ranks)
 
 
-# ---- submitit
-
-
 def tasks_of(training: Training) -> list[int]:
     """Processes that the local executor of submitit has started for a training."""
     found = []
@@ -254,97 +223,3 @@ def test_a_job_of_submitit_trains_and_when_preempted_saves_requeues_and_resumes(
     assert f'"num_updates": "{int(saved[1]) + 1}"' in said.split("is saved")[-1]
     assert_trained(tmp_path / "run", said, 2, updates=12)
     assert len(log.updates()) == 12
-
-
-# ---- which ranks there are
-
-
-def test_torchrun_says_which_rank_this_is():
-    assert place_among_ranks(TORCHRUN) == Place(3, 4, "env://")
-    assert place_among_ranks({**TORCHRUN, **SLURM}) == Place(3, 4, "env://")
-    assert place_among_ranks({}) is None
-
-
-def test_the_local_executor_of_submitit_does_and_its_ranks_meet_at_one_port():
-    ids = {"SUBMITIT_EXECUTOR": "local", "SUBMITIT_LOCAL_JOB_ID": "5", "SUBMITIT_LOCAL_NTASKS": "2"}
-    places = [place_among_ranks({**ids, "SUBMITIT_LOCAL_GLOBALID": str(r)}) for r in range(2)]
-    assert [place and (place.rank, place.world_size) for place in places] == [(0, 2), (1, 2)]
-    assert len({place and place.init_method for place in places}) == 1
-
-
-def test_tasks_of_slurm_meet_on_the_first_node(scontrol):
-    task = slurm_task({**SLURM, "SLURM_PROCID": "2"}, port=9)
-    assert task == Place(2, 4, "tcp://127.0.0.1:9")
-    assert slurm_task({**SLURM, "SLURM_PROCID": "0"}, 0) == slurm_task(
-        {**SLURM, "SLURM_PROCID": "0"}, -1
-    )
-    assert slurm_task(SLURM, port=9) is None  # in the job's script, outside srun
-
-
-def test_a_slurm_without_scontrol_is_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(RankError, match="scontrol is not in PATH"):
-        slurm_task({**SLURM, "SLURM_PROCID": "0"}, port=9)
-
-
-def settings_of(world_size: int) -> SimpleNamespace:
-    return SimpleNamespace(
-        distributed_backend="nccl",
-        distributed_init_method=None,
-        distributed_world_size=world_size,
-        distributed_num_procs=1,
-        distributed_port=-1,
-        distributed_rank=0,
-        distributed_no_spawn=False,
-        device_id=0,
-    )
-
-
-def found(world_size: int, environment: dict[str, str], monkeypatch: Callable) -> SimpleNamespace:
-    for name in (*TORCHRUN, *SLURM, "SLURM_PROCID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    settings = settings_of(world_size)
-    find_ranks(settings, with_gpus=False)
-    return settings
-
-
-def test_without_a_gpu_the_back_end_is_gloo_and_torchrun_decides_how_many(monkeypatch):
-    settings = found(1, TORCHRUN, monkeypatch)
-    assert (settings.distributed_backend, settings.distributed_no_spawn) == ("gloo", True)
-    assert (settings.distributed_rank, settings.distributed_world_size) == (3, 4)
-
-
-def test_one_rank_is_no_distributed_training(monkeypatch):
-    assert found(1, {}, monkeypatch).distributed_init_method is None
-    alone = {**TORCHRUN, "WORLD_SIZE": "1", "RANK": "0"}
-    assert found(1, alone, monkeypatch).distributed_init_method is None
-    # Tasks of one SLURM step may be trainings of their own.
-    assert found(1, {**SLURM, "SLURM_PROCID": "1"}, monkeypatch).distributed_init_method is None
-
-
-def test_another_number_of_slurm_tasks_than_ranks_is_an_error(monkeypatch, scontrol):
-    with pytest.raises(RankError, match="distributed_world_size=2, but SLURM has started 4 tasks"):
-        found(2, {**SLURM, "SLURM_PROCID": "1"}, monkeypatch)
-
-
-def test_a_node_spawns_all_ranks_unless_it_is_given_how_many_are_its_own():
-    settings = settings_of(4)
-    assert ranks_here(settings, with_gpus=False) == 4
-    settings.distributed_num_procs = 2
-    assert ranks_here(settings, with_gpus=False) == 2
-
-
-def test_the_package_is_named_by_its_full_path_and_another_copy_is_refused(tmp_path, monkeypatch):
-    monkeypatch.chdir(PACKAGE.parent)
-    common = SimpleNamespace(user_dir=PACKAGE.name)
-    launcher._name_this_package(common)
-    assert common.user_dir == str(PACKAGE)
-    (tmp_path / PACKAGE.name).mkdir()
-    with pytest.raises(ValueError, match="is not the mgf_fairseq that is installed"):
-        launcher._name_this_package(SimpleNamespace(user_dir=str(tmp_path / PACKAGE.name)))
-    for other in (None, "/somebody/elses_plugin"):
-        common = SimpleNamespace(user_dir=other)
-        launcher._name_this_package(common)
-        assert common.user_dir == other

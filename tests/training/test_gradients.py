@@ -1,108 +1,27 @@
 """Two and four gloo processes give what one process gives on the whole batch."""
 
 import contextlib
-import dataclasses
-import io
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import tiny
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from fairseq.dataclass.configs import DistributedTrainingConfig
-from fairseq.distributed import ModuleProxyWrapper
 from fairseq.models import DistributedFairseqModel
+from rank_processes import ROWS
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.nn.parallel import DistributedDataParallel
 
-from mgf_fairseq import plugin as plugin  # what ranks need of fairseq's patches
 from mgf_fairseq.host.iterators import without_weight
-from mgf_fairseq.utils.distributed import all_reduce_sum, gather_rows
+from mgf_fairseq.utils.distributed import all_reduce_sum
 
 pytestmark = pytest.mark.ddp
 
+
 NAMES = tuple(tiny.OBJECTIVES)
-MOST = 4
-# Unequal shares, so that means per rank would be wrong by tens of percent. In the world of four an
-# utterance's two views lie on two ranks, and one rank's only row has no partner anywhere.
-ROWS = {
-    2: [[0, 1, 2, 3, 4, 5], [6, 7]],
-    4: [[0, 1, 2], [3, 4, 5, 6, 7], [8, 9], [10]],
-}
-
-
-class Ranks:
-    """Gloo processes that stay alive, forked from one that has imported fairseq."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.world, self.count = folder, 0, 0
-        context = mp.get_context("forkserver")
-        # torch._dynamo: what DDP imports when it wraps its first model.
-        context.set_forkserver_preload(["mgf_fairseq", "torch._dynamo", "pytest"])
-        self.tasks = [context.Queue() for _ in range(MOST)]
-        self.results = [context.Queue() for _ in range(MOST)]
-        self.processes = [
-            context.Process(target=serve, args=(rank, self.tasks[rank], self.results[rank]))
-            for rank in range(MOST)
-        ]
-        for process in self.processes:
-            process.start()
-
-    def run(self, function: Callable[..., Any], *args: Any, world: int = 2) -> list[Any]:
-        """Run function(rank, *args) in the first `world` processes; return what each returned."""
-        self.count += world != self.world
-        self.world = world
-        for tasks in self.tasks[:world]:
-            tasks.put((function, args, world, f"file://{self.folder}/{self.count}"))
-        found = [results.get(timeout=180) for results in self.results[:world]]
-        for rank, (result, error) in enumerate(found):
-            assert error is None, f"rank {rank}: {error}"
-            found[rank] = torch.load(io.BytesIO(result))
-        return found
-
-    def stop(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.join()
-
-
-def serve(rank: int, tasks: Any, results: Any) -> None:
-    torch.set_num_threads(1)
-    joined = ""
-    while True:
-        function, args, world, place = tasks.get()
-        buffer, error = io.BytesIO(), None
-        try:
-            if place != joined:
-                join_world(rank, world, place)
-                joined = place
-            torch.save(function(rank, *args), buffer)
-        except Exception:  # noqa: BLE001 (handed to the test, which fails with it)
-            error = traceback.format_exc()
-        results.put((buffer.getvalue(), error))
-
-
-def join_world(rank: int, world: int, place: str) -> None:
-    """Leave the process group of before for one of another size."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-    # A rank that waits for ever fails instead.
-    limit = timedelta(seconds=60)
-    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=world, timeout=limit)
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    started = Ranks(tmp_path_factory.mktemp("ranks"))
-    yield started
-    started.stop()
 
 
 def train(
@@ -273,122 +192,3 @@ def test_a_rank_that_runs_out_of_batches_gets_one_that_counts_for_nothing(corpus
         batches = list(iterator.next_epoch_itr())
         ignored.append([batch.get("ignore", False) for batch in batches])
     assert ignored == [[False, False], [False, True]]
-
-
-# ---- what is not finite
-
-
-def broken_rank(rank: int, name: str, place: str) -> dict[str, Any]:
-    """Two updates in fairseq's order, of which rank 1 spoils the first."""
-    task, model, criterion = tiny.tiny_training()
-    criterion.train()
-    wrapped = ModuleProxyWrapper(DistributedDataParallel(model))
-    optimizer = Optimizer(model)
-    objective = model.objectives[name]
-    forward = objective.forward
-
-    def spoiled(encoded: Any, batch: Any) -> Any:
-        part = forward(encoded, batch)
-        if place == "loss":
-            loss_sum = part.loss_sum * float("nan")
-        else:  # value 0, gradient 0 * infinity
-            loss_sum = part.loss_sum + (encoded.latents[0] * 0.0).sum().sqrt()
-        return dataclasses.replace(part, loss_sum=loss_sum)
-
-    before = [p.detach().clone() for p in model.parameters()]
-    logs, weights, skipped = [], [], []
-    for update in range(2):
-        objective.forward = spoiled if rank == 1 and update == 0 else forward
-        model.set_num_updates(update)
-        model.zero_grad()
-        sample = tiny.tiny_sample(ROWS[2][rank])
-        _, _, log = task.train_step(sample, wrapped, criterion, optimizer, update)
-        norm = optimizer.clip_grad_norm(0.0)
-        assert torch.isfinite(norm)
-        task.optimizer_step(optimizer, wrapped, update)
-        logs.append(float(log["num_nonfinite"]))
-        skipped.append(task.guard.take_count())
-        weights.append([p.detach().clone() for p in model.parameters()])
-    return {
-        "nonfinite": logs,
-        "skipped": skipped,
-        "spent": list(criterion.budget.updates),
-        "moved": [
-            any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
-            for after in weights
-        ],
-        "weights": weights[-1],
-    }
-
-
-class Optimizer:
-    """What a fairseq optimizer does, in little."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.parameters = list(model.parameters())
-        self.adam = torch.optim.Adam(self.parameters, lr=1e-2)
-        self.step = self.adam.step
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Any = None) -> Tensor:
-        return torch.nn.utils.get_total_norm([p.grad for p in self.parameters])
-
-
-@pytest.mark.parametrize("name", ["frame", "utterance"])
-def test_a_loss_that_one_rank_finds_not_finite_is_skipped_on_both_and_the_rest_trains(ranks, name):
-    first, second = ranks.run(broken_rank, name, "loss")
-    for found in (first, second):
-        assert found["nonfinite"] == [0.5, 0]  # a share each of what both count
-        assert (found["skipped"], found["spent"], found["moved"]) == ([0, 0], [1], [True, True])
-    assert all(map(torch.equal, first["weights"], second["weights"]))
-
-
-@pytest.mark.parametrize("name", ["frame", "utterance"])
-def test_a_gradient_that_is_not_finite_on_one_rank_skips_the_update_on_both(ranks, name):
-    first, second = ranks.run(broken_rank, name, "gradient")
-    for found in (first, second):
-        assert (found["nonfinite"], found["skipped"]) == ([0, 0], [1, 0])
-        assert (found["spent"], found["moved"]) == ([1], [False, True])
-    assert all(map(torch.equal, first["weights"], second["weights"]))
-    assert all(torch.isfinite(weight).all() for weight in first["weights"])
-
-
-# ---- sums and gathers
-
-
-def gather_rank(rank: int, counts: list[int]) -> dict[str, Any]:
-    rows = torch.arange(counts[rank] * 3.0).reshape(-1, 3) + 100 * rank
-    rows.requires_grad_()
-    gathered = gather_rows(rows, torch.arange(counts[rank]) + 10 * rank)
-    # The ranks weigh the rows differently: 1 + rank.
-    (gathered.rows.sum() * (1 + rank)).backward()
-    return {
-        "rows": gathered.rows.detach(),
-        "keys": gathered.keys,
-        "offset": gathered.offset,
-        "grad": rows.grad,
-        "sum": all_reduce_sum(torch.tensor([1.0, float(rank)])),
-    }
-
-
-@pytest.mark.parametrize("counts", [[3, 1], [0, 2], [2, 2]])
-def test_rows_of_unequal_ranks_are_gathered_in_order_with_summed_gradients(ranks, counts):
-    results = ranks.run(gather_rank, counts)
-    own = [torch.arange(n * 3.0).reshape(-1, 3) + 100 * r for r, n in enumerate(counts)]
-    for rank, found in enumerate(results):
-        assert torch.equal(found["rows"], torch.cat(own))
-        assert found["keys"].tolist() == [
-            10 * r + number for r, n in enumerate(counts) for number in range(n)
-        ]
-        assert found["offset"] == sum(counts[:rank])
-        assert torch.equal(found["grad"], torch.full((counts[rank], 3), 3.0))
-        assert found["sum"].tolist() == [2.0, 1.0]
-
-
-def test_with_one_process_sums_and_gathers_are_the_identity():
-    rows = torch.randn(3, 2)
-    gathered = gather_rows(rows, torch.arange(3))
-    assert gathered.rows is rows and gathered.offset == 0
-    assert torch.equal(all_reduce_sum(rows), rows)

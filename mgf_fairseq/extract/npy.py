@@ -43,7 +43,7 @@ class GrowingArray:
         self._file.seek(end)
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Append (n, *tail)."""
+        """Append (n, *tail). Raises ValueError for another tail or dtype."""
         if values.shape[1:] != self.tail or values.dtype != self.dtype:
             raise ValueError(f"{values.dtype} {values.shape} does not fit {self.dtype} {self.tail}")
         self._file.write(np.ascontiguousarray(values).data)

@@ -161,7 +161,7 @@ def _write_flac(reader: AudioReader, path: Path) -> None:
 
 
 def as_integers(waveform: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.int32]:
-    """Samples as whole numbers at the top of 32 bits, clipped at full scale.
+    """(S,) -> (S,) whole numbers at the top of 32 bits, clipped at full scale.
 
     libsndfile would scale floats by one less than it has divided by.
     """

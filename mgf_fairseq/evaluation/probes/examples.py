@@ -60,7 +60,7 @@ class PooledExamples:
 
 
 def layers_of(store: FeatureStore) -> list[npt.NDArray[Any]]:
-    """All layers of a store, mapped.
+    """All layers of a store, mapped: L of (frames of all rows, D).
 
     Raises:
         ProbeError: they differ in width, so no probe fits them all.

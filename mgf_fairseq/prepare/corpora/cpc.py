@@ -116,5 +116,6 @@ def _read_numbers(path: Path) -> dict[str, str]:
 
 
 def require_some(utterances: list[Utterance], root: Path, what: str) -> None:
+    """Raise PrepareError where a layout has no utterance; `what` was looked for."""
     if not utterances:
         raise PrepareError(f"{root} holds none of {what}: check the folder and the label files")

@@ -1,6 +1,7 @@
 """How the package and its tests are laid out: sizes, docstrings, words, and who tests what."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,14 @@ def test_every_module_and_everything_public_in_it_has_a_docstring(name):
 
 def is_overload(decorator: ast.AST) -> bool:
     return ast.unparse(decorator) == "overload"
+
+
+def test_the_files_that_the_guide_for_contributors_names_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"[\w./]+\.(?:py|yaml|sh|md|cff)\b", text))
+    named = {name for name in named if "NAME" not in name}
+    assert len(named) > 40  # the walks are there
+    missing = {name for name in named if not any((at / name).exists() for at in (ROOT, PACKAGE))}
+    assert not missing
+    (negatives,) = re.findall(r"`(\S+)`, `draw_negatives`", text)
+    assert "draw_negatives" in {node.name for node in functions(negatives)}

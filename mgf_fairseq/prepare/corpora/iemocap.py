@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 
 from ...data.text import read_lines
-from .base import Corpus, PrepareError, Search, Utterance, audio_paths, stem_of
-from .cpc import require_some
+from .base import Corpus, PrepareError, Search, Utterance, audio_paths, require_some, stem_of
 
 # The usual four classes; excitement counts as happiness, and all other labels are skipped.
 IEMOCAP_CLASSES = {

@@ -9,12 +9,12 @@ import math
 import sys
 
 import fairseq_cli.train  # noqa: F401 (its patch waits for it)
-import faults_of_checkpoints as faults_of_checkpoints  # registers
-import faults_of_trainers as faults_of_trainers  # registers
+import host_faults_checkpoints as host_faults_checkpoints  # registers
+import host_faults_trainers as host_faults_trainers  # registers
 import pytest
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
-from faults import FAULTS, steps
+from host_faults import FAULTS, steps
 from torch.utils.data import DataLoader
 
 from mgf_fairseq.host import patches

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import fairseq_cli.train  # noqa: F401 (its patch waits for it)
 import pytest
-from faults_of_trainers import _beating
+from host_faults_trainers import _beating
 
 from mgf_fairseq.host import trainer_hooks
 from mgf_fairseq.host.heartbeat import Heartbeat

@@ -1,4 +1,4 @@
-"""What the unpatched host does wrong with checkpoints; registered as in faults.py."""
+"""What the unpatched host does wrong with checkpoints; registered as in host_faults.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.file_io import PathManager
-from faults import fault_of
+from host_faults import fault_of
 
 from mgf_fairseq.host import checkpointing
 

@@ -1,4 +1,4 @@
-"""What the unpatched host does wrong in a training; registered as in faults.py."""
+"""What the unpatched host does wrong in a training; registered as in host_faults.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch.distributed as dist
 from fairseq import checkpoint_utils
 from fairseq.dataclass.configs import CheckpointConfig
 from fairseq.trainer import Trainer
-from faults import Shows, fault_of
+from host_faults import Shows, fault_of
 from torch.utils.data import DataLoader
 
 from mgf_fairseq.host import heartbeat, preemption, saving, trainer_hooks

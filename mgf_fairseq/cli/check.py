@@ -39,7 +39,9 @@ _USUAL_RATE = 16000  # Hz
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf check`."""
-    parser.add_argument("data", type=Path, help="folder with manifests, or one .tsv")
+    parser.add_argument(
+        "data", metavar="DATA", type=Path, help="folder with manifests, or one .tsv"
+    )
     parser.add_argument("--fast", action="store_true", help="read headers only")
     parser.add_argument(
         "--sample-rate",
@@ -78,7 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{FINETUNING_MAX_TOKENS})",
     )
     parser.add_argument(
-        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="threads that read audio"
+        "--workers",
+        metavar="N",
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        help="threads that read audio",
     )
     parser.add_argument(
         "--dest", type=Path, metavar="FILE", help="write the findings as JSON too (default: none)"

@@ -37,8 +37,8 @@ examples:
 
 DEST/valid/layer_3.npy holds the frames of all utterances, one after the other; lengths.npy how
 many each has; rows.npy which line of the manifest it is, counted from 0 without the root line;
-features.json all else. A folder has its name only when it is whole; the same command
-resumes after an interruption.
+features.json all else. A folder appears under its name when it is complete; the same
+command resumes after an interruption.
 """
 
 
@@ -49,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--manifest", type=Path, nargs="+", required=True, help="one or more .tsv")
     add("--dest", type=Path, required=True, help="folder to write to, one folder per manifest")
     add_layers(add)
-    add("--dtype", choices=["float16", "float32"], default="float32", help="of what is stored")
+    add(
+        "--dtype",
+        choices=["float16", "float32"],
+        default="float32",
+        help="number format of the features",
+    )
     add_batch_seconds(add)
     add(
         "--shard-hours",

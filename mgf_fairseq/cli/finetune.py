@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--labels",
         metavar="ENDING",
-        help="ending of the label files: ltr, spm, spk, emo ... (default: ltr; none for "
-        "classification)",
+        help="ending of the label files: ltr, spm, spk, emo ... (default: ltr; "
+        "classification has none)",
     )
     add(
         "--amount",

@@ -113,3 +113,24 @@ def test_the_files_that_the_guide_for_contributors_names_exist():
     assert not missing
     (negatives,) = re.findall(r"`(\S+)`, `draw_negatives`", text)
     assert "draw_negatives" in {node.name for node in functions(negatives)}
+
+
+# ---- words
+
+PRIVATE = r"\bmend(s|ed)?\b|\b(goes|go|went) on\b|\bleft out\b|\btells?\b|\bso kind\b|\bwho wants\b"
+BRITISH = (
+    r"learnt|misspelt|labelled|neighbour|colour\b|behaviour|favour|catalogue\b"
+    r"|(normal|summar|initial|optim|recogn|synthes|quant|organ|serial|minim|maxim)is(e|ed|es|ing|er)\b"
+)
+PROTOCOL_TEXTS = "evaluation/protocols/"  # parts of the keys of results, so they stay as they are
+
+
+def test_words_are_those_that_a_colleague_would_use_and_american():
+    pattern = re.compile(f"{PRIVATE}|{BRITISH}", re.IGNORECASE)
+    found = []
+    for name in FILES:
+        for number, line in enumerate((PACKAGE / name).read_text().splitlines(), start=1):
+            kept = name.startswith(PROTOCOL_TEXTS) and '"' in line
+            if pattern.search(line.replace("tell()", "")) and not kept and "def tell" not in line:
+                found.append(f"{name}:{number}: {line.strip()}")
+    assert not found

@@ -88,6 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--speaker-test", metavar="SPLIT", help="split that task speaker alone is scored on "
         "(default: as --test-split)")  # fmt: skip
     add_probe_options(parser)
+    add_asr_options(parser)
+
+
+def add_asr_options(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how speech recognition is fine-tuned."""
     asr = parser.add_argument_group("speech recognition").add_argument
     asr("--asr-labels", choices=["ltr", "spm"], default="ltr", help="letters or SentencePiece")
     asr(

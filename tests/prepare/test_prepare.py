@@ -9,22 +9,7 @@ from prepared_folders import lines, make_audio, names, run
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.encoder.geometry import STANDARD_GRID
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
-from mgf_fairseq.prepare.corpora.registry import detect_layout
 from mgf_fairseq.prepare.labels import LabelError
-
-
-@pytest.fixture
-def librispeech(tmp_path):
-    """Two chapters in two subsets, in LibriSpeech's layout."""
-    for subset, speaker in [("dev-clean", "84"), ("train", "7")]:
-        chapter = tmp_path / "LibriSpeech" / subset / speaker / "121"
-        lines = []
-        for number in range(4):
-            utt = f"{speaker}-121-{number:04d}"
-            make_audio(chapter / f"{utt}.flac", 6000)
-            lines.append(f"{utt} HELLO NUMBER {'ABCD'[number]}\n")
-        (chapter / f"{speaker}-121.trans.txt").write_text("".join(lines))
-    return tmp_path / "LibriSpeech"
 
 
 @pytest.fixture
@@ -99,25 +84,6 @@ def test_long_recordings_become_segments_that_tile_them_in_one_split(tmp_path):
     assert summary.resampled == 4
 
 
-def test_librispeech_subsets_give_letters_words_and_speakers(librispeech, tmp_path):
-    assert detect_layout(librispeech, Search()) == "librispeech"
-    summary = run(librispeech, tmp_path / "o", valid_percent=0.25)
-    assert summary.labels == ["ltr", "wrd", "spk"]
-    for split in ("train", "valid"):
-        for name, letters, words, speaker in zip(
-            names(tmp_path / "o", split),
-            lines(tmp_path / "o" / f"{split}.ltr"),
-            lines(tmp_path / "o" / f"{split}.wrd"),
-            lines(tmp_path / "o" / f"{split}.spk"),
-            strict=True,
-        ):
-            letter = "ABCD"[int(name[-1])]
-            assert words == f"HELLO NUMBER {letter}"
-            assert letters == f"H E L L O | N U M B E R | {letter} |"
-            assert speaker == name.split("-")[0]
-    assert lines(tmp_path / "o" / "dict.ltr.txt")[0] == "| 18"  # 6 utterances of 3 words
-
-
 def test_a_table_keeps_its_splits_and_gives_every_label(table, tmp_path):
     out = tmp_path / "o"
     summary = run(table, out)
@@ -134,19 +100,6 @@ def test_a_table_keeps_its_splits_and_gives_every_label(table, tmp_path):
     # Centers at 12.5 ms + 20 ms t: the empty label continues S up to 150 ms, I starts at 200 ms.
     assert phones[0].split() == ["S"] * 7 + ["-"] * 3 + ["I"] * 2
     assert lines(out / "dict.phn.txt") == ["S 21", "I 6"]
-
-
-def test_transcripts_beside_the_audio_are_found(folder, tmp_path):
-    for path in folder.rglob("*.wav"):
-        path.with_suffix(".txt").write_text(f"Word {path.stem}\n")
-    (folder / "a" / "a0.txt").unlink()
-    assert detect_layout(folder, Search()) == "wav-txt"
-    auto = run(folder, tmp_path / "auto")
-    assert auto.labels == ["ltr", "wrd"] and auto.skipped == [("a/a0.wav", "no transcript")]
-    summary = run(folder, tmp_path / "o", labels=("wrd",), valid_percent=0)
-    assert summary.skipped == [("a/a0.wav", "no transcript")]
-    expected = [f"WORD {name.upper()}" for name in names(tmp_path / "o", "train")]
-    assert lines(tmp_path / "o" / "train.wrd") == expected and len(expected) == 19
 
 
 def test_files_that_cannot_be_read_are_listed_with_the_reason(folder, tmp_path):

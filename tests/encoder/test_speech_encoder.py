@@ -5,34 +5,7 @@ import dataclasses
 import pytest
 import torch
 from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config, Wav2Vec2Model
-
-from mgf_fairseq.encoder.build import build_encoder
-from mgf_fairseq.encoder.config import EncoderConfig
-from mgf_fairseq.encoder.speech_encoder import SpeechEncoder
-
-TINY = EncoderConfig(
-    conv_feature_layers="[(8, 10, 5), (8, 3, 2), (12, 3, 2), (12, 3, 2), (12, 3, 2), (12, 2, 2), (12, 2, 2)]",  # noqa: E501
-    encoder_layers=2,
-    encoder_embed_dim=16,
-    encoder_ffn_embed_dim=24,
-    encoder_attention_heads=2,
-    conv_pos=8,
-    conv_pos_groups=4,
-    dropout=0.0,
-    attention_dropout=0.0,
-)
-
-
-def tiny(**changes: object) -> SpeechEncoder:
-    torch.manual_seed(0)
-    return build_encoder(dataclasses.replace(TINY, **changes))
-
-
-def padded(*lengths: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise rows of given lengths, with noise in the padding too."""
-    torch.manual_seed(1)
-    waveform = torch.randn(len(lengths), max(lengths))
-    return waveform, torch.arange(max(lengths)) >= torch.tensor(lengths)[:, None]
+from tiny_encoder import TINY, padded, tiny
 
 
 @pytest.mark.parametrize("mode", ["layer_norm", "default"])
@@ -94,12 +67,6 @@ def test_each_dropout_acts_in_training_alone(name: str) -> None:
     assert torch.equal(first, second)
 
 
-def test_a_row_that_is_longer_than_a_span_has_one_whatever_the_share() -> None:
-    encoder = tiny(mask_prob=0.01, mask_length=4).train()
-    output, _ = encoder.encode(*padded(*[2000] * 30), mask=True, row_id=torch.arange(30))
-    assert output.mask_indices.sum(dim=1).tolist() == [4] * 30
-
-
 def test_masked_frames_hold_mask_emb_and_padding_is_never_masked() -> None:
     encoder = tiny(mask_prob=0.9, mask_length=2).train()
     waveform, padding_mask = padded(8000, 4000)
@@ -143,48 +110,6 @@ def test_feature_grad_mult_scales_the_conv_stack_alone(scale: float) -> None:
     torch.testing.assert_close(
         gradients[scale], gradients[1.0] * scale if scale else torch.zeros(1), rtol=1e-4, atol=1e-6
     )
-
-
-def test_layerdrop_of_one_skips_every_layer_and_still_gives_every_parameter_a_gradient() -> None:
-    encoder = tiny(encoder_layerdrop=1.0).train()
-    output, _ = encoder.encode(*padded(4000, 3000))
-    assert torch.equal(output.context, output.hidden_states[0])
-    output.context.square().sum().backward()
-    assert all(p.grad is not None for p in encoder.encoder.layers.parameters())
-    encoder.eval()
-    output, _ = encoder.encode(*padded(4000, 3000))
-    assert not torch.equal(output.context, output.hidden_states[0])
-
-
-def skipped_layers(encoder: SpeechEncoder, update: int, rows: list[int]) -> tuple[bool, ...]:
-    """Which layers a training step leaves out."""
-    waveform, padding_mask = padded(*[2000] * len(rows))
-    encoder.mask_update = update
-    output, _ = encoder.encode(waveform, padding_mask, row_id=torch.tensor(rows))
-    states = output.hidden_states
-    return tuple(map(torch.equal, states, states[1:]))
-
-
-def test_the_layers_to_skip_are_drawn_anew_for_each_update_and_are_the_same_for_all_rows() -> None:
-    encoder = tiny(encoder_layerdrop=0.5).train()
-    drawn = [skipped_layers(encoder, update, [1]) for update in range(24)]
-    assert drawn == [skipped_layers(encoder, update, [7, 8]) for update in range(24)]
-    # Two layers: of 24 draws one of the four patterns is missed with probability 0.004.
-    assert len(set(drawn)) == 4
-    # Half of 48 layers: beyond 9 of these once in 170 seeds.
-    assert 15 <= sum(map(sum, drawn)) <= 33
-    encoder.mask_seed = 1
-    assert drawn != [skipped_layers(encoder, update, [1]) for update in range(24)]
-
-
-def test_checkpointed_activations_give_the_same_gradients() -> None:
-    gradients = []
-    for flag in (False, True):
-        encoder = tiny(checkpoint_activations=flag).train()
-        encoder.encode(*padded(4000, 3000))[0].context.square().sum().backward()
-        gradients.append([p.grad for p in encoder.encoder.layers.parameters()])
-    for plain, recomputed in zip(*gradients, strict=True):
-        torch.testing.assert_close(plain, recomputed)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
-"""The losses against slow NumPy oracles, closed forms and fairseq's own contrastive logits."""
+"""The losses of frames and waveforms against slow NumPy oracles and closed forms."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from tensors import randn
 
 from mgf_fairseq.losses.reconstruction import (
     MAGNITUDE_FLOOR,
@@ -16,23 +17,17 @@ from mgf_fairseq.losses.reconstruction import (
     si_sdr_of,
     smooth_l1,
 )
-from mgf_fairseq.losses.stft import stft_distance
 
 # fp64 against NumPy fp64: only the order of additions differs.
 EXACT = 1e-10
+
+
 # fp32 against fp64: a few hundred roundings of 6e-8.
 CLOSE = 1e-5
 
 
-def randn(*shape, dtype=torch.float64):
-    return torch.randn(*shape, dtype=dtype)
-
-
 def prefix_mask(lengths, size):
     return torch.arange(size) < torch.tensor(lengths)[:, None]
-
-
-# ---- frames
 
 
 def slow_smooth_l1(prediction, target, valid):
@@ -71,9 +66,6 @@ def test_smooth_l1_ignores_nan_and_inf_on_padding():
     assert loss.item() == whole.item()
     assert torch.isfinite(prediction.grad).all()
     assert not prediction.grad[1, 4:].any()
-
-
-# ---- waveforms
 
 
 def slow_si_sdr(prediction, target, floor):
@@ -183,17 +175,6 @@ def test_a_prediction_below_the_floor_gets_no_gradient_from_the_stft():
     assert not prediction.grad.any()
 
 
-def test_a_row_without_a_valid_frame_has_distance_zero_and_an_odd_grid_is_named():
-    prediction, target = randn(2, 64).requires_grad_(), randn(2, 64)
-    no, yes = torch.zeros(2, 17, dtype=torch.bool), torch.ones(2, dtype=torch.bool)
-    distance = stft_distance(prediction, target, no, yes, 16, 4, 1e-3)
-    distance.sum().backward()
-    assert distance.tolist() == [0, 0]
-    assert not prediction.grad.any()
-    with pytest.raises(ValueError, match=r"n_fft 12 .* hop_length 4"):
-        stft_distance(prediction, target, no, yes, 12, 4, 1e-3)
-
-
 WAVEFORM_LOSSES = [si_sdr_loss, multi_resolution_stft_loss]
 
 
@@ -228,14 +209,6 @@ def test_silent_targets_are_not_counted_by_si_sdr():
     assert prediction.grad.abs().sum(1).gt(0).tolist() == [True, False, False, True]
 
 
-@pytest.mark.parametrize(
-    ("function", "shape"),
-    [
-        (smooth_l1, (4, 9, 3)),
-        (si_sdr_loss, (4, 900)),
-        (multi_resolution_stft_loss, (4, 900)),
-    ],
-)
 class TestReconstruction:
     def test_a_padded_batch_is_the_sum_over_unpadded_singles(self, function, shape):
         size = shape[1]

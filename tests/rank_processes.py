@@ -14,8 +14,6 @@ import torch.multiprocessing as mp
 from mgf_fairseq import plugin as plugin  # what ranks need of fairseq's patches
 
 MOST = 4
-
-
 # Unequal shares, so that means per rank would be wrong by tens of percent. In the world of four an
 # utterance's two views lie on two ranks, and one rank's only row has no partner anywhere.
 ROWS = {

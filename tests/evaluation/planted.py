@@ -7,11 +7,7 @@ from mgf_fairseq.evaluation.options import ProbeOptions
 from mgf_fairseq.extract.folder import layer_file
 
 PHONES = ["AA", "B", "SIL"]
-
-
 OPTIONS = ProbeOptions(seeds=(1, 2), max_epochs=2)
-
-
 ONE = ProbeOptions(seeds=(1,), layers=("1",))
 
 

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from mgf_fairseq.host.ranks import find_ranks
 
 TORCHRUN = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "7", "WORLD_SIZE": "4", "RANK": "3"}
-
-
 SLURM = {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NTASKS": "4"}
 
 

@@ -14,12 +14,8 @@ from trainings import Training, Trainings
 from mgf_fairseq.host import heartbeat
 
 pytestmark = [pytest.mark.slow, pytest.mark.ddp]
-
-
 # Seconds from the start of a training to its end: far more than it takes, far less than a hang.
 WITHIN_S = 240
-
-
 KILLED = -9
 
 
@@ -42,8 +38,6 @@ ENDING = {
     "other batches": Scenario(own={1: ["dataset.max_tokens=80000"]}),
     "other model": Scenario(own={1: ["model.encoder_layers=3"]}),
 }
-
-
 Start = Callable[..., list[Training]]
 
 

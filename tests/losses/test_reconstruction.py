@@ -20,8 +20,6 @@ from mgf_fairseq.losses.reconstruction import (
 
 # fp64 against NumPy fp64: only the order of additions differs.
 EXACT = 1e-10
-
-
 # fp32 against fp64: a few hundred roundings of 6e-8.
 CLOSE = 1e-5
 
@@ -209,6 +207,14 @@ def test_silent_targets_are_not_counted_by_si_sdr():
     assert prediction.grad.abs().sum(1).gt(0).tolist() == [True, False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (smooth_l1, (4, 9, 3)),
+        (si_sdr_loss, (4, 900)),
+        (multi_resolution_stft_loss, (4, 900)),
+    ],
+)
 class TestReconstruction:
     def test_a_padded_batch_is_the_sum_over_unpadded_singles(self, function, shape):
         size = shape[1]

@@ -6,8 +6,6 @@ import tiny
 import torch
 
 ROWS = range(6)
-
-
 PARTS = tuple(tiny.SHARES)
 
 

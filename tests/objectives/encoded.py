@@ -15,8 +15,6 @@ SHAPE = EncoderShape(
     receptive_field=400,
     sample_rate=16000,
 )
-
-
 FAST: dict[str, dict[str, Any]] = {
     "sample": {"segment_frames": 8, "hidden_dim": 16},
     "frame": {"hidden_dim": 16},

@@ -19,8 +19,6 @@ from mgf_fairseq.host.iterators import without_weight
 from mgf_fairseq.utils.distributed import all_reduce_sum
 
 pytestmark = pytest.mark.ddp
-
-
 NAMES = tuple(tiny.OBJECTIVES)
 
 

@@ -28,6 +28,7 @@ ACROSS = {
     "contract": "what fairseq and users rely on",
     "examples": "the scripts of examples/",
     "fuzz": "random input",
+    "pages": "the pages of the documentation",
     "quickstart": "examples/quickstart",
     "soak": "a training for hours under faults",
     "training": "whole trainings in processes of their own",

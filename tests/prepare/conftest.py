@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from prepared_folders import make_audio
-from written import write_audio
+from written import make_audio, write_audio
 
 
 @pytest.fixture

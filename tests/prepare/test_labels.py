@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from labeled_corpora import lines, run, write_noise
+from written import lines, make_audio, run
 
 from mgf_fairseq.data.label_format import UNLABELED
 from mgf_fairseq.prepare.corpora.base import Segment
@@ -116,7 +116,7 @@ def test_subwords_need_text():
 def test_a_fold_or_session_column_of_a_table_becomes_labels(tmp_path: Path, column: str) -> None:
     rows = [f"utt\tpath\t{column}"]
     for number in range(4):
-        write_noise(tmp_path / "t" / f"u{number}.wav", 1600)
+        make_audio(tmp_path / "t" / f"u{number}.wav", 1600)
         rows.append(f"u{number}\tu{number}.wav\tday {number % 2}")
     (tmp_path / "t" / "metadata.tsv").write_text("\n".join(rows) + "\n")
     assert run(tmp_path / "t", tmp_path / "o", valid_percent=0.0).labels == ["fold"]

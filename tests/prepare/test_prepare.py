@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from prepared_folders import lines, make_audio, names, run
+from written import lines, make_audio, names, run
 
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.encoder.geometry import STANDARD_GRID

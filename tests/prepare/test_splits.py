@@ -1,7 +1,7 @@
 """Splits: by speaker, by a list, and which are refused."""
 
 import pytest
-from prepared_folders import lines, make_audio, names, run
+from written import lines, make_audio, names, run
 
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 

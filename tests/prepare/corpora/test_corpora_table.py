@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from written import lines, rows, run, write_audio
+from written import lines, rows, run_whole, write_audio
 
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 from mgf_fairseq.prepare.corpora.registry import detect_layout
@@ -21,7 +21,7 @@ def test_a_quoted_csv_is_read_with_any_delimiter_and_usual_names(corpus, tmp_pat
     ]
     text = "\r\n".join(delimiter.join(row) for row in cells) + "\r\n"
     (corpus / "metadata.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    summary = run(
+    summary = run_whole(
         corpus, tmp_path / "d", labels=("wrd", "spk"), search=Search(labels={"age": "age"})
     )
     assert summary.layout == "table" and not summary.skipped
@@ -38,14 +38,14 @@ def test_a_quoted_csv_is_read_with_any_delimiter_and_usual_names(corpus, tmp_pat
 def test_columns_of_other_names_are_given_and_unread_ones_are_named(corpus, tmp_path):
     (corpus / "metadata.csv").write_text("rec,said,who,mood\na.wav,hello,x,7\n")
     with pytest.raises(PrepareError, match=r"found: rec, said, who, mood.*--columns path=NAME"):
-        run(corpus, tmp_path / "d")
+        run_whole(corpus, tmp_path / "d")
     columns = {"path": "rec", "text": "said"}
-    notes = run(corpus, tmp_path / "d", search=Search(columns=columns)).notes
+    notes = run_whole(corpus, tmp_path / "d", search=Search(columns=columns)).notes
     assert lines(tmp_path / "d/train.wrd") == ["HELLO"]
     assert any("columns not read: who, mood" in note for note in notes)
     for wrong, words in [({"path": "file"}, "no column 'file'"), ({"voice": "who"}, "choose from")]:
         with pytest.raises(PrepareError, match=words):
-            run(corpus, tmp_path / "d", search=Search(columns=wrong))
+            run_whole(corpus, tmp_path / "d", search=Search(columns=wrong))
 
 
 def test_each_bad_row_of_a_table_is_skipped_by_line_and_the_others_are_prepared(corpus, tmp_path):
@@ -66,7 +66,7 @@ def test_each_bad_row_of_a_table_is_skipped_by_line_and_the_others_are_prepared(
         "d.wav,a\u2028b\x85c\x0bd,train".encode(),
     ]
     (corpus / "metadata.csv").write_bytes(b"\n".join(table) + b"\n")
-    summary = run(corpus, tmp_path / "d")
+    summary = run_whole(corpus, tmp_path / "d")
     assert rows(tmp_path / "d") == ["a.wav", "c.wav", "d.wav"]
     assert lines(tmp_path / "d/train.wrd")[2] == "A B C D"
     reasons = sorted(reason for _, reason in summary.skipped)
@@ -98,14 +98,14 @@ def test_each_bad_row_of_a_table_is_skipped_by_line_and_the_others_are_prepared(
 def test_a_table_that_is_none_is_refused(corpus, tmp_path, content, words):
     (corpus / "metadata.csv").write_bytes(content)
     with pytest.raises(PrepareError, match=words):
-        run(corpus, tmp_path / "d")
+        run_whole(corpus, tmp_path / "d")
 
 
 def test_a_table_that_is_seen_and_not_read_is_named_with_what_reads_it(corpus, tmp_path):
     (corpus / "labels.csv").write_text("file,sentence\na.wav,hello\n")
-    notes = run(corpus, tmp_path / "d").notes
+    notes = run_whole(corpus, tmp_path / "d").notes
     assert any("labels.csv" in note and "mgf prepare" in note for note in notes)
-    run(corpus / "labels.csv", tmp_path / "e")
+    run_whole(corpus / "labels.csv", tmp_path / "e")
     assert lines(tmp_path / "e/train.wrd") == ["HELLO"]
 
 
@@ -114,7 +114,7 @@ def test_phones_of_a_bad_row_or_of_two_rows_of_one_name_are_not_guessed(corpus, 
     (corpus / "phones.tsv").write_text(
         "utt\tstart\tend\tphone\nu\t0\t1\tAA\nv\t0\tx\tBB\nv\t0.5\t1\t\nw\t0\t1\tCC\n"
     )
-    notes = " ".join(run(corpus, tmp_path / "d").notes)
+    notes = " ".join(run_whole(corpus, tmp_path / "d").notes)
     labels = [set(line.split()) for line in lines(tmp_path / "d/train.phn")]
     assert labels == [{"-"}, {"-"}, {"-"}, {"CC"}]
     assert "'u'" in notes and "phones.tsv line 3" in notes
@@ -128,20 +128,20 @@ def test_common_voice_is_read_from_its_own_tables(tmp_path):
         head + "".join(f'{n}{n}\t{n}.wav\t"Hello", {n}\t\n' for n in "abcd")
     )
     assert detect_layout(tmp_path / "cv", Search()) == "common-voice"
-    run(tmp_path / "cv", tmp_path / "all")
+    run_whole(tmp_path / "cv", tmp_path / "all")
     assert rows(tmp_path / "all") == [f"clips/{n}.wav" for n in "abcd"]
     assert lines(tmp_path / "all/train.wrd")[0] == '"HELLO", A'
     assert lines(tmp_path / "all/train.spk") == ["aa", "bb", "cc", "dd"]
     for split, name in (("train", "a"), ("dev", "b"), ("test", "c")):
         (tmp_path / f"cv/{split}.tsv").write_text(f"{head}{name}\t{name}.wav\tYes\t\n")
-    summary = run(tmp_path / "cv", tmp_path / "own")
+    summary = run_whole(tmp_path / "cv", tmp_path / "own")
     assert [rows(tmp_path / "own", split) for split in ("train", "valid", "test")] == [
         ["clips/a.wav"],
         ["clips/b.wav"],
         ["clips/c.wav"],
     ]
     assert any("validated.tsv" in note for note in summary.notes)
-    run(tmp_path / "cv/validated.tsv", tmp_path / "named")
+    run_whole(tmp_path / "cv/validated.tsv", tmp_path / "named")
     assert len(rows(tmp_path / "named")) == 4
 
 
@@ -155,7 +155,7 @@ def test_a_hugging_face_folder_keeps_its_splits_and_its_relative_paths(tmp_path,
         else:
             row = {"file_name": f"audio/{name}.wav", "transcription": "so, it is", "lang": "en"}
             table.write_text(json.dumps(row) + "\n[1]\n{broken\n")
-    summary = run(tmp_path / "hf", tmp_path / "d", search=Search(labels={"lang": "lang"}))
+    summary = run_whole(tmp_path / "hf", tmp_path / "d", search=Search(labels={"lang": "lang"}))
     assert summary.layout == "huggingface"
     assert rows(tmp_path / "d") == ["train/audio/a.wav"]
     assert rows(tmp_path / "d", "valid") == ["validation/audio/b.wav"]

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from labeled_corpora import lines, run, stems, write_noise
+from written import lines, make_audio, names, run
 
 from mgf_fairseq.cli import main
 from mgf_fairseq.data.caveats import read_caveats
@@ -18,7 +18,7 @@ UTTERANCES = [f"{speaker}-7-{number:04d}" for speaker in (19, 26) for number in 
 def librispeech(tmp_path: Path) -> Path:
     for utt in UTTERANCES:
         speaker = utt.split("-")[0]
-        write_noise(tmp_path / "train-clean-100" / speaker / "7" / f"{utt}.flac", 1600)
+        make_audio(tmp_path / "train-clean-100" / speaker / "7" / f"{utt}.flac", 1600)
         (tmp_path / "train-clean-100" / speaker / "7" / f"{speaker}-7.trans.txt").write_text(
             "".join(f"{name} SO IT IS\n" for name in UTTERANCES if name.startswith(speaker))
         )
@@ -43,7 +43,7 @@ def test_the_cpc_split_keeps_its_lists_and_draws_valid_from_train_alone(
 ) -> None:
     search = Search(labels_from=cpc_labels)
     summary = run(librispeech, tmp_path / "o", "cpc", search=search, valid_percent=0.25)
-    found = {split: set(stems(tmp_path / "o", split)) for split in ("train", "valid", "test")}
+    found = {split: set(names(tmp_path / "o", split)) for split in ("train", "valid", "test")}
     assert found["test"] == {"19-7-0004", "26-7-0004"}
     assert found["train"] | found["valid"] == {utt for utt in UTTERANCES if int(utt[-1]) < 4}
     assert len(found["valid"]) == 2 and not found["train"] & found["valid"]

@@ -1,6 +1,6 @@
 """Folders of LibriSpeech, and of transcripts beside the audio."""
 
-from prepared_folders import lines, names, run
+from written import lines, names, run
 
 from mgf_fairseq.prepare.corpora.base import Search
 from mgf_fairseq.prepare.corpora.registry import detect_layout

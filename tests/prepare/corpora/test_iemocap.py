@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from labeled_corpora import lines, run, stems, write_noise
+from written import lines, make_audio, names, run
 
 from mgf_fairseq.data.caveats import read_caveats
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
@@ -34,13 +34,13 @@ def iemocap(tmp_path: Path) -> Path:
             ):
                 text += TURN.format(turn=f"{name}_{turn}", label=label)
                 folder = root / f"Session{session}" / "sentences" / "wav" / name
-                write_noise(folder / f"{name}_{turn}.wav", 1600 + number)
+                make_audio(folder / f"{name}_{turn}.wav", 1600 + number)
             evaluations = root / f"Session{session}" / "dialog" / "EmoEvaluation"
             (evaluations / "Categorical").mkdir(parents=True, exist_ok=True)
             (evaluations / f"{name}.txt").write_text(text)
             (evaluations / f"._{name}.txt").write_bytes(b"\xff\x00macOS")
             (evaluations / "Categorical" / f"{name}_e1.txt").write_text(f"{name}_F000 :x; ()\n")
-        write_noise(root / f"Session{session}" / "dialog" / "wav" / f"{name}.wav", 3200)
+        make_audio(root / f"Session{session}" / "dialog" / "wav" / f"{name}.wav", 3200)
     return root
 
 
@@ -56,7 +56,7 @@ def test_iemocap_gives_four_classes_ten_speakers_and_its_sessions_as_folds(
         row
         for split in ("train", "valid")
         for row in zip(
-            stems(out, split), *(lines(out / f"{split}.{k}") for k in summary.labels), strict=True
+            names(out, split), *(lines(out / f"{split}.{k}") for k in summary.labels), strict=True
         )
     ]
     assert Counter(row[2] for row in rows) == {"angry": 10, "happy": 20, "neutral": 10, "sad": 10}

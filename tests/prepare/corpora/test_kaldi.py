@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from written import lines, rows, run, write_audio
+from written import lines, rows, run_whole, write_audio
 
 from mgf_fairseq.prepare.corpora.base import Search
 
@@ -19,7 +19,7 @@ def test_a_kaldi_folder_gives_segments_text_and_speakers_and_pipes_are_named(tmp
     (data / "text").write_bytes(b"u1 SO IT IS\nu2 \xe9\nu9 NO AUDIO\n")
     (data / "utt2spk").write_text("u1 s1\nu2 s2\n")
     (data / "utt2lang").write_text("u1 en\nu2 de\n")
-    summary = run(data, tmp_path / "d", search=Search(labels={"lang": "lang"}))
+    summary = run_whole(data, tmp_path / "d", search=Search(labels={"lang": "lang"}))
     assert summary.layout == "kaldi"
     assert rows(tmp_path / "d") == ["r1 x.wav:8000:16000"]
     assert lines(tmp_path / "d/train.wrd") == ["SO IT IS"]
@@ -27,14 +27,14 @@ def test_a_kaldi_folder_gives_segments_text_and_speakers_and_pipes_are_named(tmp
     reasons = dict(summary.skipped)
     assert "pipe" in reasons["r3"] and "no audio file" in reasons["r4"]
     assert set(reasons) == {"r3", "r4", "u3", "u4", "u5", "u9", "r2 x.wav"}
-    run(data, tmp_path / "e", labels=("spk",))
+    run_whole(data, tmp_path / "e", labels=("spk",))
     assert rows(tmp_path / "e") == ["r1 x.wav:8000:16000", "r2 x.wav:16000:48000"]
 
 
 def test_a_name_with_two_lines_in_a_kaldi_file_is_taken_from_neither(corpus, tmp_path):
     (corpus / "wav.scp").write_text("a a.wav\nb b.wav\nb c.wav\nd d.wav\n")
     (corpus / "text").write_text("a ONE\nd TWO\nd TWO\n")
-    summary = run(corpus, tmp_path / "d")
+    summary = run_whole(corpus, tmp_path / "d")
     assert rows(tmp_path / "d") == ["a.wav", "d.wav"]
     assert lines(tmp_path / "d/train.wrd") == ["ONE", "TWO"]
     assert summary.skipped == [("b", "it is twice in wav.scp, with different content")]

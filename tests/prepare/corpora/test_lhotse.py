@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from written import lines, rows, run, write_audio
+from written import lines, rows, run_whole, write_audio
 
 from mgf_fairseq.prepare.corpora.base import Search
 
@@ -66,7 +66,7 @@ def test_lhotse_manifests_are_read_plainly_and_odd_items_are_named(tmp_path, end
         text = "".join(json.dumps(item) + "\n" for item in items).encode()
         path = tmp_path / "m" / f"x_{kind}_dev.{ending}"
         path.write_bytes(gzip.compress(text) if ending.endswith("gz") else text)
-    summary = run(tmp_path / "m", tmp_path / "d", search=Search(labels={"lang": "language"}))
+    summary = run_whole(tmp_path / "m", tmp_path / "d", search=Search(labels={"lang": "language"}))
     assert summary.layout == "lhotse"
     assert rows(tmp_path / "d") == ["a.wav", "b.wav:16000:8000"]
     assert lines(tmp_path / "d/train.wrd") == ["TEXT A1", "TEXT B1"]

@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "finetune": ("finetune", "fine-tune a checkpoint to recognize or classify"),
     "health": ("health", "is a training healthy, and which key to turn if not"),
     "score": ("score", "error rates or accuracy of a fine-tuned checkpoint"),
+    "lm": ("lm", "an n-gram language model of transcripts"),
     "average": ("average", "one checkpoint with the mean weights of several of a run"),
     "transcribe": ("transcribe", "what is said in recordings, by a fine-tuned checkpoint"),
     "classify": ("classify", "the labels of recordings, by a fine-tuned checkpoint"),

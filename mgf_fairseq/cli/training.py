@@ -19,7 +19,20 @@ Add = Callable[..., Any]
 
 def add_plan_arguments(add: Add) -> None:
     """Add what both verbs take; the settings come last."""
-    add("--updates", type=int, metavar="N", help="number of updates (default: the recipe's)")
+    add(
+        "--updates",
+        type=int,
+        metavar="N",
+        help="number of updates; warm-up and decay of the learning rate keep their shares of them "
+        "(default: the recipe's)",
+    )
+    add(
+        "--hours",
+        type=float,
+        metavar="H",
+        help="time to train, in hours; then it saves and ends. The learning rate follows the "
+        "updates: with --updates its decay ends in time too (default: no limit)",
+    )
     add(
         "--print",
         action="store_true",

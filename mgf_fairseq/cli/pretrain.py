@@ -34,13 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mini",
         help="mini: 4 layers of 128, for a CPU; small: 4 of 192; base: 12 of 768, for GPUs",
     )
-    add(
-        "--dest",
-        type=Path,
-        metavar="RUN",
-        help="folder of checkpoints and logs (default: runs/mgf_SIZE/OBJECTIVES)",
-    )
-    add_plan_arguments(add)
+    add_plan_arguments(add, "runs/mgf_SIZE/OBJECTIVES")
 
 
 def run(args: argparse.Namespace) -> int:

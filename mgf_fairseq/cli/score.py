@@ -16,12 +16,14 @@ from ..utils.atomic import begins_with, refuse_foreign
 from .class_table import HEAD, run_classes
 from .decoding_options import add_decoding, refuse_decoding, search_of, searching
 from .options import (
+    add_batch_seconds,
     add_checkpoint,
     add_device,
     add_user_dir,
     checkpoint_of,
     device_of,
     prepare_libraries,
+    require_positive,
 )
 
 if TYPE_CHECKING:
@@ -59,13 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--labels", help="ending of the label file (default: as in fine-tuning)")
     add("--dict", type=Path, help="dictionary file (default: the checkpoint's own)")
     add("--worst", type=int, default=10, metavar="N", help="number of worst utterances to list")
-    add(
-        "--batch-seconds",
-        type=float,
-        default=120.0,
-        metavar="S",
-        help="padded audio per batch, in seconds",
-    )
+    add_batch_seconds(add, 120.0)
     add_decoding(add, "--words", "--word-list")
     add(
         "--tune",
@@ -162,8 +158,7 @@ def _tune(
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    if args.batch_seconds <= 0:
-        raise ValueError(f"--batch-seconds {args.batch_seconds} must be above 0")
+    require_positive(args, "batch_seconds")
     if args.tune is not None:
         if args.tune.resolve() == args.manifest.resolve():
             raise ValueError(
@@ -215,7 +210,7 @@ def _print_report(
 
 
 def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) -> list[str]:
-    """Say why a model may have learnt nothing yet; empty where the score shows that it has."""
+    """Say why a model may have learned nothing yet; empty where the score shows that it has."""
     if corpus.wer < 100.0 and corpus.blank_ratio <= 0.98:
         return []
     lines = ["", "this model recognizes nothing yet. Look at these, in this order:"]

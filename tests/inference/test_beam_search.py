@@ -44,10 +44,11 @@ def _by_hand(
 ) -> dict[tuple[int, ...], float]:
     """The score of each row of symbols: over all alignments, with all words scored at the end."""
     chance: dict[tuple[int, ...], float] = defaultdict(float)
+    values = log_probs.tolist()
     for path in itertools.product(range(len(LETTERS)), repeat=len(log_probs)):
         runs = [symbol for symbol, _ in itertools.groupby(path)]
         kept = tuple(symbol for symbol in runs if symbol not in (BLANK, EOS))
-        chance[kept] += math.exp(sum(float(log_probs[t, s]) for t, s in enumerate(path)))
+        chance[kept] += math.exp(sum(values[t][s] for t, s in enumerate(path)))
     scores = {}
     for symbols, probability in chance.items():
         spoken = "".join(LETTERS[symbol] for symbol in symbols).split()

@@ -5,7 +5,7 @@ The work behind ``mgf score`` and the last step of the recognition task.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +71,7 @@ def score_manifest(
     truth = read_truth(path, labels, recognizer)
     manifest, references = truth.manifest, truth.references
     recognizer.model.to(device or torch.device("cpu"))
-    decoder = recognizer.decoder
-    run = Run(recognizer.frames, lambda _, frames: decoder.decode(frames)[0], batch_seconds)
-    decoded: dict[int, Hypothesis] = {}
-    skipped: dict[int, str] = {}
-    for row, found in enumerate(run.over(truth.entries)):
-        if isinstance(found, Skipped):
-            skipped[row] = f"{found.name}: {found.reason}"
-        else:
-            decoded[row] = found
-        advance(1)
+    decoded, skipped = _decode(recognizer, truth.entries, batch_seconds, advance)
     if not decoded:
         reason = next(iter(skipped.values()))
         raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
@@ -98,6 +89,26 @@ def score_manifest(
     speakers = read_speakers(path, manifest)
     known = [speakers[row] for row in rows] if speakers else None
     return ManifestScore(score_corpus(scores, known), scores, rows, skipped, speakers)
+
+
+def _decode(
+    recognizer: Recognizer,
+    entries: Sequence[str],
+    batch_seconds: float,
+    advance: Callable[[int], object],
+) -> tuple[dict[int, Hypothesis], dict[int, str]]:
+    """The best symbols of each row that can be read, and why the other rows cannot."""
+    decoder = recognizer.decoder
+    run = Run(recognizer.frames, lambda _, frames: decoder.decode(frames)[0], batch_seconds)
+    decoded: dict[int, Hypothesis] = {}
+    skipped: dict[int, str] = {}
+    for row, found in enumerate(run.over(entries)):
+        if isinstance(found, Skipped):
+            skipped[row] = f"{found.name}: {found.reason}"
+        else:
+            decoded[row] = found
+        advance(1)
+    return decoded, skipped
 
 
 def read_speakers(manifest_path: Path, manifest: Manifest) -> list[str] | None:

@@ -98,12 +98,9 @@ def run(args: argparse.Namespace) -> int:
         refuse_decoding(args, "a classifier")
         return run_classes(args, checkpoint, device)
     search = search_of(args)
-    greedy = load_recognizer(checkpoint, args.manifest.resolve().parent, args.dict)
-    greedy.model.to(device)
-    recognizer = searching(greedy, search)
-    tuned = None
-    if args.tune:
-        recognizer, search, tuned = _tune(args, recognizer, search)
+    recognizer = load_recognizer(checkpoint, args.manifest.resolve().parent, args.dict)
+    recognizer.model.to(device)
+    recognizer, search, tuned = _tuned(args, searching(recognizer, search), search)
     with bar(total=total, unit="utt", desc="transcribe", leave=False) as shown:
         found = score_manifest(
             recognizer,
@@ -131,10 +128,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tune(
+def _tuned(
     args: argparse.Namespace, recognizer: Recognizer, search: Search
-) -> tuple[Recognizer, Search, Tuned]:
-    """Choose weights on another manifest, and print all that were tried."""
+) -> tuple[Recognizer, Search, Tuned | None]:
+    """Choose weights on another manifest, if one is given, and print all that were tried."""
+    if args.tune is None:
+        return recognizer, search, None
     from ..evaluation.finetuning.tune import tune
     from ..utils.progress import Bars
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,9 @@ def test_words_restrict_what_is_recognized_in_all_three_ways(
     assert [one.text for one in found] == scored
     plain = Recognizer.load(data / "ck.pt").transcribe(f"{data}/c.wav")[0]
     one = Recognizer.load(data / "ck.pt", beam=1).transcribe(f"{data}/c.wav")[0]
-    assert one == plain and not set(plain.text.split()) <= words
+    assert one.text == plain.text and one.confidence == pytest.approx(plain.confidence)
+    assert [(w.start, w.end) for w in one.words] == [(w.start, w.end) for w in plain.words]
+    assert not set(plain.text.split()) <= words
 
 
 def test_weights_are_tuned_on_another_manifest_and_the_best_is_used(
@@ -107,8 +110,6 @@ def test_files_and_options_that_do_not_fit_are_named(
     options: list[str],
     named: str,
 ) -> None:
-    import re
-
     (tmp_path / "lower.txt").write_text("ab\né\nAB\n")
     (tmp_path / "empty.txt").write_text("\n")
     assert main(["lm", f"{tmp_path}/lower.txt", "--dest", f"{tmp_path}/lower.arpa"]) == 0

@@ -24,7 +24,7 @@ Needs matplotlib and scikit-learn: pip install '.[report]'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf report`."""
     parser.add_argument(
-        "results", type=Path, nargs="+", metavar="RESULTS", help="the --dest of `mgf evaluate`"
+        "results", type=Path, nargs="+", metavar="RESULTS", help="folder that `mgf evaluate` wrote"
     )
     parser.add_argument("--dest", type=Path, required=True, help="folder to write the report to")
     parser.add_argument(

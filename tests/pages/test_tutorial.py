@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -85,6 +86,26 @@ def test_the_commands_of_the_page_on_classes_run(
     assert "task.labels=keyword" in printed and "accuracy" in printed
 
 
+def test_the_commands_for_ones_own_language_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    people = ("ann", "bob", "eve")
+    tones(Path("my_speech"), (f"{who}/{n}.wav" for who in people for n in range(4)))
+    for path in Path("my_speech").rglob("*.wav"):
+        path.with_suffix(".txt").write_text("a b ä", encoding="utf-8")
+    mgf_checkpoint(Path("CK"))
+    Path("runs/mine").mkdir(parents=True)
+    finetuned(Path("runs/mine/checkpoint_best.pt"))
+    soundfile.write("lecture.mp3", np.random.default_rng(0).normal(size=16000) / 9, 16000)
+    block = commands("finetune/README.md")[:5]
+    assert [line.split()[1] for line in block][-1] == "transcribe"
+    for line in block:
+        assert run(line + " --print" * line.startswith("mgf finetune")) == 0, line
+    assert "Ä" in Path("data/mine/dict.ltr.txt").read_text(encoding="utf-8")
+    assert "WER" in capsys.readouterr().out
+
+
 def test_the_commands_of_the_page_on_scale_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,3 +114,18 @@ def test_the_commands_of_the_page_on_scale_run(
     for line in commands("scale.md"):
         assert run(line.replace("/path/to/audio", "audio")) == 0, (line, capsys.readouterr())
     assert list(Path("packed").glob("*.zip")) and "task.data=" in capsys.readouterr().out
+
+
+def test_the_notebook_has_the_commands_and_the_words_of_the_tutorial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES / "tutorial")
+    import notebook
+
+    page = (EXAMPLES / "tutorial/README.md").read_text()
+    found = json.loads((EXAMPLES / "tutorial/tutorial.ipynb").read_text())
+    assert found == notebook.notebook(page), "run: python examples/tutorial/notebook.py"
+    code = [cell for cell in found["cells"] if cell["cell_type"] == "code"]
+    lines = [line.strip() for cell in code for line in cell["source"]]
+    assert [x[1:] for x in lines if x.startswith("!")] == commands("tutorial/README.md")
+    compile("".join(code[0]["source"]), "first cell", "exec")

@@ -8,18 +8,15 @@ from __future__ import annotations
 import logging
 import math
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
-from torch import nn
 
 from .checkpoints.pretraining_data import note_training_data
 from .data.crops import Crops
@@ -37,14 +34,14 @@ from .monitoring.gradient_guard import (
     parameters_not_finite,
     unwrapped,
 )
-from .monitoring.live import HealthWatch
+from .monitoring.live import LiveHealth
 from .objectives.unknown import without_unknown
-from .utils.distributed import is_first_rank, require_alike
+from .utils.autocast import AUTOCAST, in_autocast
+from .utils.distributed import fingerprint, is_first_rank, require_alike
 from .utils.settings import POSITIVE, require_ranges
 
 logger = logging.getLogger(__name__)
 
-AUTOCAST = {"none": None, "bf16": torch.bfloat16}
 BALANCE = "gradient_balance"  # in the task's state
 TASK_RANGES = {
     "sample_rate": (1000, 1_000_000),
@@ -134,7 +131,7 @@ class MgfPretrainingTask(FairseqTask):
         self.model_fingerprint = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
-        self.watch = HealthWatch(cfg.log_interval)
+        self.live_health = LiveHealth(cfg.log_interval)
 
     @classmethod
     def setup_task(cls, cfg: MgfPretrainingConfig, **_: Any) -> MgfPretrainingTask:
@@ -234,15 +231,16 @@ class MgfPretrainingTask(FairseqTask):
                 optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
             )
             self.guard.note(sample)
+        forward = in_autocast(criterion, self.cfg.autocast)
         loss, sample_size, log = super().train_step(
-            sample, model, self._in_autocast(criterion), optimizer, update_num, ignore_grad
+            sample, model, forward, optimizer, update_num, ignore_grad
         )
         return loss, sample_size, {**log, **seconds}
 
     def _explain(self, model: Any, batches: Sequence[Mapping[str, Any]], criterion: Any) -> None:
         """Log whose gradient is not finite, and count the update against the budget."""
         where = parameters_not_finite(model)
-        explain = self._in_autocast(explain_gradient)
+        explain = in_autocast(explain_gradient, self.cfg.autocast)
         found = [line for batch in batches for line in explain(model, batch)]
         logger.warning(
             "update %d: the gradient is not finite: %s. Skipped on all ranks (parameters: %s)",
@@ -277,30 +275,16 @@ class MgfPretrainingTask(FairseqTask):
         if skipped := self.guard.take_count():
             metrics.log_scalar_sum("nonfinite", skipped, round=0)
         if self.cfg.health:
-            self.watch.observe()
+            self.live_health.observe()
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Log how healthy the training is, once per validation."""
         if self.cfg.health:
-            self.watch.summarize()
+            self.live_health.summarize()
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
         """Validate under the same autocast."""
-        return super().valid_step(sample, model, self._in_autocast(criterion))
-
-    def _in_autocast(self, criterion: Any) -> Any:
-        """Wrap the forward pass alone: fairseq's own train_step turns an outer autocast off on
-        CUDA, and backward does not belong in one.
-        """
-        dtype = AUTOCAST[self.cfg.autocast]
-        if dtype is None:
-            return criterion
-
-        def forward(model: Any, sample: dict[str, Any]) -> Any:
-            with torch.autocast(sample["net_input"]["source"].device.type, dtype=dtype):
-                return criterion(model, sample)
-
-        return forward
+        return super().valid_step(sample, model, in_autocast(criterion, self.cfg.autocast))
 
     def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
         """Make fairseq's iterator, with a dummy batch that counts for nothing."""
@@ -312,9 +296,3 @@ class MgfPretrainingTask(FairseqTask):
 
     def max_positions(self) -> None:
         """Accept any length: crops are cut to ``max_sample_size``."""
-
-
-def fingerprint(model: nn.Module) -> tuple[int, int]:
-    """Count the parameters, and checksum their names and shapes."""
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    return sum(p.numel() for p in model.parameters()), zlib.crc32(repr(shapes).encode())

@@ -17,6 +17,7 @@ from ..acoustics.normalization import unit_variance
 from ..data.audio import AudioError, AudioReader
 from ..data.entries import ManifestError
 from ..data.manifest import read_manifest
+from ..encoder.geometry import middle_hop
 from ..objectives.levels import read_level
 from ..objectives.sample import SampleObjective
 from ..utils.atomic import replacing
@@ -65,7 +66,7 @@ def reconstruct(
         waveform = unit_variance(waveform)
     encoded, _ = model.encode(waveform[None])
     decoded = objective.decoder(read_level(encoded, objective.level))[0]
-    first = (model.shape.receptive_field - model.shape.hop_length) // 2
+    first = middle_hop(model.shape.receptive_field, model.shape.hop_length)
     original = waveform[first : first + len(decoded)]
     # SI-SDR leaves the scale open.
     scale = (original @ decoded) / decoded.square().sum().clamp(min=1e-12)

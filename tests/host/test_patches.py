@@ -30,10 +30,11 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq.file_io import PathManager
 from fairseq.logging import metrics
 from fairseq.models import distributed_fairseq_model
-from fairseq.optim.adam import FairseqAdamConfig
+from fairseq.optim.adam import Adam, FairseqAdamConfig
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.trainer import Trainer
 from omegaconf import OmegaConf
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from mgf_fairseq.host import (
@@ -178,6 +179,25 @@ def _amp_steps_otherwise_than_without_a_loss_scale(folder, monkeypatch) -> bool:
 def test_amp_skips_an_overflow_and_lowers_its_scale():
     first, second = steps([math.inf, 1.0], 128.0)
     assert first == 1.0 and second < 1.0
+
+
+@fault_of("fairseq.optim.adam:Adam.step")
+def _a_step_of_adam_has_operations_for_each_parameter(folder, monkeypatch) -> bool:
+    parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(20)]
+    for parameter in parameters:
+        parameter.grad = torch.ones(2)
+    optimizer = Adam(parameters)
+    optimizer.step()
+    made = []
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            made.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Operations():
+        optimizer.step()
+    return sum("detach" not in str(func) for func in made) > len(parameters)
 
 
 # ---- ranks

@@ -228,7 +228,9 @@ class MgfPretrainingTask(FairseqTask):
         if self.objective_names:  # not those of fairseq's own criterion, see baselines/wav2vec2.py
             criterion.begin_update(update_num + 1)
             self.guard.install(
-                optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
+                optimizer,
+                lambda batches: self._explain(unwrapped(model), batches, criterion),
+                criterion.balance,
             )
             self.guard.note(sample)
         forward = in_autocast(criterion, self.cfg.autocast)

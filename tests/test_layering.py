@@ -267,6 +267,6 @@ def test_a_name_that_is_taken_is_refused(loudness):
         ({"phoneme": {"num_negatives": 2.5}}, "num_negatives=2.5"),
     ],
 )
-def test_an_unknown_objective_or_a_misspelt_key_names_the_nearest(objectives, named):
+def test_an_unknown_objective_or_a_misspelled_key_names_the_nearest(objectives, named):
     with pytest.raises(ValueError, match=named):
         MgfModel(tiny.tiny_model_config([], objectives=objectives))

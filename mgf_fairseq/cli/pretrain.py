@@ -40,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="H",
         help="time to train, in hours; then it saves and ends (default: no limit)",
     )
-    add(
-        "--dest",
-        type=Path,
-        metavar="RUN",
-        help="folder of checkpoints and logs (default: runs/mgf_SIZE/OBJECTIVES)",
-    )
-    add_plan_arguments(add)
+    add_plan_arguments(add, "runs/mgf_SIZE/OBJECTIVES")
 
 
 def run(args: argparse.Namespace) -> int:

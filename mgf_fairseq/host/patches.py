@@ -128,7 +128,7 @@ _CHECKPOINTS = (
     _patch(
         "fairseq.checkpoint_utils:save_checkpoint",
         _as(saving.save_checkpoint),
-        "One failed save (a full disk) ends the training; it should go on and save later.",
+        "One failed save (a full disk) ends the training; it should continue and save later.",
         OWN_FEATURE,
     ),
     _patch(

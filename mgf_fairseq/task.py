@@ -83,7 +83,7 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}
     )
     autocast: str = field(
-        default="none", metadata={"help": "none, or bf16: compute in bf16 over fp32 weights"}
+        default="none", metadata={"help": "none, bf16, or auto: bf16 where the device has it"}
     )
     rebuild_batches: bool = field(
         default=True, metadata={"help": "draw new batches for every epoch"}

@@ -90,8 +90,7 @@ class SpeechEncoder(nn.Module):
             row_id: B integers, what masks are drawn from. If None, they are drawn from torch's
                 generator, and so are the layers to skip.
             update: what masks and layers to skip are drawn from, too; ``mask_update`` if None.
-            num_samples: B lengths as ``padding_mask`` has them; None: they are counted there, and
-                on a GPU the step waits for it.
+            num_samples: the B lengths; None: ``padding_mask`` is counted, which waits for a GPU.
 
         Returns:
             the output and the L feed-forward outputs, (B, T, D) each, that fairseq's
@@ -111,18 +110,9 @@ class SpeechEncoder(nn.Module):
         context, hidden_states, ffn = self.encoder(
             x,
             frames.padding_mask if min(num_frames) < width else None,
-            None if row_id is None else self._draw_layers(update),
+            self._draw_layers(update) if row_id is not None else None,
         )
-        output = EncoderOutput(
-            latents=latents,
-            context=context,
-            hidden_states=hidden_states,
-            padding_mask=frames.padding_mask,
-            num_frames=frames.num_frames,
-            mask_indices=frames.mask_indices,
-            selected=frames.selected,
-        )
-        return output, ffn
+        return EncoderOutput(latents, context, hidden_states, **vars(frames)), ffn
 
     def _num_frames(
         self, waveform: Tensor, padding_mask: Tensor | None, num_samples: Sequence[int] | None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from fairseq.criterions import FairseqCriterion, register_criterion
@@ -19,16 +19,18 @@ from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 from torch import Tensor
 
+from .encoder.padding import num_samples_of
 from .model import PretrainingOutput
-from .monitoring.batch_log import log_means
-from .monitoring.feature_deviation import feature_deviation
+from .monitoring.batch_log import batch_log, batch_sums, log_means
 from .monitoring.nonfinite import Budget, guilty_rows, say_utterances, zero_of
 from .objectives.gradient_balance import GradientBalance
 from .objectives.terms import Term, parts_of
 from .utils.distributed import all_reduce_sum
 from .utils.settings import read_numbers, require_names
+from .utils.transfer import from_bits, to_host
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass
@@ -120,25 +122,33 @@ class MgfCriterion(FairseqCriterion):
         anchor = output.encoded.context.float().sum() * 0.0
         terms = self._terms(output)
         own = torch.stack([term.count for term in terms] + [anchor.new_ones(())]).float()
-        sums = [part.loss_sum.float() for part in output.objectives.values()]
-        bad = ~torch.stack([*sums, anchor]).isfinite()
+        losses = [part.loss_sum.float() for part in output.objectives.values()]
+        bad = ~torch.stack([*losses, anchor]).isfinite()
         totals = all_reduce_sum(torch.cat([own * active, bad.float()]))
-        counts, ranks = totals[: len(terms)], totals[len(terms)]
-        counted = self._counted(totals[len(own) :], bad, output, sample)
-        factors = self._factors(anchor.device)
-        loss = anchor if all(counted.values()) else zero_of(model)
-        shown = loss.detach()
-        for term, total, factor in zip(terms, counts, factors, strict=True):
+        per_count = totals[len(terms)] / totals[: len(terms)].clamp(min=1.0) * active
+        scaled = [
+            term.loss_sum.float() * by for term, by in zip(terms, per_count.unbind(), strict=True)
+        ]
+        sums = batch_sums(output.objectives, output.encoded)
+        # The one time that a step waits for the forward pass: the log comes along.
+        here, everywhere, means, values = to_host(
+            bad, totals, torch.stack(scaled), torch.stack(list(sums.values()))
+        )
+        ranks = everywhere[len(terms)]
+        counted = self._counted(everywhere[len(own) :], here, output, sample)
+        loss, shown = anchor if all(counted.values()) else zero_of(model), 0.0
+        for term, part, mean, factor in zip(terms, scaled, means, self._factors(), strict=True):
             if counted[term.objective]:
-                scaled = term.loss_sum.float() * (ranks / total.clamp(min=1.0)) * active
-                loss = loss + scaled * factor
-                shown = shown + scaled.detach() * term.shown
+                loss = loss + part * factor
+                shown += mean * term.shown
         if output.views:
             self._compare(output, active, all(counted.values()))
-            self.balance.listen(loss, output.views, ranks, self._per_part(counts > 0))
-        log = self._logging_output(shown, output, sample, counted)
+            some = [count > 0 for count in everywhere[: len(terms)]]
+            self.balance.listen(loss, output.views, ranks, self._per_part(some))
+        numbers = dict(zip(sums, values, strict=True))
+        log = self._logging_output(shown, output, sample, counted, numbers)
         # All ranks count the same, so each hands over its share.
-        log["num_nonfinite"] = list(counted.values()).count(False) / ranks.clamp(min=1.0)
+        log["num_nonfinite"] = list(counted.values()).count(False) / max(ranks, 1.0)
         return loss, active, {key: value * active for key, value in log.items()}
 
     def _terms(self, output: PretrainingOutput) -> list[Term]:
@@ -159,18 +169,19 @@ class MgfCriterion(FairseqCriterion):
             for part in self.parts[name]
         ]
 
-    def _factors(self, device: torch.device) -> Sequence[Tensor | float]:
+    def _factors(self) -> list[float]:
         """Give the factor of each term's mean loss."""
         if self.gradient_shares:
-            return self.balance.factors(device).float().unbind()
+            return self.balance.factors().float().tolist()
         return [self.loss_weights[name] for name in self.parts]
 
-    def _per_part(self, values: Tensor) -> Tensor:
-        """Bring values of terms to parts: (terms,) -> (K,)."""
+    def _per_part(self, values: Sequence[T]) -> list[T]:
+        """Bring values of terms to parts."""
         if self.gradient_shares:
-            return values
-        sizes = map(len, self.parts.values())
-        return torch.cat([x.expand(size) for x, size in zip(values, sizes, strict=True)])
+            return list(values)
+        return [
+            value for value, names in zip(values, self.parts.values(), strict=True) for _ in names
+        ]
 
     def _compare(self, output: PretrainingOutput, active: int, all_counted: bool) -> None:
         """Every cosine_interval updates, measure the angles between the gradients of all parts."""
@@ -204,38 +215,40 @@ class MgfCriterion(FairseqCriterion):
 
     def finish_update(self) -> None:
         """Take what an update has measured into the balance, on every rank, before it steps."""
-        device = self.balance.device
-        factors = torch.stack([torch.as_tensor(x, device=device) for x in self._factors(device)])
-        self.balance.finish(self._per_part(factors.double()))
+        self.balance.finish(self._per_part(self._factors()))
 
     def _counted(
-        self, everywhere: Tensor, here: Tensor, output: PretrainingOutput, sample: dict[str, Any]
+        self,
+        everywhere: Sequence[float],
+        here: Sequence[float],
+        output: PretrainingOutput,
+        sample: dict[str, Any],
     ) -> dict[str, bool]:
         """Decide which objectives count: on no rank if the loss is not finite on one.
 
         All ranks skip the same: the gather of some has a backward that they take together.
 
         Args:
-            everywhere: (K + 1,) how many ranks have it: each objective, then the encoder, whose
-                NaN skips all.
-            here: (K + 1,) bool, whether this rank has.
+            everywhere: K + 1, how many ranks have it: each objective, then the encoder, whose NaN
+                skips all.
+            here: K + 1, 1 where this rank has it.
             output: what the model made.
             sample: the batch.
         """
-        if not bool(everywhere.any()):  # the one value that the healthy path reads from the device
+        if not any(everywhere):
             return dict.fromkeys(output.objectives, True)
         names = list(output.objectives)
-        *objectives, encoder = (everywhere > 0).tolist()
+        *objectives, encoder = (number > 0 for number in everywhere)
         counted = {name: not (bad or encoder) for name, bad in zip(names, objectives, strict=True)}
         # What gathers over ranks is not finite on all of them: with a bad encoder somewhere, only
         # the ranks that have it know the cause.
-        if bool(here[-1] if encoder else here.any()):
-            rows = guilty_rows(output.encoded, sample["net_input"]["source"])
+        if here[-1] if encoder else any(here):
+            rows = guilty_rows(output.encoded, from_bits(sample["net_input"]["source"]))
             logger.warning(
                 "update %d%s: not finite: %s; %s. Skipped in this update on all ranks: %s",
                 self.update,
                 "" if self.training else ", validation",
-                ", ".join(itertools.compress([*names, "encoder"], here.tolist())),
+                ", ".join(itertools.compress([*names, "encoder"], here)),
                 say_utterances(sample["entries"], rows),
                 ", ".join(name for name, counts in counted.items() if not counts),
             )
@@ -245,35 +258,25 @@ class MgfCriterion(FairseqCriterion):
 
     def _logging_output(
         self,
-        loss: Tensor,
+        shown: float,
         output: PretrainingOutput,
         sample: dict[str, Any],
         counted: dict[str, bool],
+        numbers: Mapping[str, float],
     ) -> dict[str, Any]:
         """Collect sums and counts, all of which may be added over ranks and micro-batches."""
-        padding_mask = sample["net_input"]["padding_mask"]
-        log: dict[str, Any] = {
-            "loss": loss.detach(),
+        padding_mask, rows = (sample["net_input"].get(key) for key in ("padding_mask", "rows"))
+        lengths = num_samples_of(padding_mask) if rows is None else rows.num_samples
+        return {
+            "loss": shown,
             "sample_size": 1,
             "nsentences": len(padding_mask),
-            "ntokens": output.encoded.num_frames.sum(),
-            "audio_s": (~padding_mask).sum() / self.sample_rate,
-            "padding_s": padding_mask.sum() / self.sample_rate,
+            "audio_s": sum(lengths) / self.sample_rate,
+            "padding_s": (padding_mask.numel() - sum(lengths)) / self.sample_rate,
             "num_skipped": sample["num_skipped"],
             "num_whole": int(all(counted.values())),
+            **batch_log(numbers, output.objectives, counted),
         }
-        for name, part in output.objectives.items():
-            measured = {f"loss_{name}": (part.loss_sum.detach(), part.count)}
-            measured |= {f"{name}_{metric}": pair for metric, pair in part.metrics.items()}
-            for key, (total, count) in measured.items():
-                if not counted[name]:
-                    total, count = torch.zeros_like(total), torch.zeros_like(count)
-                log[f"sum:{key}"], log[f"count:{key}"] = total, count
-        for level, deviation in feature_deviation(output.encoded).items():
-            finite = deviation.isfinite()
-            log[f"sum:std_{level}"] = torch.where(finite, deviation, 0.0)
-            log[f"count:std_{level}"] = finite
-        return log
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:

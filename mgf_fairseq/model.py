@@ -21,7 +21,8 @@ from .encoder.config import EncoderConfig
 from .encoder.speech_encoder import EncoderParts, SpeechEncoder
 from .objectives import build_objectives
 from .objectives.gradient_balance import view_apart
-from .types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
+from .types import Batch, EncoderOutput, EncoderShape, HostRows, ObjectiveOutput
+from .utils.transfer import from_bits
 
 
 @dataclass
@@ -89,19 +90,21 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         padding_mask: Tensor,
         utterance: Tensor,
         row_id: Tensor,
+        rows: HostRows | None = None,
     ) -> PretrainingOutput:
         """Encode with masks and run every objective.
 
         Args:
-            source: (B, S) waveform; float64 where fairseq must not round it (see data.dataset).
+            source: (B, S) waveform, floating, or as ``utils.transfer.as_bits`` makes it.
             padding_mask: (B, S) bool, True = padding.
             utterance: (B,) int64, equal for views of one utterance; negative rows do not count
                 for the utterance objective.
             row_id: (B,) int64, what random choices depend on.
+            rows: what the host knows of the same; None: the device is asked.
         """
         # Validation draws the same masks every time, so that its curves can be compared.
         update = self.mask_update if self.training else 0
-        heard = source.float()
+        heard = from_bits(source)
         normalized = heard if self.normalized else unit_variance_rows(heard, padding_mask)
         batch = Batch(
             waveform=normalized.detach(),  # targets have no gradient
@@ -109,8 +112,16 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
             utterance=utterance,
             row_id=row_id,
             draw=(self.mask_seed << 32) + update,
+            rows=rows,
         )
-        encoded, _ = self.encode(heard, padding_mask, mask=True, row_id=row_id, update=update)
+        encoded, _ = self.encode(
+            heard,
+            padding_mask,
+            mask=True,
+            row_id=row_id if rows is None else rows.row_id,
+            update=update,
+            num_samples=None if rows is None else rows.num_samples,
+        )
         objectives: Any = self.objectives or {}
         outputs: dict[str, ObjectiveOutput] = {}
         views: dict[str, EncoderOutput] = {}

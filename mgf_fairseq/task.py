@@ -83,7 +83,7 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}
     )
     autocast: str = field(
-        default="none", metadata={"help": "none, or bf16: compute in bf16 over fp32 weights"}
+        default="none", metadata={"help": "none, bf16, or auto: bf16 where the device has it"}
     )
     rebuild_batches: bool = field(
         default=True, metadata={"help": "draw new batches for every epoch"}
@@ -228,7 +228,9 @@ class MgfPretrainingTask(FairseqTask):
         if self.objective_names:  # not those of fairseq's own criterion, see baselines/wav2vec2.py
             criterion.begin_update(update_num + 1)
             self.guard.install(
-                optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
+                optimizer,
+                lambda batches: self._explain(unwrapped(model), batches, criterion),
+                criterion.balance,
             )
             self.guard.note(sample)
         forward = in_autocast(criterion, self.cfg.autocast)

@@ -18,6 +18,15 @@ Sum = tuple[Tensor, Tensor]  # () what was added up, () and over how many
 
 
 @dataclass(frozen=True)
+class HostRows:
+    """What the host knows of a batch's rows, so that a step need not ask the device for it."""
+
+    num_samples: tuple[int, ...]  # B valid samples
+    row_id: tuple[int, ...]  # B, as `Batch.row_id`
+    counted: tuple[int, ...]  # the rows that count for the utterance objective, as indices
+
+
+@dataclass(frozen=True)
 class Batch:
     """The data as the objectives receive it."""
 
@@ -26,6 +35,7 @@ class Batch:
     utterance: Tensor  # (B,) int64, the manifest line: equal numbers are views of one utterance
     row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices depend on
     draw: int = 0  # changes with every update; with row_id it decides every random choice
+    rows: HostRows | None = None  # the same on the host; None: ask the device
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,9 @@ class EncoderOutput:
     padding_mask: Tensor  # (B, T) bool, True = padding
     num_frames: Tensor  # (B,) int64 valid frames per row
     mask_indices: Tensor  # (B, T) bool, True = masked before the Transformer; never on padding
+    # "masked", "visible" and "all" -> (M,) int64: which of the B * T frames these are, in order.
+    # Empty where nothing was masked, or nobody knows.
+    selected: Mapping[str, Tensor] = field(default_factory=dict)
     # The same levels as each part of an objective reads them: what gradient comes back is measured.
     views: Mapping[str, EncoderOutput] = field(default_factory=dict)
 

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
 from mgf_fairseq.model import MgfConfig, MgfModel
 from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
+from mgf_fairseq.types import HostRows
 
 SAMPLE_RATE = 16000
 # wav2vec 2.0's kernels and strides, so 50 frames per second; few channels, tapered.
@@ -113,6 +114,9 @@ def speech_like(seconds: float, seed: int, sample_rate: int = SAMPLE_RATE) -> np
 def tiny_sample(rows: Sequence[int]) -> dict[str, Any]:
     """The named rows as the collater hands them over; row r is view r % 2 of utterance r // 2.
 
+    But for the waveform, which is fp64 here instead of the bits of fp32, so that tests can write
+    into it. A test that changes lengths or rows removes ``rows``.
+
     A row is the same whatever batch it is in; lengths differ from row to row.
     """
     waveforms = [
@@ -133,6 +137,11 @@ def tiny_sample(rows: Sequence[int]) -> dict[str, Any]:
             "padding_mask": padding_mask,
             "utterance": row_id // 2,
             "row_id": row_id,
+            "rows": HostRows(
+                num_samples=tuple(map(len, waveforms)),
+                row_id=tuple(rows),
+                counted=tuple(range(len(rows))),
+            ),
         },
         "num_skipped": 0,
     }

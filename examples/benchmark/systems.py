@@ -17,7 +17,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from mgf_fairseq.types import HostRows
 from mgf_fairseq.utils.package import config_dir
+from mgf_fairseq.utils.transfer import as_bits
 
 CONFIG = config_dir("pretrain")
 SAMPLE_RATE = 16_000
@@ -133,14 +135,16 @@ def build_mgf(setting: Setting, objectives: tuple[str, ...] = SCALES, name: str 
 
 
 def _mgf_sample(audio: Tensor) -> dict[str, Any]:
-    """Lay out (B, S) audio as the collater does: float64, two views per utterance."""
+    """Lay out (B, S) audio as the collater does: two views per utterance, lengths on the host."""
+    rows, length = audio.shape
     row_id = torch.arange(len(audio), device=audio.device)
     return {
         "net_input": {
-            "source": audio.double(),
+            "source": as_bits(audio),
             "padding_mask": torch.zeros_like(audio, dtype=torch.bool),
             "utterance": row_id // 2,
             "row_id": row_id,
+            "rows": HostRows((length,) * rows, tuple(range(rows)), tuple(range(rows))),
         },
         "num_skipped": 0,
     }

@@ -14,6 +14,7 @@ from fairseq.tasks import FairseqTask, register_task
 
 from ..encoder.feature_extractor import init_conv_
 from ..task import MgfPretrainingConfig, MgfPretrainingTask
+from ..utils.transfer import from_bits
 
 
 @register_task("mgf_wav2vec2", dataclass=MgfPretrainingConfig)
@@ -77,7 +78,7 @@ def wav2vec2_batch(sample: dict[str, Any], model: Any) -> dict[str, Any]:
     """
     inputs = sample["net_input"]
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    kept = {"source": inputs["source"].to(dtype)}
+    kept = {"source": from_bits(inputs["source"]).to(dtype)}
     if inputs["padding_mask"].any():
         kept["padding_mask"] = inputs["padding_mask"]
     return {**sample, "net_input": kept}

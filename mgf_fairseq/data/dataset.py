@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..acoustics.normalization import unit_variance
+from ..types import HostRows
 from ..utils.rng import generator
+from ..utils.transfer import as_bits
 from .audio import AudioError, AudioReader
 from .crops import Crops
 from .distinct import plan_distinct
@@ -222,8 +224,9 @@ class MgfDataset(FairseqDataset):
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Pad the views of a batch's utterances to one batch, or make {} where none was read.
 
-        ``source`` is float64 on purpose: fairseq's ``common.fp16`` and ``bf16`` round float32
-        inputs before the task sees them, and the acoustic targets need the whole precision.
+        ``source`` holds the bits of fp32 samples (``utils.transfer``): fairseq's ``common.fp16``
+        and ``bf16`` round float32 inputs before the task sees them, and the acoustic targets need
+        the whole precision.
         """
         rows = [
             (sample["line"], sample["repeat"] * len(self.manifest), number, view)
@@ -233,7 +236,7 @@ class MgfDataset(FairseqDataset):
         if not rows:
             return {}
         width = max(len(view) for *_, view in rows)
-        source = torch.zeros(len(rows), width, dtype=torch.float64)
+        source = torch.zeros(len(rows), width, dtype=torch.float32)
         padding_mask = torch.ones(len(rows), width, dtype=torch.bool)
         for row, (*_, view) in enumerate(rows):
             source[row, : len(view)] = view
@@ -246,10 +249,15 @@ class MgfDataset(FairseqDataset):
             # What messages call the rows.
             "entries": [self.manifest.entry(line) for line, *_ in rows],
             "net_input": {
-                "source": source,
+                "source": as_bits(source),
                 "padding_mask": padding_mask,
                 "utterance": utterance,
                 "row_id": torch.tensor(row_id),
+                "rows": HostRows(
+                    num_samples=tuple(len(view) for *_, view in rows),
+                    row_id=tuple(row_id),
+                    counted=tuple(range(len(rows))),
+                ),
             },
             "num_skipped": 0,
         }

@@ -18,7 +18,7 @@ def num_samples_of(padding_mask: Tensor) -> list[int]:
     return [int(n) for n in (~padding_mask).sum(dim=1).tolist()]
 
 
-def padding_mask_of(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
+def padding_mask_of(lengths: Sequence[int] | Tensor, width: int, device: torch.device) -> Tensor:
     """Make a (B, width) bool mask, True = padding, of rows that are ``lengths`` long."""
     import torch
 

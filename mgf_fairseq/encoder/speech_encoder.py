@@ -7,17 +7,22 @@ no configuration: build.py makes its parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..types import EncoderOutput
 from ..utils.rng import generator
+from ..utils.transfer import to_device
 from .convolution import norm_channels
+from .frames import place_frames
 from .geometry import ConvGeometry
 from .masking import SpanMask, draw_masks
-from .padding import num_samples_of, padding_mask_of
+from .padding import num_samples_of
 from .transformer import TransformerEncoder
 
 LAYERS = 2  # axis of the random numbers of layerdrop; frames are 0, channels 1
@@ -72,8 +77,9 @@ class SpeechEncoder(nn.Module):
         padding_mask: Tensor | None = None,
         *,
         mask: bool = False,
-        row_id: Tensor | None = None,
+        row_id: Tensor | Sequence[int] | None = None,
         update: int | None = None,
+        num_samples: Sequence[int] | None = None,
     ) -> tuple[EncoderOutput, list[Tensor]]:
         """Encode a batch.
 
@@ -81,9 +87,10 @@ class SpeechEncoder(nn.Module):
             waveform: (B, S), any floating dtype.
             padding_mask: (B, S) bool, True = padding; None where no row is padded.
             mask: mask spans of frames (and channels) before the Transformer.
-            row_id: (B,) int64, what masks are drawn from. If None, it is drawn from torch's
+            row_id: B integers, what masks are drawn from. If None, they are drawn from torch's
                 generator, and so are the layers to skip.
             update: what masks and layers to skip are drawn from, too; ``mask_update`` if None.
+            num_samples: the B lengths; None: ``padding_mask`` is counted, which waits for a GPU.
 
         Returns:
             the output and the L feed-forward outputs, (B, T, D) each, that fairseq's
@@ -92,33 +99,29 @@ class SpeechEncoder(nn.Module):
         Raises:
             ValueError: a row is shorter than the receptive field.
         """
-        num_frames, width = self._num_frames(waveform, padding_mask)
+        num_frames, width = self._num_frames(waveform, padding_mask, num_samples)
         update = self.mask_update if update is None else update
-        masks = self._draw_masks(num_frames, width, row_id, update) if mask else None
+        drawn = self._draw_masks(num_frames, width, row_id, update) if mask else None
+        frames = place_frames(num_frames, width, drawn and drawn[0], waveform.device)
         latents = self._latents(waveform, num_frames)  # (B, S) -> (B, T, C)
-        padded = min(num_frames) < width
-        frame_padding = padding_mask_of(num_frames, width, waveform.device)
         x = self._project(latents)
-        if masks is not None:
-            x = self._apply_masks(x, *masks)
+        if drawn is not None:
+            x = self._apply_masks(x, frames.mask_indices, drawn[1])
         context, hidden_states, ffn = self.encoder(
             x,
-            frame_padding if padded else None,
-            None if row_id is None else self._draw_layers(update),
+            frames.padding_mask if min(num_frames) < width else None,
+            self._draw_layers(update) if row_id is not None else None,
         )
-        output = EncoderOutput(
-            latents=latents,
-            context=context,
-            hidden_states=hidden_states,
-            padding_mask=frame_padding,
-            num_frames=(~frame_padding).sum(dim=1),
-            mask_indices=torch.zeros_like(frame_padding) if masks is None else masks[0],
-        )
-        return output, ffn
+        return EncoderOutput(latents, context, hidden_states, **vars(frames)), ffn
 
-    def _num_frames(self, waveform: Tensor, padding_mask: Tensor | None) -> tuple[list[int], int]:
+    def _num_frames(
+        self, waveform: Tensor, padding_mask: Tensor | None, num_samples: Sequence[int] | None
+    ) -> tuple[list[int], int]:
         rows, width = waveform.shape
-        samples = [width] * rows if padding_mask is None else num_samples_of(padding_mask)
+        if num_samples is not None:
+            samples = list(num_samples)
+        else:
+            samples = [width] * rows if padding_mask is None else num_samples_of(padding_mask)
         frames = [self.geometry.num_frames(n) for n in samples]
         if min(frames) == 0:
             row = frames.index(0)
@@ -147,16 +150,20 @@ class SpeechEncoder(nn.Module):
         return self.dropout_input(x)  # type: ignore[no-any-return]
 
     def _draw_masks(
-        self, num_frames: list[int], width: int, row_id: Tensor | None, update: int
-    ) -> tuple[Tensor, Tensor | None]:
+        self,
+        num_frames: list[int],
+        width: int,
+        row_id: Tensor | Sequence[int] | None,
+        update: int,
+    ) -> tuple[NDArray[np.bool_], Tensor | None]:
         """Draw (B, T) frame masks and, where channels are masked at all, (B, D) channel masks."""
         drawn = torch.randint(2**62, (len(num_frames),)) if row_id is None else row_id
-        rows = [int(row) for row in drawn.tolist()]
+        rows = [int(row) for row in (drawn.tolist() if isinstance(drawn, Tensor) else drawn)]
         keys = {"seed": self.mask_seed, "update": update, "rows": rows}
         device = self.mask_emb.device
         frame = draw_masks(self.frame_spans, num_frames, width, **keys)  # type: ignore[arg-type]
         if self.channel_spans.prob == 0.0:
-            return torch.from_numpy(frame).to(device), None
+            return frame, None
         channels = self.mask_emb.numel()
         channel = draw_masks(
             self.channel_spans,
@@ -165,7 +172,7 @@ class SpeechEncoder(nn.Module):
             axis=1,
             **keys,  # type: ignore[arg-type]
         )
-        return torch.from_numpy(frame).to(device), torch.from_numpy(channel).to(device)
+        return frame, to_device(channel.astype(np.int64), device).bool()
 
     def _draw_layers(self, update: int) -> list[float]:
         """Draw the numbers that decide which layers are skipped, the same on every rank."""

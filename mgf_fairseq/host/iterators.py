@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,8 @@ def without_weight(batch: dict[str, Any]) -> dict[str, Any]:
     """Mark a batch that a rank runs only to keep step with the others: it counts for nothing."""
     net_input = dict(batch["net_input"])
     net_input["utterance"] = torch.full_like(net_input["utterance"], -1)
+    if "rows" in net_input:
+        net_input["rows"] = replace(net_input["rows"], counted=())
     return {**batch, "net_input": net_input, "ignore": True}
 
 

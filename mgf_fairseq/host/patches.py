@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.reading import SAFE_CLASSES
-from . import checkpointing, collectives, launcher, patching, preemption, replacements, saving
+from . import adam, checkpointing, collectives, launcher, patching, preemption, replacements, saving
 from .patching import Patch, Undo, replacing
 from .trainer_hooks import ending_all, reporting
 
@@ -98,6 +98,16 @@ _FAULTS = (
         "scaler step the outer one. The scaler does not know that one, and divides by the loss "
         "scale a second time.",
         "fairseq unscales and steps the same optimizer",
+    ),
+)
+
+_SPEED = (
+    _patch(
+        "fairseq.optim.adam:Adam.step",
+        adam.fused,
+        "Adam's step is a loop of Python over the parameters, six operations for each: 3 to 4 "
+        "times as slow on a CPU as one operation over all, and on a GPU a wait for Python.",
+        "fairseq takes torch's fused Adam without apex",
     ),
 )
 
@@ -209,7 +219,7 @@ _PREEMPTION = (
     ),
 )
 
-PATCHES: tuple[Patch, ...] = (*_FAULTS, *_CHECKPOINTS, *_LAUNCH, *_TRAINER, *_PREEMPTION)
+PATCHES: tuple[Patch, ...] = (*_FAULTS, *_SPEED, *_CHECKPOINTS, *_LAUNCH, *_TRAINER, *_PREEMPTION)
 
 
 def apply_patches() -> None:

@@ -32,17 +32,25 @@ class Contrast(NamedTuple):
     guess: Tensor  # sum of log(1 + negatives): what equal logits cost, in nats
 
 
-def _contrast(positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _contrast(
+    positive: Tensor, negative: Tensor, counted: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits (M,) and (M, N) -> cross-entropy sum, count and fairseq's count of correct rows.
 
-    Correct as in fairseq `Wav2vecCriterion.forward`: argmax is the positive and argmin is not.
+    counted (M,) bool; None: all are. Correct as in fairseq `Wav2vecCriterion.forward`: argmax is
+    the positive and argmin is not.
     """
     logits = torch.cat([positive[:, None], negative], dim=1)  # -> (M, 1 + N)
-    loss_sum = (torch.logsumexp(logits, dim=1) - positive).sum()
+    losses = torch.logsumexp(logits, dim=1) - positive
     with torch.no_grad():
         first = logits.argmax(1) == 0
         correct = first & (logits.argmin(1) != 0) if len(logits) else first
-    return loss_sum, loss_sum.new_tensor(len(logits)), correct.sum().to(loss_sum.dtype)
+    if counted is None:
+        count = losses.new_full((), len(losses))
+    else:
+        losses, correct = losses.masked_fill(~counted, 0), correct & counted
+        count = counted.sum().to(losses.dtype)
+    return losses.sum(), count, correct.sum().to(losses.dtype)
 
 
 @in_full_precision
@@ -125,27 +133,36 @@ def contrast_pool(
 
 @in_full_precision
 def contrast_rows(
-    queries: Tensor, keys: Tensor, asked: Tensor, valid: Tensor, temperature: float
+    queries: Tensor,
+    keys: Tensor,
+    asked: Tensor,
+    valid: Tensor,
+    temperature: float,
+    index: Tensor | None = None,
 ) -> Contrast:
     """`info_nce` of each asked frame against all other valid frames of its row.
 
     queries, keys (B, T, D): the positive of a query is the key of the same frame; asked, valid
-    (B, T) bool. Keys that equal the positive in every component are skipped, and a query without
-    a negative is not counted. Raises ValueError when shapes disagree.
+    (B, T) bool; index (M,) int64, the asked valid frames among all B * T, if it is known: else a
+    GPU must be waited for. Keys that equal the positive in every component are skipped, and a query
+    without a negative is not counted. Raises ValueError when shapes disagree.
     """
     check_same("contrast_rows queries and keys", queries.shape, keys.shape)
     check_same("contrast_rows asked and queries", asked.shape, queries.shape[:2])
     check_same("contrast_rows valid and queries", valid.shape, queries.shape[:2])
     same = vector_keys(keys)  # (B, T)
     counted = valid[:, None, :] & (same[:, :, None] != same[:, None, :])  # (B, T, T)
-    asked = asked & valid & counted.any(2)
+    if index is None:
+        index = (asked & valid).flatten().nonzero()[:, 0]
     queries, keys = (x.masked_fill(~valid[..., None], 0) for x in (queries, keys))
     logits = _unit(queries) @ _unit(keys).transpose(1, 2) / temperature  # (B, T, T)
-    positive = logits.diagonal(dim1=1, dim2=2)[asked]  # (M,)
-    counted = counted[asked]  # (M, T)
-    sums = _contrast(positive, logits[asked].masked_fill(~counted, float("-inf")))
-    others = counted.sum(1).to(positive.dtype)
-    return Contrast(*sums, (1 / (1 + others)).sum(), (1 + others).log().sum())
+    positive = logits.diagonal(dim1=1, dim2=2).flatten().index_select(0, index)  # (M,)
+    negative = logits.flatten(0, 1).index_select(0, index)  # (M, T)
+    against = counted.flatten(0, 1).index_select(0, index)  # (M, T)
+    others = against.sum(1).to(positive.dtype)
+    has = others > 0
+    sums = _contrast(positive, negative.masked_fill(~against, float("-inf")), has)
+    return Contrast(*sums, (has / (1 + others)).sum(), (1 + others).log().sum())
 
 
 def _pair_loss(logits: Tensor, same: Tensor, other: Tensor, kind: str) -> Tensor:

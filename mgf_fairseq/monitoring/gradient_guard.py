@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..utils.transfer import from_bits, to_host
 from .nonfinite import NAMED, rows_not_finite, say_utterances
+
+
+class Measured(Protocol):
+    """What is measured in a backward pass, on the device, and used on the host."""
+
+    def pending(self) -> Tensor:
+        """Give it, (n,)."""
+
+    def take(self, numbers: Sequence[float]) -> None:
+        """Receive it on the host."""
 
 
 class GradientGuard:
@@ -29,12 +40,19 @@ class GradientGuard:
         self._batches: list[Mapping[str, Any]] = []
         self._explain: Callable[[Sequence[Mapping[str, Any]]], None] | None = None
         self._installed: Any = None
+        self._measured: Measured | None = None
 
     def install(
-        self, optimizer: Any, explain: Callable[[Sequence[Mapping[str, Any]]], None]
+        self,
+        optimizer: Any,
+        explain: Callable[[Sequence[Mapping[str, Any]]], None],
+        measured: Measured | None = None,
     ) -> None:
-        """Look at this optimizer's norms from now on; `explain` says what is wrong, or raises."""
-        self._explain = explain
+        """Look at this optimizer's norms from now on; `explain` says what is wrong, or raises.
+
+        What the update has `measured` comes to the host with the norm.
+        """
+        self._explain, self._measured = explain, measured
         if self._installed is optimizer or getattr(optimizer, "scaler", None) is not None:
             return
         self._installed = optimizer
@@ -66,8 +84,14 @@ class GradientGuard:
 
     def _look(self, norm: Tensor) -> Tensor:
         batches, self._batches = self._batches, []
-        # fairseq reads the norm next, so this wait for the device is not one more. Where everything
-        # was skipped the norm is 0, and momentum must not move the weights.
+        parts = [norm] if self._measured is None else [norm, self._measured.pending()]
+        (value,), *rest = to_host(*parts)
+        for numbers in rest:
+            assert self._measured is not None
+            self._measured.take(numbers)
+        # On the host, since fairseq reads it several times: the one wait for the backward pass.
+        norm = torch.tensor(value, dtype=norm.dtype)
+        # Where everything was skipped the norm is 0, and momentum must not move the weights.
         if bool((torch.isfinite(norm) & (norm > 0)).all()):
             return norm
         self._skip_step = True
@@ -95,7 +119,7 @@ def explain_gradient(model: nn.Module, batch: Mapping[str, Any]) -> list[str]:
     """
     model.zero_grad(set_to_none=True)
     inputs = dict(batch["net_input"])
-    inputs["source"] = inputs["source"].detach().clone().requires_grad_()
+    inputs["source"] = from_bits(inputs["source"]).detach().clone().requires_grad_()
     with torch.enable_grad():
         output = model(**inputs)
     found = []

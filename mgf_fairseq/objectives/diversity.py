@@ -16,7 +16,7 @@ def diversity(vectors: Tensor) -> tuple[Tensor, Tensor]:
     One minus the squared length of the mean unit vector, which is one minus the mean cosine of
     all pairs: 0 where all are equal (collapse), near 1 where they spread.
     """
-    count = vectors.new_tensor(float(len(vectors)), dtype=torch.float32)
+    count = vectors.new_full((), len(vectors), dtype=torch.float32)
     if len(vectors) == 0:
         return count, count
     mean = F.normalize(vectors.detach().float(), dim=1).mean(dim=0)

@@ -19,7 +19,7 @@ from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput, Sum
 from .base import Objective, register_objective
 from .config import ObjectiveConfig
 from .heads import FrameDecoder
-from .levels import level_dim, read_level, resolve_level, select_frames
+from .levels import level_dim, place_selected, read_level, resolve_level, take_frames
 
 
 @dataclass
@@ -141,13 +141,12 @@ class FrameObjective(Objective[FrameConfig]):
     ) -> tuple[dict[str, Sum], Tensor]:
         """Compare at one place: name -> (loss_sum, count), and () how many frames count there."""
         # Only frames that count are decoded: the rest would cost as much again.
-        index = select_frames(encoded, place.frames).flatten().nonzero()[:, 0]  # (B, T) -> (M,)
-        level = read_level(encoded, place.level).flatten(0, 1)  # (B, T, D) -> (B * T, D)
-        predicted = place.decoder(level.index_select(0, index))  # name -> (M, F)
+        index = place_selected(encoded, place.frames)  # (M,)
+        level = read_level(encoded, place.level)
+        predicted = place.decoder(take_frames(level, index))  # name -> (M, F)
         valid = torch.ones_like(index, dtype=torch.bool)  # (M,)
         losses: dict[str, Sum] = {}
         for name, features in targets.items():
-            wanted = features.flatten(0, 1).index_select(0, index)  # (B, T, F) -> (M, F)
-            losses[name] = smooth_l1(predicted[name], wanted, valid)
+            losses[name] = smooth_l1(predicted[name], take_frames(features, index), valid)
         some = next(iter(targets.values()))
-        return losses, valid.sum().to(some.dtype)
+        return losses, some.new_full((), len(index))

@@ -41,8 +41,9 @@ def view_apart(encoded: EncoderOutput) -> EncoderOutput:
 class GradientBalance:
     """Norms of the parts' gradients, and the factors that give each part its share.
 
-    Nothing here waits for the device; numbers are fp64, whatever the model computes in. All ranks
-    hold the same, since what they measure is summed before it is used.
+    The host holds the means and factors, in fp64, whatever the model computes in; what an update
+    measures comes from the device once, at its end. All ranks hold the same, since what they
+    measure is summed before it is used.
     """
 
     def __init__(self, parts: Sequence[str], shares: Mapping[str, float] | None) -> None:
@@ -60,19 +61,21 @@ class GradientBalance:
         zeros = torch.zeros(len(self.parts), dtype=torch.float64)
         # Moving means are sum over weight, so that the first updates count in full.
         self._sum, self._weight = zeros, zeros
-        self._squares, self._measured = [zeros[0]] * len(self.parts), zeros  # since the last update
         self._unit = zeros.sum()  # what undoes the scale of the backward pass in progress
+        # Since the last update: norms of gradients with the unit of each, and backward passes.
+        self._met: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.parts]
+        self._measured = zeros
         self._pulls = self._norms = self._factors = zeros  # of the last update
-        self._cosines: dict[str, Tensor] = {}  # since the last look at the numbers
+        self._arrived: Sequence[float] | None = None  # what was pending in this update
+        self._cosines: dict[str, Tensor] = {}  # that have not come to the host yet
         self._last_cosines: dict[str, float] = {}
 
-    def factors(self, device: torch.device) -> Tensor:
+    def factors(self) -> Tensor:
         """Give the factor of each part's mean loss: (K,) fp64.
 
         They keep the norms in proportion to the shares, and the size of the whole at the mean of
         the logarithms of the norms: no loss with a steep gradient makes the update larger.
         """
-        self._move_to(device)
         assert self.shares is not None
         known = self._weight > 0
         norms = torch.where(known, self._sum / self._weight.clamp(min=_TINY), 1.0)
@@ -80,23 +83,14 @@ class GradientBalance:
         size = ((share * norms.log()).sum() / share.sum().clamp(min=_TINY)).exp()
         return torch.where(known, self.shares * size / norms, self.shares)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the numbers lie: with the loss, once there was one."""
-        return self._sum.device
-
-    def _move_to(self, device: torch.device) -> None:
-        if self._sum.device == device:
-            return
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value.to(device))
-        self._squares = [square.to(device) for square in self._squares]
-
     # ---- measuring
 
     def listen(
-        self, loss: Tensor, views: Mapping[str, EncoderOutput], ranks: Tensor, counted: Tensor
+        self,
+        loss: Tensor,
+        views: Mapping[str, EncoderOutput],
+        ranks: float,
+        counted: Sequence[bool],
     ) -> None:
         """Measure in the backward pass of ``loss`` what comes back to each part's levels.
 
@@ -104,23 +98,23 @@ class GradientBalance:
             loss: what ``backward`` is called on, multiplied by a loss scale perhaps, which is found
                 in the gradient that comes to it first.
             views: part -> levels.
-            ranks: () the factor by which each rank's loss is larger than its part of the mean.
-            counted: (K,) bool, parts that had something to count on some rank.
+            ranks: the factor by which each rank's loss is larger than its part of the mean.
+            counted: K, parts that had something to count on some rank.
         """
-        self._move_to(loss.device)
+        weight = torch.tensor(counted, dtype=torch.float64)
 
         def begin(gradient: Tensor) -> None:
             scale = gradient.detach().double() * ranks
             self._unit = torch.where(scale > 0, 1.0 / scale, 0.0)  # 0: a batch of no weight
-            self._measured = self._measured + counted
+            self._measured = self._measured + weight
 
         loss.register_hook(begin)  # type: ignore[no-untyped-call]
         for number, part in enumerate(self.parts):
 
             def take(gradient: Tensor, number: int = number) -> None:
                 wide = torch.promote_types(gradient.dtype, torch.float32)
-                square = torch.linalg.vector_norm(gradient.detach(), dtype=wide).double().square()
-                self._squares[number] = self._squares[number] + square * self._unit.square()
+                norm = torch.linalg.vector_norm(gradient.detach(), dtype=wide)
+                self._met[number].append((norm, self._unit))
 
             view = views[part]
             for level in (view.latents, view.context, *view.hidden_states):
@@ -148,30 +142,52 @@ class GradientBalance:
                 pair = f"cosine_{name}-{self.parts[second]}"
                 self._cosines[pair] = cosines[first, second].double()
 
-    def finish(self, factors: Tensor) -> None:
+    def pending(self) -> Tensor:
+        """Give what :meth:`take` needs from the device, (n,) fp64; all ranks ask together."""
+        squares = [_summed_square(met, self._unit) for met in self._met]
+        return torch.cat([all_reduce_sum(torch.stack(squares)), *self._pending_cosines()])
+
+    def take(self, numbers: Sequence[float]) -> None:
+        """Receive on the host what was pending."""
+        self._arrived = numbers[: len(self.parts)]
+        self._take_cosines(numbers[len(self.parts) :])
+
+    def finish(self, factors: Sequence[float]) -> None:
         """End an update that trained with these factors: take its norms into the means.
 
-        A norm that is not finite, or of a part that had nothing to count, changes no mean.
+        A norm that is not finite, or of a part that had nothing to count, changes no mean. What is
+        pending is fetched, if nobody has.
         """
-        squares = all_reduce_sum(torch.stack(self._squares))
+        if self._arrived is None:
+            self.take(self.pending().tolist())
+        squares = torch.tensor(self._arrived, dtype=torch.float64)
+        used = torch.tensor(factors).double()  # of fp32, as the losses were scaled
         pulls = (squares / self._measured.clamp(min=1.0)).sqrt()
-        norms = pulls / factors
+        norms = pulls / used
         valid = torch.isfinite(norms) & (norms > 0)
         self._sum = torch.where(valid, DECAY * self._sum + norms, self._sum)
         self._weight = torch.where(valid, DECAY * self._weight + 1.0, self._weight)
         self._pulls, self._norms = pulls, torch.where(valid, norms, torch.nan)
-        self._factors = factors
+        self._factors = used
         self.drop()
 
     def drop(self) -> None:
         """Forget what was measured in an update that is skipped."""
         self._measured = torch.zeros_like(self._measured)
-        self._squares = list(self._measured)
+        self._met = [[] for _ in self.parts]
+        self._arrived = None
+
+    def _pending_cosines(self) -> list[Tensor]:
+        return [torch.stack(list(self._cosines.values()))] if self._cosines else []
+
+    def _take_cosines(self, values: Sequence[float]) -> None:
+        self._last_cosines |= dict(zip(self._cosines, values, strict=True))
+        self._cosines = {}
 
     # ---- the log and the checkpoint
 
     def numbers(self) -> dict[str, float]:
-        """Give what to log of the last update, in one transfer from the device.
+        """Give what to log of the last update.
 
         ``pull_<part>``, the share of the parts' summed norms, as trained; ``norm_<part>``, of the
         mean loss before its factor; ``factor_<part>``, under shares; ``cosine_<part>-<part>``, as
@@ -182,10 +198,9 @@ class GradientBalance:
         if self.shares is not None:
             names += [f"factor_{part}" for part in self.parts]
             values += [*self._factors]
-        values += self._cosines.values()
-        found = dict(zip([*names, *self._cosines], torch.stack(values).tolist(), strict=True))
-        self._last_cosines |= {name: found.pop(name) for name in self._cosines}
-        self._cosines = {}
+        found = dict(zip(names, torch.stack(values).tolist(), strict=True))
+        for cosines in self._pending_cosines():
+            self._take_cosines(cosines.tolist())
         found |= self._last_cosines
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -198,3 +213,11 @@ class GradientBalance:
         """Take moving means up again; a part that they do not name begins without."""
         both = [state.get(part, (0.0, 0.0)) for part in self.parts]
         self._sum, self._weight = torch.tensor(both, dtype=torch.float64).unbind(1)
+
+
+def _summed_square(met: Sequence[tuple[Tensor, Tensor]], unit: Tensor) -> Tensor:
+    """Add up the squares of norms in their units: () fp64, where the unit lies."""
+    if not met:
+        return torch.zeros_like(unit)
+    norms, units = (torch.stack(each).double() for each in zip(*met, strict=True))
+    return (norms.square() * units.square()).sum()

@@ -41,6 +41,21 @@ def read_level(encoded: EncoderOutput, level: str) -> Tensor:
     return encoded.context if level == "context" else encoded.hidden_states[int(level)]
 
 
+def place_selected(encoded: EncoderOutput, frames: str) -> Tensor:
+    """Number the frames that count among all B * T: (M,) int64, in order.
+
+    The encoder knows them from the host. Where it does not, a GPU must be waited for.
+    """
+    if frames in encoded.selected:
+        return encoded.selected[frames]
+    return select_frames(encoded, frames).flatten().nonzero()[:, 0]  # (B, T) -> (M,)
+
+
+def take_frames(values: Tensor, index: Tensor) -> Tensor:
+    """Take these of all B * T frames: (B, T, D) -> (M, D)."""
+    return values.flatten(0, 1).index_select(0, index)
+
+
 def select_frames(encoded: EncoderOutput, frames: str) -> Tensor:
     """Mark the frames that count: (B, T) bool, never padding."""
     valid = ~encoded.padding_mask

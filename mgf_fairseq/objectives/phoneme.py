@@ -28,7 +28,7 @@ from .base import Objective, register_objective
 from .config import ObjectiveConfig
 from .diversity import diversity
 from .heads import ProjectionHead
-from .levels import level_dim, read_level, select_frames
+from .levels import level_dim, place_selected, read_level, select_frames, take_frames
 
 
 @dataclass
@@ -130,19 +130,22 @@ class PhonemeObjective(Objective[PhonemeConfig]):
     def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
         """Sum the loss over the asked frames; report accuracy, chance levels and diversity."""
         asked = select_frames(encoded, self.config.frames)
+        index = place_selected(encoded, self.config.frames)  # (M,)
         level = read_level(encoded, self.level)
         target = self.target_windows(encoded, batch)
         if self.target_head is None:
-            return _regress(self.query_head(level[asked]), target[asked])
+            predicted = self.query_head(take_frames(level, index))
+            return _regress(predicted, take_frames(target, index))
         temperature = self.config.logit_temp
         if self.config.num_negatives:
-            queries, keys = self.query_head(level[asked]), self.target_head(target[asked])
-            index, valid = self.draw_negatives(asked, batch)
-            found = contrast_pool(queries, keys, keys, index, temperature, valid)
+            queries = self.query_head(take_frames(level, index))
+            keys = self.target_head(take_frames(target, index))
+            negatives, valid = self.draw_negatives(asked, batch, index)
+            found = contrast_pool(queries, keys, keys, negatives, temperature, valid)
             return _output(found, keys)
         queries, keys = self.query_head(level), self.target_head(target)
-        found = contrast_rows(queries, keys, asked, ~encoded.padding_mask, temperature)
-        return _output(found, keys[asked])
+        found = contrast_rows(queries, keys, asked, ~encoded.padding_mask, temperature, index)
+        return _output(found, take_frames(keys, index))
 
     def target_windows(self, encoded: EncoderOutput, batch: Batch) -> Tensor:
         """Make what each frame is compared with: (B, T, W); only latents may get a gradient."""
@@ -154,18 +157,23 @@ class PhonemeObjective(Objective[PhonemeConfig]):
             values = features[self.config.target]
         return windows(values, encoded.num_frames, self.config.offsets)
 
-    def draw_negatives(self, asked: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def draw_negatives(
+        self, asked: Tensor, batch: Batch, index: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Draw which asked frames are the negatives of which.
 
         Args:
             asked: (B, T) bool, M of them.
             batch: what the draws depend on.
+            index: (M,) which of the B * T frames those are, if it is known.
 
         Returns:
             (M, N) indices into the M asked frames, never its own; (M, N) bool, False where the
             row, or the batch, has no such frame.
         """
-        row = asked.nonzero()[:, 0]  # (M,)
+        if index is None:
+            index = asked.flatten().nonzero()[:, 0]
+        row = index // asked.shape[1]  # (M,)
         per_row = asked.sum(dim=1)  # (B,)
         first = per_row.cumsum(0)[row] - per_row[row]  # (M,) where the frame's row begins
         size = per_row[row]

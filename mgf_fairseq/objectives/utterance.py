@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from ..losses.contrastive import pairwise_discrimination
 from ..losses.precision import at_least_fp32
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 from ..utils.distributed import gather_rows
+from ..utils.transfer import to_device
 from .base import Objective, register_objective
 from .config import ObjectiveConfig
 from .diversity import diversity
@@ -59,8 +61,10 @@ class UtteranceObjective(Objective[UtteranceConfig]):
 
     def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
         """Sum over rows; report retrieval accuracy beside its chance level."""
-        counted = batch.utterance >= 0
-        embeddings, group = self.embed(encoded)[counted], batch.utterance[counted]
+        embeddings, group = self.embed(encoded), batch.utterance
+        counted = _counted_rows(batch)
+        if counted is not None:
+            embeddings, group = embeddings[counted], group[counted]
         gathered = gather_rows(embeddings, group)
         # What all rows have in common does not help to separate them. At first it is nearly
         # everything: without the subtraction all cosines are near one and gradients near zero.
@@ -90,3 +94,13 @@ class UtteranceObjective(Objective[UtteranceConfig]):
         # B rows cost nothing in fp32, and the loss takes small differences of them.
         with torch.autocast(pooled.device.type, enabled=False):
             return at_least_fp32(self.head(pooled))
+
+
+def _counted_rows(batch: Batch) -> Tensor | None:
+    """Say which rows count: their numbers where the host knows them, None where all do."""
+    if batch.rows is None:
+        return batch.utterance >= 0
+    counted = batch.rows.counted
+    if len(counted) == len(batch.utterance):
+        return None
+    return to_device(np.asarray(counted, dtype=np.int64), batch.utterance.device)

@@ -162,11 +162,10 @@ def plan_finetuning(
     config = read_recipe(recipe, _merged(["common.user_dir=null"], given, overrides))
     _require_files(data, [labels], overrides, str(config.dataset.train_subset))
     if updates is not None:
-        given += _lasting(config, updates)
         frozen = min(int(config.model.freeze_finetune_updates), updates // 5)
-        given.append(override("model.freeze_finetune_updates", frozen))
-    given += _stopping(hours)
-    return _plan(recipe, _merged([], given, overrides), folder, kind.metrics)
+        given += [*_lasting(config, updates), override("model.freeze_finetune_updates", frozen)]
+    whole = _merged([], [*given, *_stopping(hours)], overrides)
+    return _plan(recipe, whole, folder, kind.metrics)
 
 
 def _no_labels(task: str, data: Path) -> PlanError:

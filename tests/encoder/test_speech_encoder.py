@@ -84,6 +84,7 @@ def test_channel_masks_zero_whole_channels_under_or_over_the_masked_frames(befor
         mask_channel_prob=0.5, mask_channel_length=2, mask_length=4, mask_channel_before=before
     )
     frame, channel = encoder._draw_masks([20, 20], 20, torch.tensor([1, 2]), 0)
+    frame = torch.from_numpy(frame)
     assert frame.any(dim=1).all() and channel.any(dim=1).all()
     x = encoder._apply_masks(torch.full((2, 20, 16), 5.0), frame, channel)
     for row in range(2):

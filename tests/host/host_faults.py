@@ -22,9 +22,10 @@ from fairseq.data import Dictionary
 from fairseq.distributed import utils as distributed_utils
 from fairseq.logging import metrics
 from fairseq.models import distributed_fairseq_model
-from fairseq.optim.adam import FairseqAdamConfig
+from fairseq.optim.adam import Adam, FairseqAdamConfig
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from omegaconf import OmegaConf
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mgf_fairseq.host import collectives, launcher
 from mgf_fairseq.host.patches import apply_patches
@@ -111,6 +112,25 @@ def _amp_steps_otherwise_than_without_a_loss_scale(folder, monkeypatch) -> bool:
     gradients = [1e-6, -3e-6, 2e-6]
     expected = pytest.approx(steps(gradients, None), rel=1e-5)
     return any(steps(gradients, scale) != expected for scale in (1.0, 128.0, 2.0**20))
+
+
+@fault_of("fairseq.optim.adam:Adam.step")
+def _a_step_of_adam_has_operations_for_each_parameter(folder, monkeypatch) -> bool:
+    parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(20)]
+    for parameter in parameters:
+        parameter.grad = torch.ones(2)
+    optimizer = Adam(parameters)
+    optimizer.step()
+    made = []
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None):
+            made.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Operations():
+        optimizer.step()
+    return sum("detach" not in str(func) for func in made) > len(parameters)
 
 
 @contextmanager

@@ -281,8 +281,7 @@ def _print_summary(summary: Summary, options: PrepareOptions) -> None:
     width = max(len(item.split) for item in summary.splits) + 4
     print(f"{'manifest':<{width}}  utterances     hours  speakers")
     for item in summary.splits:
-        speakers = str(item.speakers or "-")
-        name = f"{item.split}.tsv"
+        name, speakers = f"{item.split}.tsv", str(item.speakers or "-")
         print(f"{name:<{width}}  {item.utterances:10d}  {item.hours:8.2f}  {speakers:>8}")
     print(f"labels: {', '.join(summary.labels) or 'none'}")
     if summary.resampled:

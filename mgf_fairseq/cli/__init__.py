@@ -26,6 +26,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "finetune": ("finetune", "fine-tune a checkpoint to recognize or classify"),
     "health": ("health", "is a training healthy, and which setting to change if not"),
     "score": ("score", "error rates or accuracy of a fine-tuned checkpoint"),
+    "lm": ("lm", "make an n-gram language model of transcripts"),
+    "average": ("average", "average the weights of checkpoints of one run"),
     "transcribe": ("transcribe", "transcribe recordings with a fine-tuned checkpoint"),
     "classify": ("classify", "label recordings with a fine-tuned checkpoint"),
     "extract": ("extract", "write features of chosen layers of a checkpoint as .npy files"),

@@ -33,6 +33,13 @@ class MgfConfig(EncoderConfig, FairseqDataclass):
         default=None,
         metadata={"help": "objective name -> its settings; what is not named is not built"},
     )
+    init_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "begin with the encoder of this checkpoint (ours, or fairseq's wav2vec 2.0, "
+            "HuBERT or data2vec), run or folder of transformers; read only before the first update"
+        },
+    )
     sample_rate: int = II("task.sample_rate")
     seed: int = II("common.seed")
 
@@ -89,6 +96,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         padding_mask: Tensor,
         utterance: Tensor,
         row_id: Tensor,
+        clean: Tensor | None = None,
     ) -> PretrainingOutput:
         """Encode with masks and run every objective.
 
@@ -98,11 +106,13 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
             utterance: (B,) int64, equal for views of one utterance; negative rows do not count
                 for the utterance objective.
             row_id: (B,) int64, what random choices depend on.
+            clean: (B, S) what targets are made of, where it is not what is heard (task.augment).
         """
         # Validation draws the same masks every time, so that its curves can be compared.
         update = self.mask_update if self.training else 0
         heard = source.float()
-        normalized = heard if self.normalized else unit_variance_rows(heard, padding_mask)
+        aimed_at = heard if clean is None else clean.float()
+        normalized = aimed_at if self.normalized else unit_variance_rows(aimed_at, padding_mask)
         batch = Batch(
             waveform=normalized.detach(),  # targets have no gradient
             padding_mask=padding_mask,

@@ -22,6 +22,8 @@ from omegaconf import II, MISSING
 from torch import nn
 
 from .checkpoints.pretraining_data import note_training_data
+from .data.augment.augmenter import Augmenter
+from .data.augment.config import AugmentConfig, read_settings
 from .data.crops import Crops
 from .data.dataset import MgfDataset
 from .data.distinct import DISTINCT
@@ -31,6 +33,7 @@ from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
 from .host.heartbeat import moved
 from .host.iterators import MgfBatchIterator, StepClock, log_data_wait
+from .host.recorders import ReconstructionRecorder
 from .monitoring.gradient_guard import (
     GradientGuard,
     explain_gradient,
@@ -95,6 +98,10 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=True,
         metadata={"help": "log what is wrong with a training, and what to do about it"},
     )
+    augment: AugmentConfig = field(
+        default_factory=AugmentConfig,
+        metadata={"help": "noise, rooms, gain and speed of what is trained; off by default"},
+    )
     # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
     log_interval: int = field(
         default=100, metadata={"help": "updates between looks at health: common.log_interval"}
@@ -122,6 +129,7 @@ class MgfPretrainingTask(FairseqTask):
         require_ranges(cfg, TASK_RANGES, "task.")
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
+        self.augment = read_settings(cfg.augment)
         self.corpora = parse_corpora(cfg.corpora or {})
         if any(self.corpora.values()) and not cfg.rebuild_batches:
             raise ValueError(
@@ -135,6 +143,7 @@ class MgfPretrainingTask(FairseqTask):
         self.clock = StepClock()
         self.guard = GradientGuard()
         self.watch = HealthWatch(cfg.log_interval)
+        self.recorder = ReconstructionRecorder()
 
     @classmethod
     def setup_task(cls, cfg: MgfPretrainingConfig, **_: Any) -> MgfPretrainingTask:
@@ -158,12 +167,22 @@ class MgfPretrainingTask(FairseqTask):
                 shuffle=split == self.cfg.train_subset,
                 seed=self.cfg.seed,
                 num_buckets=self.cfg.num_buckets,
+                augmenter=self._augmenter() if split == self.cfg.train_subset else None,
             )
 
         dataset = load_split(self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct)
         self.datasets[split] = dataset
         if dataset.shuffle and is_first_rank():  # which saves the checkpoints
             note_training_data(self.state.state_dict, dataset.manifest)
+
+    def _augmenter(self) -> Augmenter | None:
+        """What changes the views of training, if anything does."""
+        if not self.augment.active:
+            return None
+        cfg = self.cfg
+        return Augmenter(
+            self.augment, sample_rate=cfg.sample_rate, normalize=cfg.normalize, seed=cfg.seed
+        )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""
@@ -280,9 +299,12 @@ class MgfPretrainingTask(FairseqTask):
             self.watch.observe()
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """Log how healthy the training is, once per validation."""
+        """Log how healthy the training is, and record a reconstruction, once per validation."""
         if self.cfg.health:
             self.watch.summarize()
+        validated = next((d for d in self.datasets.values() if not d.shuffle), None)
+        if self.objective_names and validated is not None and is_first_rank():
+            self.recorder.record(model, validated, self.cfg.sample_rate, model.mask_update)
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
         """Validate under the same autocast."""

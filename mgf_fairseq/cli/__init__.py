@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "transcribe": ("transcribe", "what is said in recordings, by a fine-tuned checkpoint"),
     "classify": ("classify", "the labels of recordings, by a fine-tuned checkpoint"),
     "extract": ("extract", "features of chosen layers of a checkpoint, as .npy files"),
+    "units": ("units", "discrete units of a layer, as fairseq's HuBERT trains on them"),
     "probe": ("probe", "what frozen features know of phones, speakers, emotions"),
     "evaluate": ("evaluate", "the four evaluations of one or many representations"),
     "report": ("report", "one page with the tables and pictures of the evaluations"),

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoints.keymap import rename
 from ..encoder.config import EncoderConfig
 from ..encoder.geometry import parse_conv_layers
 from .folder import write_json, write_weights
-from .keymap import rename
 from .parity import Difference, Rows, compare
 from .source import CLASSIFIER, CTC, ENCODER, Source
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checkpoints.keymap import rename
 from ..encoder.geometry import parse_conv_layers
 from .folder import write_json
-from .keymap import rename
 from .parity import Difference, Rows, compare
 from .source import CTC, Source
 

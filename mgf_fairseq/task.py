@@ -8,22 +8,19 @@ from __future__ import annotations
 import logging
 import math
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
-from torch import nn
 
 from .checkpoints.pretraining_data import note_training_data
-from .data.augment.augmenter import Augmenter
-from .data.augment.config import AugmentConfig, read_settings
+from .data.augment.augmenter import build_augmenter
+from .data.augment.config import AugmentConfig
 from .data.crops import Crops
 from .data.dataset import MgfDataset
 from .data.distinct import DISTINCT
@@ -40,14 +37,14 @@ from .monitoring.gradient_guard import (
     parameters_not_finite,
     unwrapped,
 )
-from .monitoring.live import HealthWatch
+from .monitoring.live import LiveHealth
 from .objectives.unknown import without_unknown
-from .utils.distributed import is_first_rank, require_alike
+from .utils.autocast import AUTOCAST, in_autocast
+from .utils.distributed import fingerprint, is_first_rank, require_alike
 from .utils.settings import POSITIVE, require_ranges
 
 logger = logging.getLogger(__name__)
 
-AUTOCAST = {"none": None, "bf16": torch.bfloat16}
 BALANCE = "gradient_balance"  # in the task's state
 TASK_RANGES = {
     "sample_rate": (1000, 1_000_000),
@@ -100,7 +97,7 @@ class MgfPretrainingConfig(FairseqDataclass):
     )
     augment: AugmentConfig = field(
         default_factory=AugmentConfig,
-        metadata={"help": "noise, rooms, gain and speed of what is trained; off by default"},
+        metadata={"help": "what changes the views of training, none of it by default"},
     )
     # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
     log_interval: int = field(
@@ -129,7 +126,6 @@ class MgfPretrainingTask(FairseqTask):
         require_ranges(cfg, TASK_RANGES, "task.")
         if not 0 <= cfg.seed < 2**31:
             raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
-        self.augment = read_settings(cfg.augment)
         self.corpora = parse_corpora(cfg.corpora or {})
         if any(self.corpora.values()) and not cfg.rebuild_batches:
             raise ValueError(
@@ -142,7 +138,7 @@ class MgfPretrainingTask(FairseqTask):
         self.model_fingerprint = 0, 0  # parameters, and a checksum of their names and shapes
         self.clock = StepClock()
         self.guard = GradientGuard()
-        self.watch = HealthWatch(cfg.log_interval)
+        self.live_health = LiveHealth(cfg.log_interval)
         self.recorder = ReconstructionRecorder()
 
     @classmethod
@@ -157,32 +153,27 @@ class MgfPretrainingTask(FairseqTask):
             ManifestError: a manifest is missing, malformed or without a long enough utterance.
             ValueError: the audio is not where the manifest says.
         """
+        cfg, trained = self.cfg, split == self.cfg.train_subset
+        shared: dict[str, Any] = {
+            name: getattr(cfg, name) for name in ("sample_rate", "normalize", "seed")
+        }
+        augmenter = build_augmenter(cfg.augment, **shared) if trained else None
+        crops = Crops(cfg.views, cfg.max_sample_size, cfg.min_sample_size)
 
         def build(rows: Rows) -> MgfDataset:
             return MgfDataset(
                 rows,
-                Crops(self.cfg.views, self.cfg.max_sample_size, self.cfg.min_sample_size),
-                sample_rate=self.cfg.sample_rate,
-                normalize=self.cfg.normalize,
-                shuffle=split == self.cfg.train_subset,
-                seed=self.cfg.seed,
-                num_buckets=self.cfg.num_buckets,
-                augmenter=self._augmenter() if split == self.cfg.train_subset else None,
+                crops,
+                **shared,
+                shuffle=trained,
+                num_buckets=cfg.num_buckets,
+                augmenter=augmenter,
             )
 
         dataset = load_split(self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct)
         self.datasets[split] = dataset
         if dataset.shuffle and is_first_rank():  # which saves the checkpoints
             note_training_data(self.state.state_dict, dataset.manifest)
-
-    def _augmenter(self) -> Augmenter | None:
-        """What changes the views of training, if anything does."""
-        if not self.augment.active:
-            return None
-        cfg = self.cfg
-        return Augmenter(
-            self.augment, sample_rate=cfg.sample_rate, normalize=cfg.normalize, seed=cfg.seed
-        )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build the model and remember which objectives it has, for the criterion's weights."""
@@ -253,15 +244,16 @@ class MgfPretrainingTask(FairseqTask):
                 optimizer, lambda batches: self._explain(unwrapped(model), batches, criterion)
             )
             self.guard.note(sample)
+        forward = in_autocast(criterion, self.cfg.autocast)
         loss, sample_size, log = super().train_step(
-            sample, model, self._in_autocast(criterion), optimizer, update_num, ignore_grad
+            sample, model, forward, optimizer, update_num, ignore_grad
         )
         return loss, sample_size, {**log, **seconds}
 
     def _explain(self, model: Any, batches: Sequence[Mapping[str, Any]], criterion: Any) -> None:
         """Log whose gradient is not finite, and count the update against the budget."""
         where = parameters_not_finite(model)
-        explain = self._in_autocast(explain_gradient)
+        explain = in_autocast(explain_gradient, self.cfg.autocast)
         found = [line for batch in batches for line in explain(model, batch)]
         logger.warning(
             "update %d: the gradient is not finite: %s. Skipped on all ranks (parameters: %s)",
@@ -296,33 +288,18 @@ class MgfPretrainingTask(FairseqTask):
         if skipped := self.guard.take_count():
             metrics.log_scalar_sum("nonfinite", skipped, round=0)
         if self.cfg.health:
-            self.watch.observe()
+            self.live_health.observe()
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Log how healthy the training is, and record a reconstruction, once per validation."""
         if self.cfg.health:
-            self.watch.summarize()
-        validated = next((d for d in self.datasets.values() if not d.shuffle), None)
-        if self.objective_names and validated is not None and is_first_rank():
-            self.recorder.record(model, validated, self.cfg.sample_rate, model.mask_update)
+            self.live_health.summarize()
+        if self.objective_names:
+            self.recorder.observe(model, self.datasets.values(), self.cfg.sample_rate)
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
         """Validate under the same autocast."""
-        return super().valid_step(sample, model, self._in_autocast(criterion))
-
-    def _in_autocast(self, criterion: Any) -> Any:
-        """Wrap the forward pass alone: fairseq's own train_step turns an outer autocast off on
-        CUDA, and backward does not belong in one.
-        """
-        dtype = AUTOCAST[self.cfg.autocast]
-        if dtype is None:
-            return criterion
-
-        def forward(model: Any, sample: dict[str, Any]) -> Any:
-            with torch.autocast(sample["net_input"]["source"].device.type, dtype=dtype):
-                return criterion(model, sample)
-
-        return forward
+        return super().valid_step(sample, model, in_autocast(criterion, self.cfg.autocast))
 
     def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
         """Make fairseq's iterator, with a dummy batch that counts for nothing."""
@@ -334,9 +311,3 @@ class MgfPretrainingTask(FairseqTask):
 
     def max_positions(self) -> None:
         """Accept any length: crops are cut to ``max_sample_size``."""
-
-
-def fingerprint(model: nn.Module) -> tuple[int, int]:
-    """Count the parameters, and checksum their names and shapes."""
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    return sum(p.numel() for p in model.parameters()), zlib.crc32(repr(shapes).encode())

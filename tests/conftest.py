@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,3 +58,13 @@ def user_dir() -> str:
 def pretrain_configs() -> Path:
     """The folder of the pre-training YAML files."""
     return config_dir("pretrain")
+
+
+@pytest.fixture(scope="session")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Gloo processes: `ranks.run(function, *args)` calls function(rank, *args) in each."""
+    from rank_processes import Ranks
+
+    started = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield started
+    started.stop()

@@ -72,7 +72,7 @@ def at_a_moment() -> None:
     """Send this process and its workers a signal, when MGF_TEST_MOMENT says so.
 
     "SIGTERM update 3": as the third update begins. "SIGKILL write 2": when half of the second file
-    that is saved stands on the disk, under the name that unfinished files have.
+    that is saved is on the disk, under the name that unfinished files have.
     """
     name, when, number = os.environ["MGF_TEST_MOMENT"].split()
     own_signal, count = getattr(signal, name), itertools.count(1)

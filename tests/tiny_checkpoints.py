@@ -58,7 +58,7 @@ def mgf_checkpoint(path: Path, seed: int = 0) -> Path:
 
 
 def wav2vec2(**overrides: Any) -> tuple[Wav2Vec2Model, dict[str, Any]]:
-    """Build fairseq's wav2vec 2.0 and its configuration, without normalisation."""
+    """Build fairseq's wav2vec 2.0 and its configuration, without normalization."""
     torch.manual_seed(0)
     structured = OmegaConf.structured(Wav2Vec2Config(**{**SHAPE, **overrides}))
     plain = OmegaConf.to_container(structured, enum_to_str=True)

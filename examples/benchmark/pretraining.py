@@ -97,7 +97,7 @@ def measure_speed(
         _timed(system, 0, WARM_UP_STEPS, clock)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(arguments.rounds):
-        first = number % len(systems)  # nobody always follows the same neighbour
+        first = number % len(systems)  # nobody always follows the same neighbor
         for system in systems[first:] + systems[:first]:
             start = WARM_UP_STEPS + number * arguments.steps
             seconds[system.name].append(_timed(system, start, arguments.steps, clock))
@@ -171,7 +171,7 @@ def measure_memory(names: list[str]) -> dict[str, float | None]:
 def compare(
     seconds: dict[str, list[float]], memory: dict[str, float | None], audio_seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """Summarise each system, and each peer's time and memory in units of MGF's."""
+    """Summarize each system, and each peer's time and memory in units of MGF's."""
     table: dict[str, dict[str, Any]] = {}
     for name, times in seconds.items():
         ratios = [theirs / ours for theirs, ours in zip(times, seconds[MGF], strict=True)]

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..data.entries import ManifestError, is_count
-from ..data.label_format import LABEL_FORMS, PLAIN, UNLABELLED, LabelForm
+from ..data.label_format import LABEL_FORMS, PLAIN, UNLABELED, LabelForm
 from ..data.manifest import read_manifest
 from ..data.prepared import Record, file_digest, read_record, rows_digest
 from ..data.text import TextError, read_lines
@@ -57,6 +57,12 @@ class LabelFile:
         """What a line is made of."""
         return LABEL_FORMS.get(self.ending, PLAIN)
 
+    def in_lines(self, rule: str, lines: Sequence[str], fix: str) -> Iterator[LabelProblem]:
+        """One fatal problem with the first of these lines as examples; none without lines."""
+        if lines:
+            examples = tuple(lines[:_EXAMPLES])
+            yield LabelProblem(self.name, rule, True, len(lines), fix, examples)
+
 
 LabelRule = Callable[[LabelFile], Iterator[LabelProblem]]
 LABEL_RULES: list[LabelRule] = []
@@ -97,16 +103,10 @@ def _label_of_other_rows(labels: LabelFile) -> Iterator[LabelProblem]:
 
 @label_rule
 def _class_of_several_words(labels: LabelFile) -> Iterator[LabelProblem]:
-    several = [i for i, row in enumerate(labels.rows) if labels.classes and len(row.split()) > 1]
-    if several:
-        yield LabelProblem(
-            labels.name,
-            "class format",
-            True,
-            len(several),
-            "each line must be one class, a word without spaces",
-            tuple(f"line {i + 1}" for i in several[:_EXAMPLES]),
-        )
+    if labels.classes:
+        several = [f"line {i + 1}" for i, row in enumerate(labels.rows) if len(row.split()) > 1]
+        fix = "each line must be one class, a word without spaces"
+        yield from labels.in_lines("class format", several, fix)
 
 
 @label_rule
@@ -118,16 +118,9 @@ def _single_class(labels: LabelFile) -> Iterator[LabelProblem]:
 
 @label_rule
 def _label_empty(labels: LabelFile) -> Iterator[LabelProblem]:
-    empty = [i for i, row in enumerate(labels.rows) if not row.strip(" |\t")]
-    if empty:
-        yield LabelProblem(
-            labels.name,
-            "label empty",
-            True,
-            len(empty),
-            "write the transcript, or take the file out and run mgf prepare again",
-            tuple(f"line {i + 1}" for i in empty[:_EXAMPLES]),
-        )
+    empty = [f"line {i + 1}" for i, row in enumerate(labels.rows) if not row.strip(" |\t")]
+    fix = "write the transcript, or take the file out and run mgf prepare again"
+    yield from labels.in_lines("label empty", empty, fix)
 
 
 @label_rule
@@ -169,7 +162,7 @@ def _unknown_symbols(labels: LabelFile) -> Iterator[LabelProblem]:
         return
     symbols = Counter(symbol for row in labels.rows for symbol in row.split())
     if labels.form.frames:
-        del symbols[UNLABELLED]
+        del symbols[UNLABELED]
     unknown = {s: n for s, n in symbols.items() if s not in labels.dictionary}
     total, missed = sum(symbols.values()), sum(unknown.values())
     if not missed:
@@ -198,15 +191,8 @@ def _ctc_infeasible(labels: LabelFile) -> Iterator[LabelProblem]:
         needed, frames = ctc_frames_needed(row.split()), STANDARD_GRID.num_frames(num_samples)
         if needed > frames:
             hits.append(f"line {i + 1}: needs {needed} frames, has {frames}")
-    if hits:
-        yield LabelProblem(
-            labels.name,
-            "CTC infeasible",
-            True,
-            len(hits),
-            "label too long for its audio: check that they belong together, or use larger units",
-            tuple(hits[:_EXAMPLES]),
-        )
+    fix = "label too long for its audio: check that they belong together, or use larger units"
+    yield from labels.in_lines("CTC infeasible", hits, fix)
 
 
 @label_rule
@@ -218,15 +204,8 @@ def _frame_labels(labels: LabelFile) -> Iterator[LabelProblem]:
         given, frames = len(row.split()), STANDARD_GRID.num_frames(num_samples)
         if given != frames:
             hits.append(f"line {i + 1}: {given} labels for {frames} frames")
-    if hits:
-        yield LabelProblem(
-            labels.name,
-            "frame label count",
-            True,
-            len(hits),
-            "the audio or the manifest changed since: run mgf prepare again",
-            tuple(hits[:_EXAMPLES]),
-        )
+    fix = "the audio or the manifest changed since: run mgf prepare again"
+    yield from labels.in_lines("frame label count", hits, fix)
 
 
 def ctc_frames_needed(symbols: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from ..encoder.config import EncoderConfig
 from .files import CheckpointError, interpreting
 from .reading import PRETRAINED, config_of, find_checkpoint, read_checkpoint
 
-# What pre-training has beside the encoder: MGF's objectives, wav2vec 2.0's quantiser and heads,
+# What pre-training has beside the encoder: MGF's objectives, wav2vec 2.0's quantizer and heads,
 # HuBERT's label embeddings.
 _HEADS = (
     *("objectives.", "quantizer.", "project_q.", "final_proj.", "target_glu.", "_ema"),

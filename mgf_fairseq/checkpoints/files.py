@@ -154,7 +154,7 @@ def write_whole(path: Path, write: Callable[[str], object]) -> None:
     """Let `write` make a file beside `path`, verify it on the disk, and only then rename it.
 
     Raises:
-        CheckpointError: it could not be written; what stood at `path` still does.
+        CheckpointError: it could not be written; `path` is as it was.
     """
     part = f"{path}{PART}"
     try:
@@ -166,7 +166,7 @@ def write_whole(path: Path, write: Callable[[str], object]) -> None:
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
         raise CheckpointError(
             f"{path}: could not be written ({reason}); "
-            f"{_free_space(path.parent)}, and what stood there before still does"
+            f"{_free_space(path.parent)}, and the file of before is unchanged"
         ) from error
     finally:
         _remove(Path(part), Path(f"{part}.tmp"))
@@ -178,7 +178,7 @@ def copy_whole(source: Path, path: Path) -> None:
     """Copy a file so that `path` holds either what it held or the whole copy.
 
     Raises:
-        CheckpointError: it could not be written; what stood at `path` still does.
+        CheckpointError: it could not be written; `path` is as it was.
     """
     write_whole(path, lambda part: shutil.copyfile(source, part))
 

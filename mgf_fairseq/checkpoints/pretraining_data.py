@@ -125,7 +125,7 @@ def _is_whole(of: dict[str, Any]) -> bool:
 def look_up(held: dict[str, Any], recordings: Iterable[str]) -> Seen:
     """Count the recordings whose marks are among those of a checkpoint.
 
-    A checkpoint that went on from another one may hold both kinds; a recording counts by either.
+    A checkpoint that started from another one may hold both kinds; a recording counts by either.
     """
     names = list(recordings)
     known, seen = np.zeros(len(names), bool), np.zeros(len(names), bool)

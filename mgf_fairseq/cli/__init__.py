@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from importlib import metadata
 from types import ModuleType
 
-from .options import VerbParser, no_verb, plain
+from .options import VerbParser, no_verb
+from .plain import plain
 
 # verb -> (module, one line for `mgf --help`, which must not import the module to show it).
 VERBS: dict[str, tuple[str, str]] = {
@@ -24,17 +25,23 @@ VERBS: dict[str, tuple[str, str]] = {
     "shard": ("shard", "pack the audio of a prepared folder into few large archives"),
     "pretrain": ("pretrain", "pre-train on a prepared folder"),
     "finetune": ("finetune", "fine-tune a checkpoint to recognize or classify"),
-    "health": ("health", "is a training healthy, and which key to turn if not"),
+    "health": ("health", "is a training healthy, and which setting to change if not"),
     "score": ("score", "error rates or accuracy of a fine-tuned checkpoint"),
-    "transcribe": ("transcribe", "what is said in recordings, by a fine-tuned checkpoint"),
-    "classify": ("classify", "the labels of recordings, by a fine-tuned checkpoint"),
-    "extract": ("extract", "features of chosen layers of a checkpoint, as .npy files"),
-    "units": ("units", "discrete units of a layer, as fairseq's HuBERT trains on them"),
-    "probe": ("probe", "what frozen features know of phones, speakers, emotions"),
-    "evaluate": ("evaluate", "the four evaluations of one or many representations"),
-    "report": ("report", "one page with the tables and pictures of the evaluations"),
-    "export": ("export", "a checkpoint as transformers, ONNX, s3prl, torchaudio, fairseq load it"),
-    "import": ("import_model", "a wav2vec 2.0 or HuBERT of transformers or fairseq as ours"),
+    "transcribe": ("transcribe", "transcribe recordings with a fine-tuned checkpoint"),
+    "classify": ("classify", "label recordings with a fine-tuned checkpoint"),
+    "extract": ("extract", "write features of chosen layers of a checkpoint as .npy files"),
+    "units": ("units", "cluster a layer into the units that fairseq's HuBERT trains on"),
+    "probe": ("probe", "earlier name of evaluate"),
+    "evaluate": ("evaluate", "run the four evaluations of one or many representations"),
+    "report": ("report", "make one page with the tables and pictures of evaluations"),
+    "export": (
+        "export",
+        "convert a checkpoint for transformers, ONNX, s3prl, torchaudio or fairseq",
+    ),
+    "import": (
+        "import_model",
+        "make a checkpoint from a wav2vec 2.0 or HuBERT of transformers or fairseq",
+    ),
     "user-dir": ("user_dir", "print the folder to give to fairseq as common.user_dir"),
     "configs": ("configs", "print the folder to give to fairseq-hydra-train as --config-dir"),
 }
@@ -45,8 +52,7 @@ _EPILOG = """\
 a first run:
   mgf prepare ~/recordings --dest data/mine      manifests from a folder of audio
   mgf check data/mine                            what is wrong with them, if anything
-  fairseq-hydra-train --config-dir $(mgf configs) --config-name mgf_small \\
-      task.data=$PWD/data/mine common.user_dir=$(mgf user-dir)
+  mgf pretrain data/mine                         prints and runs the fairseq-hydra-train command
 
 `mgf VERB --help` explains a verb and shows an example.
 """

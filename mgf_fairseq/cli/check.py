@@ -39,29 +39,30 @@ _USUAL_RATE = 16000  # Hz
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf check`."""
-    parser.add_argument("data", type=Path, help="folder with manifests, or one .tsv")
-    parser.add_argument("--fast", action="store_true", help="read headers only")
-    parser.add_argument(
+    add = parser.add_argument
+    add("data", metavar="DATA", type=Path, help="folder with manifests, or one .tsv")
+    add("--fast", action="store_true", help="read headers only")
+    add(
         "--sample-rate",
         type=int,
         metavar="HZ",
         help="rate of training, in Hz (default: the one that the manifests count at)",
     )
-    parser.add_argument(
+    add(
         "--min-seconds",
         type=float,
         metavar="X",
         default=0.025,
-        help="shorter is skipped, in seconds (default: 0.025, one frame)",
+        help="skip what is shorter, in seconds (default: 0.025, one frame)",
     )
-    parser.add_argument(
+    add(
         "--max-seconds",
         type=float,
         metavar="X",
         default=math.inf,
-        help="longer is skipped, in seconds (default: none)",
+        help="skip what is longer, in seconds (default: none)",
     )
-    parser.add_argument(
+    add(
         "--min-sample-size",
         type=int,
         metavar="N",
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="your task.min_sample_size of pre-training, in samples (default: the recipes', "
         f"{PRETRAINING_MIN_SAMPLES})",
     )
-    parser.add_argument(
+    add(
         "--max-tokens",
         type=int,
         metavar="N",
@@ -77,12 +78,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="your dataset.max_tokens of fine-tuning, in samples (default: the recipes', "
         f"{FINETUNING_MAX_TOKENS})",
     )
-    parser.add_argument(
-        "--workers", type=int, default=min(8, os.cpu_count() or 1), help="threads that read audio"
+    add(
+        "--workers",
+        metavar="N",
+        type=int,
+        default=min(8, os.cpu_count() or 1),
+        help="threads that read audio",
     )
-    parser.add_argument(
-        "--dest", type=Path, metavar="FILE", help="write the findings as JSON too (default: none)"
-    )
+    add("--dest", type=Path, metavar="FILE", help="write the findings as JSON too (default: none)")
 
 
 def run(args: argparse.Namespace) -> int:

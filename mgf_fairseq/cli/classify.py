@@ -9,7 +9,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from .options import add_device, add_user_dir, checkpoint_of, device_of, prepare_libraries
+from .options import (
+    add_batch_seconds,
+    add_device,
+    add_recordings,
+    add_user_dir,
+    checkpoint_of,
+    device_of,
+    prepare_libraries,
+    require_positive,
+)
 
 HELP = "label recordings (speaker, emotion, language) with a wav2vec_classification checkpoint"
 EXAMPLES = """\
@@ -27,32 +36,17 @@ code: 0 all have a label, 1 some were skipped, which standard error names, 2 non
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf classify`."""
     add = parser.add_argument
-    add("checkpoint", metavar="CK", help="fine-tuned checkpoint, or folder of its run")
-    add(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="audio file, folder of audio files, manifest (.tsv), or - for standard input",
-    )
+    add_recordings(add)
     add("--top", type=int, default=1, metavar="N", help="number of labels to print")
     add("--dict", type=Path, help="dictionary of the labels (default: the checkpoint's own)")
-    add(
-        "--batch-seconds",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="padded audio per batch, in seconds",
-    )
+    add_batch_seconds(add)
     add_device(add)
     add_user_dir(add)
 
 
 def run(args: argparse.Namespace) -> int:
     """Classify everything and return 0; 1 if recordings were skipped."""
-    for option in ("batch_seconds", "top"):
-        if getattr(args, option) <= 0:
-            name = option.replace("_", "-")
-            raise ValueError(f"--{name} {getattr(args, option):g} must be above 0")
+    require_positive(args, "batch_seconds", "top")
     device = device_of(args.device)
     prepare_libraries(args)
     from ..inference.classifier import Classifier

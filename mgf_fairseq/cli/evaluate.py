@@ -60,23 +60,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_checkpoint(add, baselines=True, many=True)
     add("--data", type=Path, required=True, help="folder written by mgf prepare")
-    add("--emotion-data", type=Path, metavar="DATA", help="another one, for task emotion "
-        "(default: --data)")  # fmt: skip
+    add("--emotion-data", type=Path, metavar="DATA", help="another prepared folder, for task "
+        "emotion (default: --data)")  # fmt: skip
     add("--tasks", "--task", nargs="+", action="extend", metavar="T,T", help="phone, speaker, "
         "emotion, asr, or labels of the data (default: phone,speaker,emotion,asr)")  # fmt: skip
-    add("--dest", type=Path, required=True, help="results: a folder per representation")
+    add(
+        "--dest",
+        type=Path,
+        required=True,
+        help="folder for results, with a folder per representation",
+    )
     add("--name", nargs="+", default=[], help="names of the representations (default: of their "
         "folders)")  # fmt: skip
     add(
         "--group",
-        help="what checkpoints are that differ by pre-training seed alone: one row (default: none)",
+        help="name of one row for these checkpoints, which differ by pre-training seed alone "
+        "(default: none)",
     )
-    add("--cache", type=Path, metavar="DIR", help="features, fine-tunings (default: DEST/cache)")
+    add(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="folder of features and fine-tunings (default: DEST/cache)",
+    )
     add_device(add)
     add_user_dir(add)
     add("--speaker-test", metavar="SPLIT", help="split that task speaker alone is scored on "
         "(default: as --test-split)")  # fmt: skip
     add_probe_options(parser)
+    add_asr_options(parser)
+
+
+def add_asr_options(parser: argparse.ArgumentParser) -> None:
+    """Add what decides how speech recognition is fine-tuned."""
     asr = parser.add_argument_group("speech recognition").add_argument
     asr("--asr-labels", choices=["ltr", "spm"], default="ltr", help="letters or SentencePiece")
     asr(
@@ -93,7 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="as hydra's (default: none)",
+        help="further setting of fine-tuning, as hydra takes it (default: none)",
     )
     asr(
         "--asr-shape",
@@ -107,7 +123,12 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("probes").add_argument
     add_seeds(add, "--seeds", "1,2,3", "seeds of the probes")
     add_layers(add, unless="all, and their weighted sum")
-    add("--hidden", type=int, default=0, help="width of a hidden layer; 0: exactly one Linear")
+    add(
+        "--hidden",
+        type=int,
+        default=0,
+        help="width of a hidden layer of the probes; 0: one linear layer alone",
+    )
     add("--test-split", metavar="SPLIT", help="split that phone, speaker and labels are scored on "
         "(default: test; of speaker speaker_test)")  # fmt: skip
     add(
@@ -116,16 +137,22 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
         default="speakers",
         help="what the splits of task phone must not share (utterances: the CPC split)",
     )
-    add("--silence", default="SIL", metavar="P,P", help="phones that `w/o silence` skips")
-    add("--ignore", default="SPN", metavar="P,P", help="phones skipped in everything")
+    add("--silence", default="SIL", metavar="P,P", help="phones that the score `w/o silence` skips")
+    add("--ignore", default="SPN", metavar="P,P", help="phones that are neither learned nor scored")
     add(
         "--segment-seconds",
         type=float,
         default=1.0,
         metavar="S",
-        help="length of what task speaker classifies, each encoded alone, in seconds",
+        help="length of the segments that task speaker classifies, in seconds; each is "
+        "encoded alone",
     )
-    add("--dtype", choices=["float16", "float32"], default="float16", help="of the cached features")
+    add(
+        "--dtype",
+        choices=["float16", "float32"],
+        default="float16",
+        help="number format of the cached features",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from .options import add_user_dir, checkpoint_of, prepare_libraries
 
-HELP = "write a checkpoint as transformers, ONNX, TorchScript, s3prl, torchaudio or fairseq load it"
+HELP = "convert a checkpoint for transformers, ONNX, TorchScript, s3prl, torchaudio or fairseq"
 EXAMPLES = """\
 examples:
   mgf export runs/mgf_small/all --to huggingface --dest exported/mgf
   mgf export runs/ctc --to onnx --dest exported/ctc --results runs/ctc/score.json
 
 DEST has the model, README.md (a model card with an example that loads it) and mgf_export.json. It
-gets its name when it is whole and when it has been compared with the checkpoint: the table shows
-the largest difference. An earlier export in DEST is replaced, anything else is not.
+appears when the export is complete and has been compared with the checkpoint; the table shows the
+largest difference. An earlier export in DEST is replaced, anything else is not.
 """
 FORMATS = ("huggingface", "onnx", "torchscript", "torch-export", "s3prl", "torchaudio", "fairseq")
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("checkpoint", metavar="CK", help="checkpoint file, or folder of its run")
     add("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
-    add("--dest", type=Path, required=True, help="folder to write")
+    add("--dest", type=Path, required=True, help="folder to write the export to")
     add(
         "--dict",
         type=Path,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .options import (
+    add_batch_seconds,
     add_checkpoint,
     add_device,
     add_layers,
@@ -19,6 +20,7 @@ from .options import (
     device_of,
     names,
     prepare_libraries,
+    require_positive,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ examples:
 
 DEST/valid/layer_3.npy holds the frames of all utterances, one after the other; lengths.npy how
 many each has; rows.npy which line of the manifest it is, counted from 0 without the root line;
-features.json all else. A folder has its name only when it is whole; the same command
-resumes after an interruption.
+features.json all else. A folder appears under its name when it is complete; the same
+command resumes after an interruption.
 """
 
 
@@ -47,14 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--manifest", type=Path, nargs="+", required=True, help="one or more .tsv")
     add("--dest", type=Path, required=True, help="folder to write to, one folder per manifest")
     add_layers(add)
-    add("--dtype", choices=["float16", "float32"], default="float32", help="of what is stored")
     add(
-        "--batch-seconds",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="padded audio per batch, in seconds",
+        "--dtype",
+        choices=["float16", "float32"],
+        default="float32",
+        help="number format of the features",
     )
+    add_batch_seconds(add)
     add(
         "--shard-hours",
         type=float,
@@ -102,10 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    for name in ("batch_seconds", "shard_hours"):
-        if getattr(args, name) <= 0:
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option} {getattr(args, name):g} must be above 0")
+    require_positive(args, "batch_seconds", "shard_hours")
     stems = [path.stem for path in args.manifest]
     twice = next((stem for stem in stems if stems.count(stem) > 1), None)
     if twice:

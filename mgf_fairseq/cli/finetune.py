@@ -50,21 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--labels",
         metavar="ENDING",
-        help="ending of the label files: ltr, spm, spk, emo ... (default: ltr; none for "
-        "classification)",
+        help="ending of the label files: ltr, spm, spk, emo ... (default: ltr; "
+        "classification has none)",
     )
     add(
         "--amount",
         choices=["quick", "10min", "1h", "all"],
         help="the recipe (default: quick without a GPU, all with one)",
     )
-    add(
-        "--dest",
-        type=Path,
-        metavar="RUN",
-        help="folder of checkpoints and logs (default: runs/TASK_LABELS)",
-    )
-    add_plan_arguments(add)
+    add_plan_arguments(add, "runs/TASK_LABELS")
 
 
 def run(args: argparse.Namespace) -> int:

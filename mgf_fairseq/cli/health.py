@@ -13,13 +13,13 @@ from ..monitoring.health import Diagnosis, diagnose
 from ..monitoring.history import Window, objectives
 from ..monitoring.training_log import JSONL_NAME, LOG_NAME, read_jsonl, read_log
 
-HELP = "whether a training is healthy, what is wrong with it, and which key to turn"
+HELP = "whether a training is healthy, what is wrong with it, and which setting to change"
 EXAMPLES = """\
 examples:
   mgf health runs/mgf_small/all
   mgf health results/mgf              a result folder, which keeps the log's numbers
 
-The same verdicts that a training says while it runs (task.health=false silences those). Exit code:
+A training logs the same verdicts while it runs (task.health=false turns that off). Exit code:
 0 healthy, 1 not.
 """
 _WIDTH, _ROWS = 100, 8

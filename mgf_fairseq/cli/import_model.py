@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "make a checkpoint of a wav2vec 2.0 or HuBERT of transformers or fairseq"
+HELP = "make a checkpoint from a wav2vec 2.0 or HuBERT of transformers or fairseq"
 EXAMPLES = """\
 examples:
   mgf import wav2vec2-base --dest runs/wav2vec2-base       a folder with config.json
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf import`."""
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="folder of transformers, or fairseq checkpoint")
-    add("--dest", type=Path, required=True, help="folder to write")
+    add("--dest", type=Path, required=True, help="folder to write the checkpoint to")
 
 
 def run(args: argparse.Namespace) -> int:

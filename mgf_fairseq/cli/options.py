@@ -7,11 +7,9 @@ written, lists are given as ``3,last`` or ``3 last``, and units and defaults are
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -204,6 +202,17 @@ def checkpoint_of(spec: str) -> str:
     return f"{prefix}{file}{seed}"
 
 
+def add_recordings(add: Add) -> None:
+    """``CK`` and ``INPUT ...``: a fine-tuned checkpoint and what it is applied to."""
+    add("checkpoint", metavar="CK", help="fine-tuned checkpoint, or folder of its run")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="audio file, folder of audio files, manifest (.tsv), or - for standard input",
+    )
+
+
 def add_user_dir(add: Add) -> None:
     """``--user-dir``: a package of the user's, as fairseq's common.user_dir."""
     add(
@@ -221,6 +230,20 @@ def add_user_dir(add: Add) -> None:
 def add_device(add: Add) -> None:
     """``--device``."""
     add("--device", metavar="DEVICE", help="cpu, cuda or cuda:N (default: cuda if there is one)")
+
+
+def add_batch_seconds(add: Add, default: float = 60.0) -> None:
+    """``--batch-seconds``."""
+    what = "padded audio per batch, in seconds"
+    add("--batch-seconds", type=float, default=default, metavar="S", help=what)
+
+
+def require_positive(args: argparse.Namespace, *options: str) -> None:
+    """Raise ValueError for an option of these (`batch_seconds`) that is not above 0."""
+    for name in options:
+        if getattr(args, name) <= 0:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} {getattr(args, name):g} must be above 0")
 
 
 def device_of(given: str | None) -> str:
@@ -264,23 +287,3 @@ def quiet_libraries() -> None:
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     # fairseq's positional convolution uses torch's older weight norm; its state dict needs it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.nn.utils.weight_norm")
-
-
-# ---- the result as JSON
-
-
-def plain(value: Any) -> Any:
-    """What json can write: dataclasses as mappings, paths as text, NaN and infinity as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return plain(value.item())  # a scalar of numpy or torch
-    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)

@@ -50,14 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("source", metavar="SOURCE", type=Path, help="folder of recordings, or a table")
     add("--dest", metavar="DIR", type=Path, required=True, help="folder to write into")
-    add("--ext", metavar="EXT", help="extension(s) to look for, as in flac or wav,mp3 (all)")
+    add(
+        "--ext",
+        metavar="EXT",
+        help="extension(s) to look for, as in flac or wav,mp3 (default: all)",
+    )
     add("--path-must-contain", metavar="FRAG", help="keep only files whose path contains this "
         "(default: all)")  # fmt: skip
     add(
         "--corpus",
         choices=["auto", *LAYOUTS],
         default="auto",
-        help="layout of SOURCE (default: look)",
+        help="layout of SOURCE (default: auto, which recognizes it)",
     )
     add(
         "--columns",
@@ -83,14 +87,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_splits(add: Callable[..., object]) -> None:
-    add("--valid-percent", metavar="D", type=float, default=0.01, help="share, 0 to 1 (0.01)")
-    add("--test-percent", metavar="D", type=float, default=0.0, help="share, 0 to 1 (0)")
-    add("--seed", metavar="N", type=int, default=42, help="seed of the split (42)")
+    add(
+        "--valid-percent",
+        metavar="D",
+        type=float,
+        default=0.01,
+        help="share for validation, 0 to 1 (default: 0.01)",
+    )
+    add(
+        "--test-percent",
+        metavar="D",
+        type=float,
+        default=0.0,
+        help="share for test, 0 to 1 (default: 0)",
+    )
+    add("--seed", metavar="N", type=int, default=42, help="seed of the split (default: 42)")
     add(
         "--split-by",
         choices=SPLIT_BY,
-        help="whole speakers, or single recordings (default: the table's split column if it has "
-        "one, else fraction)",
+        help="what is drawn for a split: whole speakers, or single recordings (fraction) "
+        "(default: the table's split column if it has one, else fraction)",
     )
     add("--split-list", metavar="FILE", type=Path, help="file of lines `utterance-or-path split` "
         "(default: none)")  # fmt: skip
@@ -105,7 +121,7 @@ def _add_splits(add: Callable[..., object]) -> None:
         "--segment-seconds",
         metavar="X",
         type=float,
-        help="cut longer recordings, in seconds (never)",
+        help="cut recordings into segments no longer than this, in seconds (default: do not cut)",
     )
 
 
@@ -115,7 +131,7 @@ def _add_audio_and_labels(add: Callable[..., object]) -> None:
         metavar="HZ",
         type=int,
         default=16000,
-        help="rate of training, in Hz (16000)",
+        help="rate of training, in Hz (default: 16000)",
     )
     add(
         "--convert",
@@ -141,8 +157,19 @@ def _add_audio_and_labels(add: Callable[..., object]) -> None:
         help="classes from the paths: each named group is a label, as in '(?P<digit>[0-9])_'; "
         f"groups called {', '.join(FIELDS)} fill these columns",
     )
-    add("--spm-vocab-size", metavar="N", type=int, default=1000, help="subword units (1000)")
-    add("--case", choices=["upper", "lower", "keep"], default="upper", help="letter case (upper)")
+    add(
+        "--spm-vocab-size",
+        metavar="N",
+        type=int,
+        default=1000,
+        help="number of subword units (default: 1000)",
+    )
+    add(
+        "--case",
+        choices=["upper", "lower", "keep"],
+        default="upper",
+        help="letter case of transcripts (default: upper)",
+    )
     add("--workers", metavar="N", type=int, default=min(8, os.cpu_count() or 1), help="threads")
 
 

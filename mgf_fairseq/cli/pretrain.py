@@ -41,12 +41,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="time to train, in hours; then it saves and ends (default: no limit)",
     )
     add(
-        "--dest",
-        type=Path,
-        metavar="RUN",
-        help="folder of checkpoints and logs (default: runs/mgf_SIZE/OBJECTIVES)",
-    )
-    add(
         "--tensorboard",
         action="store_true",
         help="record numbers, and at each validation sound and spectrograms of a reconstruction, "
@@ -58,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="record the same as a run of this project of Weights & Biases; WANDB_MODE=offline "
         "keeps it on the machine (needs wandb)",
     )
-    add_plan_arguments(add)
+    add_plan_arguments(add, "runs/mgf_SIZE/OBJECTIVES")
 
 
 def run(args: argparse.Namespace) -> int:

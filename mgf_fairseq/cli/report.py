@@ -24,7 +24,7 @@ Needs matplotlib and scikit-learn: pip install '.[report]'
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf report`."""
     parser.add_argument(
-        "results", type=Path, nargs="+", metavar="RESULTS", help="the --dest of `mgf evaluate`"
+        "results", type=Path, nargs="+", metavar="RESULTS", help="folder that `mgf evaluate` wrote"
     )
     parser.add_argument("--dest", type=Path, required=True, help="folder to write the report to")
     parser.add_argument(
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the row that all are compared with, by paired differences (default: log-mel, or "
         "another row that is no MGF model)",
     )
-    parser.add_argument("--title", help="heading of the page (default: of its own)")
+    parser.add_argument("--title", help="heading of the page (default: one that fits any)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 from ..utils.atomic import begins_with, refuse_foreign
 from .class_table import HEAD, run_classes
 from .options import (
+    add_batch_seconds,
     add_checkpoint,
     add_device,
     add_user_dir,
     checkpoint_of,
     device_of,
     prepare_libraries,
+    require_positive,
 )
 
 if TYPE_CHECKING:
@@ -53,13 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--labels", help="ending of the label file (default: as in fine-tuning)")
     add("--dict", type=Path, help="dictionary file (default: the checkpoint's own)")
     add("--worst", type=int, default=10, metavar="N", help="number of worst utterances to list")
-    add(
-        "--batch-seconds",
-        type=float,
-        default=120.0,
-        metavar="S",
-        help="padded audio per batch, in seconds",
-    )
+    add_batch_seconds(add, 120.0)
     add_device(add)
     add_user_dir(add)
     add(
@@ -113,8 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    if args.batch_seconds <= 0:
-        raise ValueError(f"--batch-seconds {args.batch_seconds} must be above 0")
+    require_positive(args, "batch_seconds")
     if args.worst < 0:
         raise ValueError(f"--worst {args.worst} must not be negative")
     if args.dest and args.dest.suffix not in (".json", ".tsv"):
@@ -154,7 +149,7 @@ def _print_report(
 
 
 def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) -> list[str]:
-    """Say why a model may have learnt nothing yet; empty where the score shows that it has."""
+    """Say why a model may have learned nothing yet; empty where the score shows that it has."""
     if corpus.wer < 100.0 and corpus.blank_ratio <= 0.98:
         return []
     lines = ["", "this model recognizes nothing yet. Look at these, in this order:"]

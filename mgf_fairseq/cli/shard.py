@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard-size",
         metavar="BYTES",
         default="1G",
-        help="audio per archive in bytes, as in 500M or 4G (1G)",
+        help="audio per archive in bytes, as in 500M or 4G (default: 1G)",
     )
     add("--cut", action="store_true", help="store segments as FLAC files of their own (mono)")
 

@@ -9,6 +9,7 @@ import argparse
 import math
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 Add = Callable[..., Any]
 
 
-def add_plan_arguments(add: Add) -> None:
-    """Add what both verbs take; the settings come last."""
+def add_plan_arguments(add: Add, folder: str) -> None:
+    """Add what both verbs take, with the folder of a run as the default; the settings come last."""
+    what = f"folder of checkpoints and logs (default: {folder})"
+    add("--dest", type=Path, metavar="RUN", help=what)
     add("--updates", type=int, metavar="N", help="number of updates (default: the recipe's)")
     add(
         "--print",

@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import add_device, add_user_dir, checkpoint_of, device_of, prepare_libraries
+from .options import (
+    add_batch_seconds,
+    add_device,
+    add_recordings,
+    add_user_dir,
+    checkpoint_of,
+    device_of,
+    prepare_libraries,
+    require_positive,
+)
 
 if TYPE_CHECKING:
     from ..inference.sources import Source
@@ -37,13 +46,7 @@ skipped, which standard error names, 2 none could be.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf transcribe`."""
     add = parser.add_argument
-    add("checkpoint", metavar="CK", help="fine-tuned checkpoint, or folder of its run")
-    add(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="audio file, folder of audio files, manifest (.tsv), or - for standard input",
-    )
+    add_recordings(add)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--txt", action="store_true", help="write the text alone")
     form.add_argument("--srt", action="store_true", help="write subtitles")
@@ -56,13 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--overwrite", action="store_true", help="replace files that are in DIR already")
     add("--dict", type=Path, help="dictionary file (default: the checkpoint's own)")
-    add(
-        "--batch-seconds",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="padded audio per batch, in seconds",
-    )
+    add_batch_seconds(add)
     add_device(add)
     add_user_dir(add)
 
@@ -71,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Transcribe everything and return 0; 1 if recordings were skipped."""
     from ..inference.sources import found_sources
 
-    if args.batch_seconds <= 0:
-        raise ValueError(f"--batch-seconds {args.batch_seconds:g} must be above 0")
+    require_positive(args, "batch_seconds")
     device = device_of(args.device)
     with found_sources(args.inputs, sys.stdin.buffer) as sources:
         targets = _targets(args, sources)

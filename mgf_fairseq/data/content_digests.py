@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..utils.atomic import replace_file
 from ..utils.progress import Progress, silent
-from ..utils.threads import ordered_map
+from ..utils.threads import map_with_progress
 from .entries import ManifestError, parse_entry
 from .manifest import Manifest
 
@@ -77,10 +77,7 @@ def file_digests(paths: set[str], table: Path, progress: Progress = silent) -> d
         else:
             unknown.append(path)
     if unknown:
-        found = ordered_map(_digest_file, unknown, _THREADS)
-        for count, (path, digest) in enumerate(zip(unknown, found, strict=True), 1):
-            digests[path] = digest
-            progress("read audio", count, len(unknown))
+        digests |= map_with_progress(_digest_file, unknown, _THREADS, "read audio", progress)
         _write_table(table, known, times, digests)
     return digests
 

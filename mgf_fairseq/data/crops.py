@@ -35,7 +35,7 @@ class Crops:
             )
 
     def length(self, num_samples: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Length of each view: apart where the utterance has room for it, overlapping else."""
+        """(U,) samples -> (U,) of each view: apart where there is room for it, overlapping else."""
         apart = num_samples // self.views
         return np.minimum(np.clip(apart, self.min_samples, self.max_samples), num_samples)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-UNLABELLED = "-"  # a frame whose center no segment covers; it is in no dictionary
+UNLABELED = "-"  # a frame whose center no segment covers; it is in no dictionary
 
 
 @dataclass(frozen=True)

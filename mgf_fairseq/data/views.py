@@ -19,20 +19,25 @@ class View(io.RawIOBase):
         self._source, self._length, self._position = source, length, 0
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def seekable(self) -> bool:
+        """Always."""
         return True
 
     def tell(self) -> int:
+        """Position in the view, in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, not before the first byte; returns the new position in bytes."""
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._length}[whence]
         self._position = max(0, origin + offset)
         return self._position
 
     def close(self) -> None:
+        """Close the view and its source."""
         self._source.close()
         super().close()
 

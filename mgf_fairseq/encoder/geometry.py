@@ -95,5 +95,13 @@ class ConvGeometry:
         return [frame * hop + half_field for frame in range(self.num_frames(num_samples))]
 
 
+def middle_hop(receptive_field: int, hop_length: int) -> int:
+    """Where the hop in the middle of a frame begins, in samples after the frame's first one.
+
+    Consecutive frames have consecutive middle hops, so these cut a signal into blocks, one a frame.
+    """
+    return (receptive_field - hop_length) // 2
+
+
 # wav2vec 2.0's stack. All presets share its frame grid, which label files are made for.
 STANDARD_GRID = ConvGeometry((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2))

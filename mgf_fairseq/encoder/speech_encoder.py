@@ -94,9 +94,7 @@ class SpeechEncoder(nn.Module):
         """
         num_frames, width = self._num_frames(waveform, padding_mask)
         update = self.mask_update if update is None else update
-        masks = None
-        if mask:
-            masks = self._draw_masks(num_frames, width, row_id, update)
+        masks = self._draw_masks(num_frames, width, row_id, update) if mask else None
         latents = self._latents(waveform, num_frames)  # (B, S) -> (B, T, C)
         padded = min(num_frames) < width
         frame_padding = padding_mask_of(num_frames, width, waveform.device)

@@ -23,7 +23,11 @@ FloatArray = npt.NDArray[np.float64]
 def confusion_matrix(
     truth: IntArray, predicted: IntArray, num_classes: int
 ) -> npt.NDArray[np.int64]:
-    """Count (truth, prediction) pairs: (C, C)."""
+    """Count pairs of classes (I,) and predictions (I,) of items: (C, C) of (truth, prediction).
+
+    Raises:
+        ValueError: the two differ in length.
+    """
     if truth.shape != predicted.shape:
         raise ValueError(
             f"{len(truth)} labels cannot be compared with {len(predicted)} predictions"
@@ -41,7 +45,7 @@ class Tally:
 
 
 def tally(truth: IntArray, predicted: IntArray, utterance: IntArray, num_classes: int) -> Tally:
-    """Count per utterance (numbered from 0) and true class."""
+    """Count items, (I,) three times, per utterance (numbered from 0) and true class: (U, C)."""
     shape = (int(utterance.max()) + 1, num_classes)
     cells = utterance.astype(np.int64) * num_classes + truth
     right = cells[truth == predicted]
@@ -57,12 +61,15 @@ Metric = Callable[[FloatArray, FloatArray], FloatArray]
 
 
 def accuracy(hits: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return the share of items that were found."""
+    """Percent of items that were found: (..., C) twice -> (...)."""
     return 100.0 * _quotient(hits.sum(-1), counts.sum(-1))
 
 
 def uar(hits: FloatArray, counts: FloatArray) -> FloatArray:
-    """Average the recall over the classes that occur (scikit-learn's balanced accuracy)."""
+    """Unweighted average recall in percent: (..., C) twice -> (...).
+
+    The mean recall over the classes that occur (scikit-learn's balanced accuracy).
+    """
     occurs = (counts > 0).sum(-1)
     return 100.0 * _quotient(_quotient(hits, counts).sum(-1), occurs.astype(np.float64))
 
@@ -153,7 +160,11 @@ def _resampled(
 def class_scores(
     confusion: npt.NDArray[np.int64], classes: Sequence[str], runs: int = 1
 ) -> list[ClassScore]:
-    """Precision, recall, F1 and count per class; `runs` counts of the same items are summed up."""
+    """Precision, recall and F1 in percent, and count, per class of a (C, C) confusion matrix.
+
+    Args:
+        confusion: (truth, prediction), the sum over `runs` predictions of the same items.
+    """
     hits = np.diag(confusion).astype(float)
     true, called = confusion.sum(1).astype(float), confusion.sum(0).astype(float)
     precision, recall = 100 * _quotient(hits, called), 100 * _quotient(hits, true)

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from ..extract.store import DTYPES
-from .labelled import ProbeError
+from .labeled import ProbeError
 
 _CLAIMS = ("speakers", "utterances")
 
@@ -25,7 +25,7 @@ class ProbeOptions:
     test_split: str | None = None  # None: the task's own
     disjoint: str = "speakers"  # phone: what train, valid and test must not share
     silence: tuple[str, ...] = ("SIL",)  # phone: classes that the second accuracy leaves out
-    ignore: tuple[str, ...] = ("SPN",)  # phone: labels that nothing is learnt from or scored on
+    ignore: tuple[str, ...] = ("SPN",)  # phone: labels that nothing is learned from or scored on
     segment_seconds: float = 1.0  # speaker
     max_epochs: int | None = None  # phone, speaker; None: the task's own
     dtype: str = DTYPES[0]  # of the features between encoder and probe

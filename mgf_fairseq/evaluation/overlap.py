@@ -18,7 +18,7 @@ def find_overlap(upstream: Upstream, recordings: Sequence[str]) -> Overlap | Non
 
     Args:
         upstream: whose checkpoint holds the marks, or none.
-        recordings: as ``recordings_of`` and ``LabelledManifest.recording`` name them.
+        recordings: as ``recordings_of`` and ``LabeledManifest.recording`` name them.
     """
     if upstream.kind in UNTRAINED:
         return None

@@ -20,11 +20,11 @@ from ..extract.folder import FeatureStore
 from ..extract.store import cache_features, choose_layers
 from ..extract.upstream import Upstream
 from ..utils.progress import Progress
-from .labelled import ProbeError
+from .labeled import ProbeError
 from .options import ProbeOptions
 from .overlap import find_overlap
 from .protocols.base import Asked, Outcome, Setup, TaskPlan, assemble
-from .protocols.emotion import labelled_splits, plan_emotion, run_folds
+from .protocols.emotion import labeled_splits, plan_emotion, run_folds
 from .protocols.label import is_label_name, labels_of, plan_label, run_label
 from .protocols.phone import plan_phone, run_phone
 from .protocols.speaker import plan_speaker, run_speaker
@@ -59,7 +59,7 @@ def protocol_of(task: str, data: Path) -> _Task:
     """
     if task in TASKS:
         return TASKS[task]
-    if not is_label_name(task) or not labelled_splits(data, task):
+    if not is_label_name(task) or not labeled_splits(data, task):
         there = labels_of(data) if data.is_dir() else []
         found = f", or a label of {data} ({', '.join(there)})" if there else ""
         raise ProbeError(

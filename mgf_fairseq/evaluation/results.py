@@ -23,7 +23,7 @@ PROBE_TASKS = ("phone", "speaker", "emotion")
 RECOGNITION = "asr"
 UNTRAINED = ("fbank", "mfcc", "random")  # kinds of upstream without pre-training
 # Representations that are no layer of the upstream.
-WEIGHTED_SUM = "weighted sum"  # learnt with the probe, over all layers
+WEIGHTED_SUM = "weighted sum"  # learned with the probe, over all layers
 CHOSEN_PER_FOLD = "chosen per fold"  # each fold's own choice on its inner folds
 
 OLD_INTERVAL = "utterances"  # what intervals were drawn over before results said so
@@ -58,7 +58,7 @@ class SplitSize:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskData:
-    """What was learnt from and scored on; with folds, train and test are of all folds pooled."""
+    """What was learned from and scored on; with folds, train and test are of all folds pooled."""
 
     folder: str
     classes: list[str]

@@ -151,8 +151,8 @@ def _recognition_options(request: Request, found: list[Evaluated]) -> Recognitio
     assert request.recipe is not None
     shape = request.asr_shape
     if shape is None:
-        learnt = (item.upstream for item in found if item.upstream.kind not in ACOUSTIC)
-        path = next((str(upstream.info["path"]) for upstream in learnt), None)
+        learned = (item.upstream for item in found if item.upstream.kind not in ACOUSTIC)
+        path = next((str(upstream.info["path"]) for upstream in learned), None)
         if path is not None:
             random = path.startswith(RANDOM)
             shape = Path(path.removeprefix(RANDOM).rpartition("@")[0] if random else path)
@@ -206,7 +206,7 @@ def _run(step: Step, request: Request, progress: Progress | None) -> None:
 
 
 def _listened_to(request: Request) -> Path:
-    """The manifest whose longest utterance is reconstructed: of speech not learnt from, if any."""
+    """The manifest whose longest utterance is reconstructed: of speech not learned from, if any."""
     for split in ("valid", "test", "train"):
         if (path := request.data / f"{split}.tsv").is_file():
             return path

@@ -12,10 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..checkpoints.keymap import rename
 from ..encoder.config import EncoderConfig
 from ..encoder.geometry import parse_conv_layers
 from .folder import write_json, write_weights
@@ -89,12 +87,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
 
 def weights_of(source: Source) -> dict[str, Tensor]:
     """All parameters under transformers' names."""
-    weights = rename(source.held.weights, "fairseq", "huggingface", source.group_norm)
-    projection = "feature_projection.projection"
-    if f"{projection}.weight" not in weights:  # latents of the model's width need none in fairseq
-        width = source.held.config.encoder_embed_dim
-        weights[f"{projection}.weight"] = torch.eye(width)
-        weights[f"{projection}.bias"] = torch.zeros(width)
+    weights = source.weights("huggingface", "feature_projection.projection")
     if source.task == ENCODER:
         return weights
     head = {"proj": "lm_head", "linear": "projector", "projection": "classifier"}

@@ -33,7 +33,7 @@ class Difference:
     rows: str  # unpadded, padded
     largest: float  # absolute difference
     scale: float  # largest absolute value
-    limit: float | None = EXACT  # of the difference, per unit of scale above 1; None: only told
+    limit: float | None = EXACT  # of the difference, per unit of scale above 1; None: only reported
 
     @property
     def within(self) -> bool:
@@ -81,7 +81,7 @@ def _rows(source: Source, name: str, raw: list[Tensor]) -> Rows:
 
 @torch.no_grad()
 def expected(source: Source, rows: Rows) -> tuple[dict[str, Tensor], list[int]]:
-    """What the checkpoint says: hidden states, context and logits; and the rows' valid frames.
+    """The checkpoint's hidden states and context, (B, T, D) each, and logits; and valid frames.
 
     In double precision, so that a difference is all the export's: our group norm, channels last,
     is off by 4e-4 itself in fp32 where rows are padded.
@@ -131,7 +131,7 @@ def require_parity(differences: Sequence[Difference], to: str) -> None:
 
 
 def named_outputs(source: Source, outputs: Tensor | Sequence[Tensor]) -> dict[str, Tensor]:
-    """Name the outputs of a model of standalone.py."""
+    """Name the outputs of a model of standalone.py: layers and context (B, T, D), or logits."""
     if isinstance(outputs, Tensor):
         return {"logits": outputs}
     if source.task == ENCODER:

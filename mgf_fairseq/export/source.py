@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
 from ..checkpoints.files import interpreting
+from ..checkpoints.keymap import rename
 from ..checkpoints.reading import CheckpointError, config_of, find_checkpoint, read_checkpoint
 from ..encoder.geometry import parse_conv_layers
 from ..encoder.speech_encoder import SpeechEncoder
@@ -53,6 +54,21 @@ class Source:
     def group_norm(self) -> bool:
         """Whether padding changes valid frames."""
         return self.held.config.extractor_mode == "default"
+
+    def weights(self, framework: str, projection: str) -> dict[str, Tensor]:
+        """The encoder's parameters under a framework's names.
+
+        Args:
+            framework: a field of `keymap.Names`.
+            projection: its name for the layer between latents and Transformer; fairseq has none
+                where the latents have the model's width, and the framework gets an identity.
+        """
+        weights = rename(self.held.weights, "fairseq", framework, self.group_norm)
+        if f"{projection}.weight" not in weights:
+            width = self.held.config.encoder_embed_dim
+            weights[f"{projection}.weight"] = torch.eye(width)
+            weights[f"{projection}.bias"] = torch.zeros(width)
+        return weights
 
     def standalone(self) -> Encoder | CtcModel | Classifier:
         """The same model as one file of torch alone describes it, in evaluation mode."""

@@ -16,6 +16,7 @@ class Transpose(nn.Module):
     """(B, C, T) -> (B, T, C) and back."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, T) -> (B, T, C), or back."""
         return x.transpose(1, 2)
 
 
@@ -44,6 +45,7 @@ class ConvStack(nn.Module):
         )
 
     def forward(self, waveform: Tensor) -> Tensor:
+        """(B, S) -> (B, T, C)."""
         x = waveform.unsqueeze(1)  # (B, S) -> (B, 1, S)
         for block in self.conv_layers:
             x = block(x)
@@ -62,6 +64,7 @@ class PositionalConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
         norm = self.weight_v.square().sum(dim=(0, 1), keepdim=True).sqrt()
         weight = self.weight_v * (self.weight_g / norm)
         y = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=self.padding, groups=self.groups)
@@ -86,6 +89,7 @@ class SelfAttention(nn.Module):
         return x.view(x.shape[0], x.shape[1], self.heads, self.size).transpose(1, 2)
 
     def forward(self, x: Tensor, attend: Tensor) -> Tensor:
+        """(B, T, D) and (B, 1, 1, T) bool, True = attend to it -> (B, T, D)."""
         q, k, v = self.split(self.q_proj(x)), self.split(self.k_proj(x)), self.split(self.v_proj(x))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend)
         return self.out_proj(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
@@ -104,6 +108,7 @@ class TransformerLayer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, attend: Tensor) -> Tensor:
+        """(B, T, D) and (B, 1, 1, T) bool, True = attend to it -> (B, T, D)."""
         if self.pre_norm:
             x = x + self.self_attn(self.self_attn_layer_norm(x), attend)
             return x + self.feed_forward(self.final_layer_norm(x))
@@ -111,6 +116,7 @@ class TransformerLayer(nn.Module):
         return self.final_layer_norm(x + self.feed_forward(x))  # type: ignore[no-any-return]
 
     def feed_forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D), each frame by itself."""
         return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
 
 
@@ -130,6 +136,7 @@ class Transformer(nn.Module):
         self.layer_norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, padding: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(B, T, D) and (B, T) bool, True = padding -> L + 1 of (B, T, D), and the context."""
         x = x.masked_fill(padding.unsqueeze(2), 0.0)
         attend = padding.logical_not().unsqueeze(1).unsqueeze(1)  # (B, T) -> (B, 1, 1, T)
         x = x + self.pos_conv(x)
@@ -187,7 +194,7 @@ class Encoder(nn.Module):
         return context, torch.stack(states), num_frames
 
     def encode(self, waveform: Tensor, padding_mask: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """As `forward`, with a list of hidden states."""
+        """As `forward`, with a list of L + 1 hidden states, (B, T, D) each."""
         samples = padding_mask.logical_not().sum(dim=1)
         x = self.normalized(waveform, padding_mask, samples)
         x = self.post_extract_proj(self.layer_norm(self.feature_extractor(x)))
@@ -197,7 +204,7 @@ class Encoder(nn.Module):
         return context, states, num_frames
 
     def normalized(self, waveform: Tensor, padding_mask: Tensor, samples: Tensor) -> Tensor:
-        """Zero where padded, and each row at zero mean and unit variance if training had it so."""
+        """(B, S) -> (B, S): zero where padded, rows normalized if training had it so."""
         x = waveform.masked_fill(padding_mask, 0.0)
         if not self.normalize:
             return x

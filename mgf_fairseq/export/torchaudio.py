@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoints.keymap import rename
 from ..encoder.geometry import parse_conv_layers
 from .folder import write_json
 from .parity import Difference, Rows, compare
@@ -41,12 +40,7 @@ with torch.no_grad():
 
 def write(source: Source, folder: Path) -> list[Difference]:
     """Write both files, load them into torchaudio's model, and compare."""
-    weights = rename(source.held.weights, "fairseq", "torchaudio", source.group_norm)
-    projection = "encoder.feature_projection.projection"
-    if f"{projection}.weight" not in weights:  # latents of the model's width need none in fairseq
-        width = source.held.config.encoder_embed_dim
-        weights[f"{projection}.weight"] = torch.eye(width)
-        weights[f"{projection}.bias"] = torch.zeros(width)
+    weights = source.weights("torchaudio", "encoder.feature_projection.projection")
     weights |= {name.replace("proj.", "aux."): tensor for name, tensor in source.head.items()}
     config = arguments(source)
     torch.save(weights, folder / WEIGHTS)

@@ -24,7 +24,7 @@ class AcousticBaseline(WaveformModel):
 
     Each waveform is brought to zero mean and unit variance first, as the encoders get theirs. What
     follows is plain: natural logarithms of 80 mel energies (``fbank``), or 13 cepstra with their
-    first and second differences (``mfcc``); nothing is normalised over utterance or corpus.
+    first and second differences (``mfcc``); nothing is normalized over utterance or corpus.
     """
 
     def __init__(self, spec: str, sample_rate: int = 16000) -> None:
@@ -41,7 +41,7 @@ class AcousticBaseline(WaveformModel):
         self.name, self.acoustic = name, acoustic
 
     def encode_rows(self, rows: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """B of (S,), normalised -> one (B, T, F), and (B,) valid frames."""
+        """B of (S,), normalized -> one (B, T, F), and (B,) valid frames."""
         device = self.device
         frames = [self.geometry.num_frames(len(row)) for row in rows]
         source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)

@@ -55,7 +55,7 @@ class Job:
 
 
 def read_ahead(job: Job, chunk: Sequence[int]) -> Iterator[tuple[list[int], list[Array | str]]]:
-    """Batches of rows with their waveforms, or reasons, read while the one before is computed."""
+    """Batches of rows, each with its (S,) or why it has none, read while the last is computed."""
     counts = [int(job.manifest.num_samples[row]) for row in chunk]
     limit = int(job.batch_seconds * job.upstream.sample_rate)
     ahead: deque[tuple[list[int], list[Future[Array | str]]]] = deque()

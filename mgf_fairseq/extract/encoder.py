@@ -23,7 +23,7 @@ from .waveform_model import WaveformModel
 
 
 class LoadedEncoder(WaveformModel):
-    """An encoder with the sample rate and the normalisation that it was trained with."""
+    """An encoder with the sample rate and the normalization that it was trained with."""
 
     def __init__(self, encoder: SpeechEncoder, sample_rate: int, normalize: bool) -> None:
         super().__init__(encoder.geometry, encoder.mask_emb.numel(), sample_rate, normalize)
@@ -33,7 +33,7 @@ class LoadedEncoder(WaveformModel):
         self.eval()
 
     def encode_rows(self, rows: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """B of (S,), normalised -> L + 1 hidden states, (B, T, D) each, and (B,) valid frames."""
+        """B of (S,), normalized -> L + 1 hidden states, (B, T, D) each, and (B,) valid frames."""
         source = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # B x (S,) -> (B, S)
         mask = padding_mask_of([len(row) for row in rows], source.shape[1], source.device)
         encoded, _ = self.encoder.encode(source, mask)

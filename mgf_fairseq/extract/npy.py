@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_HEADER_BYTES = 128  # room for any shape, so that the final header fits where the first one stood
+_HEADER_BYTES = 128  # room for any shape, so that the final header fits over the first one
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
@@ -43,7 +43,7 @@ class GrowingArray:
         self._file.seek(end)
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Append (n, *tail)."""
+        """Append (n, *tail). Raises ValueError for another tail or dtype."""
         if values.shape[1:] != self.tail or values.dtype != self.dtype:
             raise ValueError(f"{values.dtype} {values.shape} does not fit {self.dtype} {self.tail}")
         self._file.write(np.ascontiguousarray(values).data)

@@ -1,6 +1,6 @@
 """What encoders and acoustic baselines share: waveforms in, features out, at any length.
 
-encoder.py and upstream.py say how a batch is encoded; how waveforms are read, normalised, and cut
+encoder.py and upstream.py say how a batch is encoded; how waveforms are read, normalized, and cut
 where they are long, is said here.
 """
 
@@ -65,7 +65,7 @@ class WaveformModel(nn.Module):
         self.one_by_one = False
 
     def encode_rows(self, rows: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """B of (S,), normalised -> the hidden states, (B, T, D) each, and (B,) valid frames."""
+        """B of (S,), normalized -> the hidden states, (B, T, D) each, and (B,) valid frames."""
         raise NotImplementedError
 
     @property

@@ -110,10 +110,10 @@ def opened(
     least: int = 1,
     name: str | None = None,
 ) -> Iterator[tuple[int, Callable[[int, int], Tensor]]]:
-    """Open one waveform: its samples at ``rate``, and a function that reads (start, count) of them.
+    """Open one waveform: how many samples it has, and a function (start, count) -> (count,) fp32.
 
-    Of a file no more is read than is asked for. Arguments and errors are those of `as_rows`;
-    ``name`` is what errors call the waveform.
+    Both are at ``rate``. Of a file no more is read than is asked for. Arguments and errors are
+    those of `as_rows`; ``name`` is what errors call the waveform.
     """
     if isinstance(given, str | PathLike):
         checked = None if sample_rate is None else _checked_rate(sample_rate)

@@ -3,6 +3,12 @@
 The plugin applies the table when fairseq loads it, so every process with ``common.user_dir`` has
 it. tests/host/test_patches.py shows what the unpatched host does; when a newer host no longer
 does it, the test fails and the entry can be removed.
+
+Two objects of the host that a task owns are changed as objects, for this training alone, and so
+have no entry: the optimizer's ``clip_grad_norm`` (monitoring/gradient_guard.py looks at the norm
+there; fairseq hands the optimizer to the task) and the class of the batch iterator (the task's
+``get_batch_iterator`` returns it, and host/iterators.py has subclasses that fairseq's own method,
+which names its class, cannot make). fairseq as others use it in the same process is the same.
 """
 
 from __future__ import annotations
@@ -112,7 +118,7 @@ _CHECKPOINTS = (
     _patch(
         "fairseq.checkpoint_utils:save_checkpoint",
         _as(saving.save_checkpoint),
-        "One failed save (a full disk) ends the training; it should go on and save later.",
+        "One failed save (a full disk) ends the training; it should continue and save later.",
         OWN_FEATURE,
     ),
     _patch(

@@ -36,7 +36,7 @@ WORKER_OUTLIVES_S = 300  # seconds
 
 
 class StopRequest:
-    """What this process has been told: a first SIGTERM is noted, a second one ends it."""
+    """Requests to stop this process: a first SIGTERM is noted, a second one ends it."""
 
     def __init__(self) -> None:
         self.received_at: float | None = None

@@ -20,7 +20,7 @@ from fairseq.distributed import utils as distributed_utils
 
 from ..utils.distributed import RankError
 
-PORTS = range(10_000, 32_000)  # none of those that Linux, unless told so, gives to connections
+PORTS = range(10_000, 32_000)  # none of those that Linux by default gives to connections
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 
 from ..objectives.decoding import decode_waveform
 from ..objectives.sample import SampleObjective
+from ..utils.distributed import is_first_rank
 
 logger = logging.getLogger(__name__)
 _BAR = "fairseq.logging.progress_bar"
@@ -36,6 +37,12 @@ class ReconstructionRecorder:
     def __init__(self) -> None:
         self.failed = False
         self._writer: Any = None
+
+    def observe(self, model: Any, datasets: Iterable[Any], sample_rate: int) -> None:
+        """Record at a validation, on rank 0, of the first of the datasets that is validated."""
+        validated = next((dataset for dataset in datasets if not dataset.shuffle), None)
+        if validated is not None and is_first_rank():
+            self.record(model, validated, sample_rate, model.mask_update)
 
     def record(self, model: Any, dataset: Any, sample_rate: int, update: int) -> None:
         """Decode the dataset's first utterance that can be read, and record it.

@@ -66,7 +66,7 @@ def copy(src_path: str, dst_path: str, overwrite: bool = False) -> Any:
 
 
 def save_checkpoint(cfg: Any, trainer: Any, epoch_itr: Any, val_loss: Any) -> Any:
-    """Save; where that fails, say so, keep the old checkpoints and let the training go on.
+    """Save; where that fails, say so, keep the old checkpoints and let the training continue.
 
     The next save tries again. The last one has to succeed, and ``validate_and_save`` of
     :mod:`mgf_fairseq.host.preemption` sees to that by ``trainer.unsaved``.

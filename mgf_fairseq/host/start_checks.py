@@ -259,7 +259,7 @@ def _precision(cfg: Any) -> Iterator[str]:
 
 
 def _packages(cfg: Any) -> Iterator[str]:
-    """Packages that settings need; fairseq would go on without what was asked for."""
+    """Packages that settings need; fairseq would train without them."""
     for key, modules in _NEEDS.items():
         if cfg.common.get(key) and not any(map(_installed, modules)):
             yield f"common.{key} needs {modules[0]}: pip install {modules[0]}, or leave it out"

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -89,9 +90,6 @@ def run_training(
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / CONSOLE_LOG
-    # A shared or busy machine needs threads that give their core away while they wait; fairseq's
-    # warnings are of newer versions of torch and hydra.
-    polite = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
     tail: deque[str] = deque(maxlen=_TAIL)
     with (
         _end_with_us(),
@@ -102,32 +100,55 @@ def run_training(
         start(
             [_executable(command[0]), *command[1:]],
             cwd=cwd,
-            env={**polite, **os.environ, **(environment or {}), "HYDRA_FULL_ERROR": "1"},
+            env=_whole_environment(environment or {}),
             text=True,
             errors="replace",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process,
     ):
-        assert process.stdout is not None
-        latest: dict[str, float] = {}
-        try:
-            for line in process.stdout:
-                console.write(line)
-                tail.append(line)
-                _show(shown, line, metrics, latest)
-        except BaseException:
-            process.terminate()
-            console.writelines(process.stdout)  # it saves before it ends, and says so
-            raise
+        _follow(process, console, shown, metrics, tail)
         code = process.wait()
     if code:
-        reason = next((line.strip() for line in reversed(tail) if line.strip()), "no output")
-        raise TrainingError(
-            f"{command[0]} stopped with exit code {code} ({reason[:200]}); its whole log is "
-            f"{log}. Fix the cause and run the same command again: training resumes",
-            "".join(tail),
-        )
+        raise _error_of(command[0], code, log, tail)
+
+
+def _whole_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a training finds in its environment."""
+    # A shared or busy machine needs threads that give their core away while they wait; fairseq's
+    # warnings are of newer versions of torch and hydra.
+    polite = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
+    return {**polite, **os.environ, **environment, "HYDRA_FULL_ERROR": "1"}
+
+
+def _follow(
+    process: subprocess.Popen[str],
+    console: TextIO,
+    shown: tqdm[None],
+    metrics: Mapping[str, str],
+    tail: deque[str],
+) -> None:
+    """Write down and show what a training says, until it says no more; end it with this process."""
+    assert process.stdout is not None
+    latest: dict[str, float] = {}
+    try:
+        for line in process.stdout:
+            console.write(line)
+            tail.append(line)
+            _show(shown, line, metrics, latest)
+    except BaseException:
+        process.terminate()
+        console.writelines(process.stdout)  # it saves before it ends, and says so
+        raise
+
+
+def _error_of(program: str, code: int, log: Path, tail: deque[str]) -> TrainingError:
+    reason = next((line.strip() for line in reversed(tail) if line.strip()), "no output")
+    return TrainingError(
+        f"{program} stopped with exit code {code} ({reason[:200]}); its whole log is "
+        f"{log}. Fix the cause and run the same command again: training resumes",
+        "".join(tail),
+    )
 
 
 @contextmanager

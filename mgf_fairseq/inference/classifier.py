@@ -24,7 +24,7 @@ from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
 from ..extract.waveforms import Waveforms, as_list
 from ..utils.progress import Progress
-from .frame_model import FrameModel
+from .frame_model import FrameModel, build_with_weights
 from .long_audio import Recording, Run, flags_of
 
 KIND = "wav2vec_classification"
@@ -192,13 +192,7 @@ def _build(
     OmegaConf.set_struct(config, False)
     config.model.w2v_path = ""
     config.model.normalize = config.task.normalize
-    try:
-        task = SimpleNamespace(target_dictionary=symbols)
-        model = Wav2VecClassification.build_model(config.model, task)
-        model.load_state_dict(weights, strict=True)
-    except (RuntimeError, AssertionError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"{path}: its weights and its configuration differ: {reason}"
-        ) from None
-    return model.eval()
+    task = SimpleNamespace(target_dictionary=symbols)
+    return build_with_weights(
+        lambda: Wav2VecClassification.build_model(config.model, task), weights, path
+    )

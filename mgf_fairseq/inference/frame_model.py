@@ -6,15 +6,36 @@ waveform_model.py reads, normalizes and cuts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from torch import Tensor, nn
 
+from ..checkpoints.files import CheckpointError
 from ..encoder.geometry import ConvGeometry
 from ..encoder.padding import padding_mask_of
 from ..extract.waveform_model import WaveformModel
 
 Outputs = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def build_with_weights(
+    build: Callable[[], nn.Module], weights: Mapping[str, Tensor], path: Path
+) -> nn.Module:
+    """Build a fairseq model and load its weights; returns it in evaluation mode.
+
+    Raises:
+        CheckpointError: weights and configuration of the checkpoint at `path` differ.
+    """
+    try:
+        model = build()
+        model.load_state_dict(weights, strict=True)
+    except (RuntimeError, AssertionError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path}: its weights and its configuration differ: {reason}"
+        ) from None
+    return model.eval()
 
 
 class FrameModel(WaveformModel):

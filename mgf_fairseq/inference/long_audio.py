@@ -49,7 +49,7 @@ class Recording:
     highest: float = float("-inf")
 
     def hear(self, samples: Tensor) -> Tensor:
-        """Note the range of samples, and return them."""
+        """Note the range of samples (S,), and return them."""
         if len(samples):
             self.lowest = min(self.lowest, float(samples.min()))
             self.highest = max(self.highest, float(samples.max()))

@@ -25,7 +25,7 @@ from ..encoder.geometry import ConvGeometry, parse_conv_layers
 from ..extract.waveforms import Waveforms, as_list
 from ..utils.progress import Progress
 from .decoding import Decoder, GreedyDecoder, Hypothesis
-from .frame_model import FrameModel
+from .frame_model import FrameModel, build_with_weights
 from .long_audio import Recording, Run, flags_of
 from .transcripts import Transcript, geometric_mean, words_of
 from .wer import POST_PROCESS_OF_LABELS
@@ -265,12 +265,5 @@ def _build(
     config.model.w2v_path = ""
     config.model.data = config.task.data = str(data)
     config.model.normalize = config.task.normalize
-    try:
-        model = Wav2VecCtc.build_model(config.model, SimpleNamespace(target_dictionary=symbols))
-        model.load_state_dict(weights, strict=True)
-    except (RuntimeError, AssertionError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"{path}: its weights and its configuration differ: {reason}"
-        ) from None
-    return model.eval()  # type: ignore[no-any-return]
+    task = SimpleNamespace(target_dictionary=symbols)
+    return build_with_weights(lambda: Wav2VecCtc.build_model(config.model, task), weights, path)

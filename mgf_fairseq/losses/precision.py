@@ -41,6 +41,7 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def check_same(name: str, first: torch.Size, second: torch.Size) -> None:
+    """Raise ValueError where two shapes differ; `name` says of what."""
     if first != second:
         raise ValueError(f"{name}: shapes {tuple(first)} and {tuple(second)} must agree")
 

@@ -10,9 +10,10 @@ from ..types import EncoderOutput
 
 @torch.no_grad()
 def feature_deviation(encoded: EncoderOutput) -> dict[str, Tensor]:
-    """Measure how much each level varies: mean over channels of the deviation over valid frames.
+    """Measure how much each level (B, T, D) varies: a scalar, by the level's name.
 
-    Near zero means collapse: the encoder gives the same output for any input.
+    It is the mean over channels of the standard deviation over valid frames. Near zero means
+    collapse: the encoder gives the same output for any input.
     """
     levels = {"latents": encoded.latents, "context": encoded.context}
     levels |= {f"layer{number}": x for number, x in enumerate(encoded.hidden_states)}

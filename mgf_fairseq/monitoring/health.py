@@ -251,7 +251,7 @@ _RULES: tuple[Callable[[HealthMonitor], Iterator[Verdict]], ...] = (
 
 @dataclass(frozen=True)
 class Episode:
-    """A verdict and the updates between which it stood."""
+    """A verdict and the updates between which it held."""
 
     verdict: Verdict  # as first said
     begin: int

@@ -19,7 +19,7 @@ from .training_log import read_log
 logger = logging.getLogger(__name__)
 
 
-class HealthWatch:
+class LiveHealth:
     """Feeds a HealthMonitor with every entry of the log and speaks when a verdict changes."""
 
     def __init__(self, log_interval: int) -> None:

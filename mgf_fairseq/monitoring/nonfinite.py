@@ -58,7 +58,7 @@ def rows_not_finite(values: Tensor) -> list[int]:
 
 
 def guilty_rows(encoded: EncoderOutput, source: Tensor) -> list[int]:
-    """Rows whose waveform, or any level that was made of it, is not finite."""
+    """Rows of (B, ...) whose waveform (B, S), or any level made of it, is not finite."""
     levels = [source, encoded.latents, *encoded.hidden_states, encoded.context]
     return sorted({row for level in levels for row in rows_not_finite(level.detach())})
 
@@ -71,7 +71,7 @@ def say_utterances(entries: Sequence[str], rows: Sequence[int]) -> str:
 
 
 def zero_of(model: nn.Module) -> Tensor:
-    """Make a zero that hangs on every parameter, and on nothing that was computed."""
+    """A scalar zero with gradient zero for every parameter, whatever was computed."""
     parts = [p.float().sum() for p in model.parameters() if p.requires_grad]
     return torch.stack(parts).sum() * 0.0
 

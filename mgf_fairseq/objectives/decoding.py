@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..encoder.geometry import middle_hop
 from .levels import read_level
 from .sample import SampleObjective
 
@@ -30,7 +31,7 @@ def decode_waveform(
     """
     encoded, _ = model.encode(waveform[None])
     decoded = objective.decoder(read_level(encoded, objective.level))[0]
-    first = (model.shape.receptive_field - model.shape.hop_length) // 2
+    first = middle_hop(model.shape.receptive_field, model.shape.hop_length)
     original = waveform[first : first + len(decoded)]
     scale = (original @ decoded) / decoded.square().sum().clamp(min=1e-12)
     return original, scale * decoded

@@ -4,7 +4,7 @@ A masked language model for a continuous signal whose classification loss is rep
 contrastive loss (abstract of arXiv 2102.01930). Everything else is our choice. Two forms:
 
 * of wav2vec 2.0 (Baevski et al. 2020), the default of this class: masked frames against their
-  latents through a projection, negatives drawn from the row; without a quantiser.
+  latents through a projection, negatives drawn from the row; without a quantizer.
 * against acoustic windows, the default of the recipes: all frames, visible ones too, against MFCCs
   of a stretch as long as a phoneme (``offsets``), normalized per row; negatives are all other
   frames of the row. Reasons: a learned target may collapse, and it duplicated the frame scale; one

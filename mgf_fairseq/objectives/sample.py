@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..encoder.geometry import middle_hop
 from ..losses.reconstruction import multi_resolution_stft_loss, si_sdr_loss
 from ..types import Batch, EncoderOutput, EncoderShape, ObjectiveOutput
 from ..utils import rng
@@ -81,8 +82,8 @@ class SampleObjective(Objective[SampleConfig]):
     def cut_segments(self, starts: Tensor, batch: Batch) -> Tensor:
         """Cut the stretches out of the waveform: (B, S) -> (B, K * hop) fp32."""
         hop = self.shape.hop_length
-        # The decoder's block for a frame is the hop in the middle of its receptive field.
-        first = starts * hop + (self.shape.receptive_field - hop) // 2
+        # The decoder's block for a frame is its middle hop.
+        first = starts * hop + middle_hop(self.shape.receptive_field, hop)
         index = first[:, None] + torch.arange(self.config.segment_frames * hop, device=first.device)
         return batch.waveform.gather(1, index.clamp(max=batch.waveform.shape[1] - 1))
 

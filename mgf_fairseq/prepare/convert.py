@@ -20,7 +20,7 @@ from ..data.audio import AudioError, AudioReader
 from ..data.entries import parse_entry
 from ..utils.atomic import replacing
 from ..utils.progress import Progress, silent
-from ..utils.threads import ordered_map
+from ..utils.threads import map_with_progress
 
 FOLDER = "converted"  # below the folder of the manifests
 # Codings of more than 16 bits.
@@ -77,9 +77,7 @@ class Conversion:
         def one(entry: str) -> Converted | str:
             return self._convert(entry, names[entry])
 
-        results = zip(names, ordered_map(one, names, workers), strict=True)
-        for count, (entry, result) in enumerate(results, start=1):
-            progress("converting", count, len(names))
+        for entry, result in map_with_progress(one, names, workers, "converting", progress):
             if isinstance(result, str):
                 failed.append((entry, result))
             else:
@@ -163,7 +161,7 @@ def _write_flac(reader: AudioReader, path: Path) -> None:
 
 
 def as_integers(waveform: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.int32]:
-    """Samples as whole numbers at the top of 32 bits, clipped at full scale.
+    """(S,) -> (S,) whole numbers at the top of 32 bits, clipped at full scale.
 
     libsndfile would scale floats by one less than it has divided by.
     """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..data.label_format import UNLABELLED
+from ..data.label_format import UNLABELED
 from ..data.limits import MUCH
 from .corpora.base import Corpus, PrepareError, Utterance, text_problem
 from .labels import (
@@ -215,12 +215,12 @@ def _phone_problem(work: Work) -> Problem | None:
 
 
 def _phones(work: Work) -> Maker:
-    """Frame labels; a row without segments has `UNLABELLED` in every frame."""
+    """Frame labels; a row without segments has `UNLABELED` in every frame."""
     phones, rate = work.corpus.phones, work.options.sample_rate
     bare = sum(row.utterance.utt not in phones for row in work.every)
     if bare:
         work.notes.append(
-            f"{bare} row(s) have no phone segments: {UNLABELLED} in every frame of .phn"
+            f"{bare} row(s) have no phone segments: {UNLABELED} in every frame of .phn"
         )
 
     def line(row: Row) -> str:
@@ -228,7 +228,7 @@ def _phones(work: Work) -> Maker:
         return " ".join(frame_labels(segments, row.num_samples, rate, row.offset))
 
     def listed(counts: Counter[str]) -> Counter[str]:
-        return Counter({label: n for label, n in counts.items() if label != UNLABELLED})
+        return Counter({label: n for label, n in counts.items() if label != UNLABELED})
 
     return Maker(line, listed)
 
@@ -288,6 +288,6 @@ LABEL_KINDS: dict[str, LabelKind] = {
     "phn": LabelKind(_phones, _phone_problem),
     "spk": _class_kind("speaker", lambda item: item.speaker, " (see --speaker-level)"),
     "emo": _class_kind("emotion", lambda item: item.emotion),
-    # The groups of cross-validation are not classes to be told apart: no dictionary.
+    # The groups of cross-validation are not classes to predict: no dictionary.
     "fold": _class_kind("fold", lambda item: item.fold, dictionary=False),
 }

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..data.label_format import UNLABELLED
+from ..data.label_format import UNLABELED
 from ..encoder.geometry import STANDARD_GRID
 from ..utils.atomic import replace_file, replacing
 from .corpora.base import Segment
@@ -55,7 +55,7 @@ def frame_labels(
 
     Frame t is centered on sample 320 t + 200 (`STANDARD_GRID`). `segments` are sorted, in seconds
     of the recording; `offset` is where this row begins in it. Centers that no segment covers get
-    `UNLABELLED`.
+    `UNLABELED`.
     """
     labels = []
     position = 0
@@ -64,7 +64,7 @@ def frame_labels(
         while position < len(segments) and segments[position].end <= center:
             position += 1
         inside = position < len(segments) and segments[position].start <= center
-        labels.append(segments[position].label if inside else UNLABELLED)
+        labels.append(segments[position].label if inside else UNLABELED)
     return labels
 
 
@@ -92,7 +92,7 @@ def write_dictionary(path: str | os.PathLike[str], counts: Counter[str]) -> None
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     with replace_file(path) as stream:
         for symbol, count in ordered:
-            # fairseq refuses a second symbol of these names, unless it is told to.
+            # fairseq refuses a second symbol of these names without such a mark.
             mark = " #fairseq:overwrite" if symbol in _SPECIAL else ""
             stream.write(f"{symbol} {count}{mark}\n")
 

@@ -58,7 +58,7 @@ def label_by_path(corpus: Corpus, pattern: str) -> Corpus:
         if match is None:
             skipped.append((item.path, "its path does not fit --label-from"))
         else:
-            kept.append(_labelled(item, match))
+            kept.append(_labeled(item, match))
     if not kept:
         raise PrepareError(
             f"--label-from {pattern!r} fits none of the paths, {skipped[-1][0]!r} for one"
@@ -66,7 +66,7 @@ def label_by_path(corpus: Corpus, pattern: str) -> Corpus:
     return replace(corpus, utterances=kept, skipped=skipped)
 
 
-def _labelled(item: Utterance, match: re.Match[str]) -> Utterance:
+def _labeled(item: Utterance, match: re.Match[str]) -> Utterance:
     """The utterance with the groups of a match, as fields or as labels."""
     groups = {name: (value or "").strip() for name, value in match.groupdict().items()}
     own = {name: groups.pop(name) or None for name in FIELDS if name in groups}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..data.audio import AudioError, AudioInfo, audio_info, resampled_length
 from ..utils.progress import Progress, silent
-from ..utils.threads import ordered_map
+from ..utils.threads import map_with_progress
 from .corpora.base import Utterance
 
 _ROUNDED = 0.1  # s by which a table's end may pass that of the recording, and is cut to it
@@ -48,9 +48,7 @@ def read_headers(
 
     paths = list(dict.fromkeys(item.path for item in utterances))
     infos: dict[str, AudioInfo] = {}
-    results = zip(paths, ordered_map(read, paths, workers), strict=True)
-    for count, (path, found) in enumerate(results, start=1):
-        progress("reading headers", count, len(paths))
+    for path, found in map_with_progress(read, paths, workers, "reading headers", progress):
         if isinstance(found, str):
             skipped.append((path, found))
         else:

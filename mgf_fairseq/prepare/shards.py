@@ -17,7 +17,7 @@ from ..data.manifest import Manifest, read_manifest, write_manifest
 from ..data.prepared import read_record, rows_digest
 from ..utils.atomic import begins_with, refuse_foreign
 from ..utils.progress import Progress, silent
-from ..utils.threads import ordered_map
+from ..utils.threads import map_with_progress
 from .own_files import is_ours, manifests_in
 from .packing import Item, ShardError, is_whole, members, write_archive
 from .publishing import publish, staging
@@ -176,10 +176,7 @@ def _sizes(paths: Sequence[str], progress: Progress) -> dict[str, int]:
         except OSError:
             return -1
 
-    sizes = {}
-    for path, found in zip(paths, ordered_map(size, paths, _THREADS), strict=True):
-        sizes[path] = found
-        progress("look", len(sizes), len(paths))
+    sizes = dict(map_with_progress(size, paths, _THREADS, "look", progress))
     missing = [path for path, found in sizes.items() if found < 0]
     if missing:
         raise ShardError(

@@ -70,10 +70,12 @@ class Cell:
 
 
 def key_of(result: Result) -> str:
+    """The conditions of a result as text; equal ones may share a column."""
     return json.dumps(conditions(result), sort_keys=True, default=str)
 
 
 def result_under(member: Member, task: str, key: str) -> Result | None:
+    """The member's result of a task under these conditions, if it has one."""
     return next((r for r in member.results if r.task == task and key_of(r) == key), None)
 
 
@@ -148,6 +150,7 @@ def compared(
 def compare_rows(
     results: dict[tuple[str, str, str], list[Result]], one: str, other: str, column: Column
 ) -> Paired | None:
+    """The difference of two rows in a column; None where one has no result there."""
     ones, others = (results.get((row, column.task, column.variant), []) for row in (one, other))
     return compare(column.metric, ones, others) if ones and others else None
 

@@ -16,7 +16,7 @@ from .wording import items_of, metric_info
 WORDS = {
     "phone": (
         "The encoder is frozen. One linear layer classifies the phone of every 20 ms frame, once "
-        "per layer of the encoder and once on a learnt weighted sum of all layers. It learns on "
+        "per layer of the encoder and once on a learned weighted sum of all layers. It learns on "
         "train; when to stop and which of these to report is decided on valid; the score is of "
         "test."
     ),

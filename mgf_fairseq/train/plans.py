@@ -155,24 +155,15 @@ def plan_finetuning(
     kind = TASKS[task]
     labels = labels or kind.labels
     if not labels:
-        known = sorted(path.name.split(".")[1] for path in data.glob("dict.*.txt"))
-        raise PlanError(
-            f"--task {task}: name the labels to learn with --labels; {data} holds "
-            f"{', '.join(known) or 'none: mgf prepare writes them'}"
-        )
-    held = read_encoder(checkpoint)
-    if held.history["fine_tuned"]:
-        raise PlanError(f"{checkpoint} is fine-tuned already; give the pre-trained checkpoint")
+        raise _no_labels(task, data)
     recipe = config_dir("finetune") / f"{kind.recipes[_amount(kind, task, amount)]}.yaml"
     folder = dest or Path(os.environ.get("MGF_RUNS", "runs")) / f"{task}_{labels}"
     given = [
         override("task.data", data.resolve()),
         override("task.labels", labels),
-        override("model.w2v_path", checkpoint.resolve()),
         override("checkpoint.save_dir", folder.resolve()),
         override("common.cpu", not torch.cuda.is_available()),
-        override("task.normalize", held.normalize),
-        override("task.sample_rate", held.sample_rate),
+        *_pretrained(checkpoint),
     ]
     if labels == "spm":
         given.append("criterion.post_process=sentencepiece")
@@ -183,6 +174,26 @@ def plan_finetuning(
         frozen = min(int(config.model.freeze_finetune_updates), updates // 5)
         given.append(override("model.freeze_finetune_updates", frozen))
     return _plan(recipe, _merged([], given, overrides), folder, kind.metrics)
+
+
+def _no_labels(task: str, data: Path) -> PlanError:
+    known = sorted(path.name.split(".")[1] for path in data.glob("dict.*.txt"))
+    return PlanError(
+        f"--task {task}: name the labels to learn with --labels; {data} holds "
+        f"{', '.join(known) or 'none: mgf prepare writes them'}"
+    )
+
+
+def _pretrained(checkpoint: Path) -> list[str]:
+    """Settings that name the pre-trained checkpoint and read audio as it does."""
+    held = read_encoder(checkpoint)
+    if held.history["fine_tuned"]:
+        raise PlanError(f"{checkpoint} is fine-tuned already; give the pre-trained checkpoint")
+    return [
+        override("model.w2v_path", checkpoint.resolve()),
+        override("task.normalize", held.normalize),
+        override("task.sample_rate", held.sample_rate),
+    ]
 
 
 def _amount(kind: Task, task: str, amount: str | None) -> str:

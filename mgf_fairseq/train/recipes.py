@@ -42,8 +42,8 @@ def read_recipe(recipe: Path, overrides: Sequence[str]) -> DictConfig:
             try:
                 return compose(recipe.stem, list(overrides))
             except HydraException:
-                if misspelt := misspelt_keys(compose(recipe.stem), overrides):
-                    raise PlanError(f"{recipe.stem}: {'; '.join(misspelt)}") from None
+                if misspelled := misspelled_keys(compose(recipe.stem), overrides):
+                    raise PlanError(f"{recipe.stem}: {'; '.join(misspelled)}") from None
                 raise
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error).split())[:400]
@@ -52,7 +52,7 @@ def read_recipe(recipe: Path, overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().clear()
 
 
-def misspelt_keys(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+def misspelled_keys(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     """Name each overridden key that a configuration does not have, with the nearest that it has.
 
     Keys that are added (``+``) or removed (``~``) and config groups (``run=cpu``) are skipped.

@@ -15,7 +15,7 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from ..data.label_format import UNLABELLED
+from ..data.label_format import UNLABELED
 from ..data.manifest import Manifest, read_manifest
 from ..data.text import read_lines
 from ..export.folder import new_folder, write_json
@@ -169,7 +169,7 @@ def _phones(job: Job) -> _Phones | None:
         raise UnitsError(
             f"{path}: {len(lines)} lines for {len(job.manifest)} utterances; run mgf prepare again"
         )
-    names = sorted({name for line in lines for name in line} - {UNLABELLED})
+    names = sorted({name for line in lines for name in line} - {UNLABELED})
     return _Phones(path, lines, {name: number for number, name in enumerate(names)})
 
 

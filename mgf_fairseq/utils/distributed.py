@@ -1,4 +1,4 @@
-"""Sums and gathers over ranks; with one process every function here is the identity.
+"""Sums and gathers over ranks, the identity with one process; and what must be alike on all.
 
 The criterion normalizes by counts of all ranks, and the utterance objective takes its negatives
 from all ranks.
@@ -6,6 +6,7 @@ from all ranks.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,12 @@ def require_alike(what: str, *values: int) -> None:
     if any(row != rows[0] for row in rows):
         shown = ", ".join(f"{row[0]} on rank {rank}" for rank, row in enumerate(rows))
         raise RankError(f"ranks differ in {what}: {shown}")
+
+
+def fingerprint(model: torch.nn.Module) -> tuple[int, int]:
+    """Count the parameters, and checksum their names and shapes."""
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    return sum(p.numel() for p in model.parameters()), zlib.crc32(repr(shapes).encode())
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ million tasks nor outlive an interrupt.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from .progress import Progress
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,3 +28,13 @@ def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int) ->
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+
+
+def map_with_progress(
+    function: Callable[[T], R], items: Collection[T], workers: int, what: str, progress: Progress
+) -> Iterator[tuple[T, R]]:
+    """Yield each item with `function(item)`, in their order, and report each to `progress`."""
+    results = zip(items, ordered_map(function, items, workers), strict=True)
+    for count, pair in enumerate(results, start=1):
+        progress(what, count, len(items))
+        yield pair

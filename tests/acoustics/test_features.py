@@ -8,45 +8,10 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
+from sounds_16k import FIELD, HOP, RATE, num_frames, run, voice
 
 from mgf_fairseq.acoustics import spectrum
-from mgf_fairseq.acoustics.features import (
-    FEATURES,
-    LOG_ENERGY,
-    LOG_F0,
-    LOG_FLOOR,
-    VOICED,
-    AcousticFeatures,
-)
-from mgf_fairseq.acoustics.pitch import PitchTracker
-
-RATE, HOP, FIELD = 16000, 320, 400
-
-
-def num_frames(samples):
-    return (samples - FIELD) // HOP + 1
-
-
-def run(module, waveform, lengths=None, frames=None):
-    """Features of (B, S), with the frame grid of the encoder's conv stack."""
-    size = waveform.shape[1]
-    lengths = torch.tensor(lengths or [size] * len(waveform))
-    padding_mask = torch.arange(size) >= lengths[:, None]
-    frames = frames or num_frames(size)
-    valid = torch.arange(frames) < ((lengths - FIELD) // HOP + 1)[:, None]
-    return module(waveform, padding_mask, frames, valid)
-
-
-def voice(seconds, f0, rate=RATE):
-    """A pulse train through one resonance, with breath: (S,) of about unit variance."""
-    samples = int(seconds * rate)
-    phase = np.arange(samples) * f0 / rate + 0.37
-    pulses = np.diff(np.floor(phase), prepend=0) * 10
-    time = np.arange(400) / rate
-    resonance = np.exp(-300 * time) * np.sin(2 * math.pi * 700 * time)
-    signal = np.convolve(pulses, resonance)[:samples]
-    signal = signal / signal.std() + 0.01 * torch.randn(samples).numpy()
-    return torch.from_numpy(signal).float()
+from mgf_fairseq.acoustics.features import FEATURES, LOG_ENERGY, LOG_F0, LOG_FLOOR, AcousticFeatures
 
 
 def librosa_power(waveform):
@@ -149,66 +114,6 @@ def test_appending_samples_does_not_change_earlier_frames():
         torch.testing.assert_close(after[name][:, : values.shape[1]], values, atol=1e-4, rtol=1e-4)
 
 
-# ---- prosody
-
-
-def tone(f0, seconds=1.0):
-    return torch.sin(2 * math.pi * f0 * torch.arange(int(seconds * RATE)) / RATE)
-
-
-def pulse_train(f0, seconds=1.0):
-    phase = torch.arange(int(seconds * RATE), dtype=torch.float64) * f0 / RATE + 0.37
-    return phase.floor().diff(prepend=phase[:1].floor()).float() * 10
-
-
-@pytest.mark.parametrize("f0", [62, 85, 119, 200, 283, 395])
-@pytest.mark.parametrize("make", [tone, pulse_train, lambda f0: voice(1.0, f0)])
-@pytest.mark.parametrize("scale", [1.0, 0.01])
-def test_f0_of_periodic_sounds_is_within_three_percent_in_every_frame(f0, make, scale):
-    prosody = run(AcousticFeatures(("prosody",), normalization="none"), scale * make(f0)[None])
-    prosody = prosody["prosody"][0]
-    assert prosody[:, VOICED].all()
-    errors = (prosody[:, LOG_F0] - math.log(f0)).abs()
-    assert float(errors.max()) < 0.03
-
-
-def test_white_noise_and_silence_are_unvoiced_with_f0_zero():
-    module = AcousticFeatures(("prosody",))
-    noise = run(module, torch.randn(4, 16000))["prosody"]
-    # The autocorrelation of 60 independent values rarely passes 0.5; 196 frames.
-    assert float(noise[..., VOICED].mean()) < 0.05
-    assert not noise[..., LOG_F0][noise[..., VOICED] == 0].any()
-    silence = run(module, torch.zeros(1, 16000))["prosody"]
-    assert not silence[..., [LOG_F0, VOICED]].any()
-    frequency, strength = module.pitch(torch.zeros(1, 16000), 49)
-    assert torch.isfinite(frequency).all()
-    assert not strength.any()
-
-
-def test_a_sound_below_the_range_has_no_peak_and_is_unvoiced():
-    got = run(AcousticFeatures(("prosody",)), tone(35)[None])["prosody"][0]
-    assert not got[2:-2, VOICED].any()
-
-
-def test_the_level_of_frames_that_are_not_valid_does_not_decide_voicing():
-    waveform = voice(1.0, 130)
-    waveform[8000:] *= 100
-    valid = torch.arange(num_frames(16000))[None] < 22
-    got = AcousticFeatures(("prosody",))(
-        waveform[None], torch.zeros(1, 16000, dtype=torch.bool), num_frames(16000), valid
-    )
-    assert got["prosody"][0, :22, VOICED].all()
-    assert not got["prosody"][0, 22:].any()
-
-
-def test_hum_in_a_pause_is_unvoiced_and_the_speech_around_it_is_voiced():
-    waveform = voice(1.0, 130)
-    waveform[6000:10000] = 0.05 * tone(100)[6000:10000]  # 29 dB under it
-    got = run(AcousticFeatures(("prosody",)), waveform[None])["prosody"][0, :, VOICED]
-    assert not got[21:28].any()
-    assert got[:15].all()
-
-
 def test_log_energy_is_the_log_of_the_mean_square():
     noise = 3 * torch.randn(1, 160000)
     got = run(AcousticFeatures(("prosody",), normalization="none"), noise)["prosody"]
@@ -216,22 +121,6 @@ def test_log_energy_is_the_log_of_the_mean_square():
     assert float(got[..., LOG_ENERGY].exp().mean()) == pytest.approx(9, rel=0.03)
     constant = run(AcousticFeatures(("prosody",), normalization="none"), torch.ones(1, 400))
     assert float(constant["prosody"][0, 0, LOG_ENERGY]) == pytest.approx(0, abs=1e-5)
-
-
-def test_the_decimated_signal_equals_a_plain_convolution():
-    tracker = PitchTracker(RATE, HOP, FIELD // 2)
-    waveform = torch.randn(2, 1237)
-    kernel = spectrum.low_pass(900.0, RATE, 32).float()
-    expected = torch.nn.functional.conv1d(waveform[:, None], kernel[None, None], None, 4, 32)[:, 0]
-    got = tracker.decimate(waveform)[:, : expected.shape[1]]
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_low_pass_keeps_pitch_and_removes_what_decimation_would_fold():
-    gain = torch.fft.rfft(spectrum.low_pass(900.0, RATE, 32), n=RATE).abs()  # one bin per Hz
-    assert gain[0].item() == pytest.approx(1)
-    assert gain[:400].min() > 0.99
-    assert gain[1500:].max() < 0.01  # 40 dB
 
 
 def test_other_rates_and_hops_keep_their_meaning():
@@ -248,37 +137,6 @@ def test_other_rates_and_hops_keep_their_meaning():
     )
     f0 = got["prosody"][0, :, LOG_F0].exp()
     assert float((f0 / 150 - 1).abs().max()) < 0.03
-
-
-# ---- normalization, precision, errors
-
-
-def test_utterance_normalization_gives_zero_mean_and_unit_deviation_over_valid_frames():
-    module = AcousticFeatures(normalization="utterance")
-    waveform = torch.stack([voice(1, 120), voice(1, 180)]) * torch.linspace(0.4, 1, RATE)
-    got = run(module, waveform, [16000, 8000])
-    for b, n in enumerate([num_frames(16000), num_frames(8000)]):
-        for name in ("lps", "mel", "mfcc"):
-            values = got[name][b, :n].double()
-            assert float(values.mean(0).abs().max()) < 1e-4
-            np.testing.assert_allclose(values.std(0, correction=0), 1, atol=1e-3)
-        assert got["prosody"][b, :n, VOICED].all()  # a decision stays a decision
-
-
-def test_global_normalization_is_the_same_affine_map_for_everyone():
-    waveform = torch.stack([voice(1, 100), 0.1 * voice(1, 230)])
-    raw = run(AcousticFeatures(normalization="none"), waveform)
-    got = run(AcousticFeatures(normalization="global"), waveform)
-    for name in ("lps", "mel"):
-        slope = (got[name].max() - got[name].min()) / (raw[name].max() - raw[name].min())
-        expected = (raw[name] - raw[name].min()) * slope + got[name].min()
-        torch.testing.assert_close(got[name], expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(got["mfcc"][..., 0], (raw["mfcc"][..., 0] + 40.0) / 27.4)
-    voiced = got["prosody"][..., VOICED] == 1
-    assert voiced.float().mean() > 0.9
-    low, high = (got["prosody"][b, voiced[b], LOG_F0].mean() for b in (0, 1))
-    # The speakers stay apart: log(2.3) in units of 0.411.
-    assert float(high - low) == pytest.approx(math.log(2.3) / 0.411, rel=0.02)
 
 
 @pytest.mark.parametrize("normalization", ["global", "utterance", "none"])

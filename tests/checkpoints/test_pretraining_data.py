@@ -78,7 +78,7 @@ def test_the_task_notes_what_is_trained_and_the_checkpoint_stays_safe_to_read(co
     assert held and len(held["content"]["marks"]) == 12
 
 
-def test_a_training_that_goes_on_keeps_what_it_was_trained_on_before(corpus, tmp_path):
+def test_a_training_that_is_continued_keeps_what_it_was_trained_on_before(corpus, tmp_path):
     path = tmp_path / "ck.pt"
     torch.save({"model": {}, "task_state": {KEY: marks_of(corpus)}}, path)
     (corpus / "train.tsv").write_text((corpus / "valid.tsv").read_text())  # other data now

@@ -1,4 +1,4 @@
-"""Which file a run's folder stands for, and one line for everything that is no checkpoint."""
+"""Which file of a run's folder is read, and one line for everything that is no checkpoint."""
 
 import shutil
 from collections.abc import Callable

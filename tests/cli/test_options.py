@@ -1,4 +1,4 @@
-"""One scheme of names over all verbs: old names, misspelt ones, help lines, devices, JSON, runs."""
+"""One scheme of names over all verbs: old and misspelled names, help, devices, JSON, runs."""
 
 import argparse
 import importlib
@@ -13,16 +13,8 @@ import torch
 from tiny_checkpoints import mgf_checkpoint
 
 from mgf_fairseq.cli import VERBS, _verb_parser, main
-from mgf_fairseq.cli.options import (
-    RENAMED,
-    Renamed,
-    device_of,
-    names,
-    numbers,
-    one_of,
-    plain,
-    renamed,
-)
+from mgf_fairseq.cli.options import RENAMED, Renamed, device_of, names, numbers, one_of, renamed
+from mgf_fairseq.cli.plain import plain
 
 UNITS = (
     *(
@@ -107,7 +99,7 @@ def test_a_word_that_is_no_value_of_json_is_refused(
         (["score", "--zzz"], "no option --zzz; mgf score --help lists all"),
     ],
 )
-def test_a_misspelt_word_gets_the_nearest(
+def test_a_misspelled_word_gets_the_nearest(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -30,7 +30,7 @@ def test_a_recipe_composes_and_its_values_survive_the_defaults(recipe: str) -> N
     assert config.task.normalize is True
 
 
-def test_a_misspelt_key_is_refused() -> None:
+def test_a_misspelled_key_is_refused() -> None:
     hydra_init("ctc_all")
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONFIG), version_base="1.1"):

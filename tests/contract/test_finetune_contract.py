@@ -240,7 +240,7 @@ def test_freeze_finetune_updates_keeps_the_encoder_still(checkpoint, data, updat
     assert model.w2v_encoder.proj.weight.grad is not None
 
 
-def test_another_normalisation_than_in_pre_training_is_refused(checkpoint, data):
+def test_another_normalization_than_in_pre_training_is_refused(checkpoint, data):
     with pytest.raises(AssertionError, match="normalization is the same"):
         built("wav2vec_ctc", checkpoint, data, normalize=False)
 

@@ -137,7 +137,7 @@ def test_a_row_that_would_break_the_file_is_refused_and_the_old_file_stays(tmp_p
         (f"a.flac:1:{'9' * 5000}", (f"a.flac:1:{'9' * 5000}", None, None)),
     ],
 )
-def test_the_forms_of_an_entry_are_told_apart(entry, expected):
+def test_the_forms_of_an_entry_are_distinguished(entry, expected):
     parsed = parse_entry(entry)
     assert tuple(parsed) == expected
     assert parsed.archived == (expected[1] is not None)

@@ -174,7 +174,7 @@ def test_ranks_share_an_epoch_of_the_mixture_without_overlap(data):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_resume_in_the_middle_of_an_epoch_goes_on_with_what_is_left(data, workers):
+def test_a_resume_in_the_middle_of_an_epoch_reads_what_is_left(data, workers):
     whole, _ = batches(data, epoch=2)
     first, state = batches(data, epoch=2, take=2)
     assert state["iterations_in_epoch"] == 2

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mgf_fairseq.encoder.feature_extractor import ConvFeatureExtractor
-from mgf_fairseq.encoder.geometry import ConvGeometry, parse_conv_layers
+from mgf_fairseq.encoder.geometry import ConvGeometry, middle_hop, parse_conv_layers
 from mgf_fairseq.encoder.padding import num_samples_of, padding_mask_of
 
 WAV2VEC2 = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
@@ -24,6 +24,13 @@ def test_geometry_of_wav2vec2_is_320_and_400() -> None:
     assert (geometry.hop_length, geometry.receptive_field) == (320, 400)
     assert geometry.num_frames(399) == 0
     assert geometry.num_frames(400) == 1
+
+
+def test_the_middle_hops_of_frames_lie_side_by_side_around_their_centers() -> None:
+    geometry = ConvGeometry.of(THIN)
+    hop = geometry.hop_length
+    starts = [k * hop + middle_hop(geometry.receptive_field, hop) for k in range(4)]
+    assert [start + hop / 2 for start in starts] == geometry.centers(4 * hop + 80)
 
 
 def test_a_string_of_lists_sums_and_products_is_read() -> None:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from tiny_encoder import padded, tiny
 
 from mgf_fairseq.encoder.masking import SpanMask, draw_masks
 from mgf_fairseq.utils.rng import generator
@@ -110,3 +112,9 @@ def test_probability_zero_masks_nothing() -> None:
 def test_bad_values_are_named(values: tuple, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         SpanMask(*values)
+
+
+def test_a_row_that_is_longer_than_a_span_has_one_whatever_the_share() -> None:
+    encoder = tiny(mask_prob=0.01, mask_length=4).train()
+    output, _ = encoder.encode(*padded(*[2000] * 30), mask=True, row_id=torch.arange(30))
+    assert output.mask_indices.sum(dim=1).tolist() == [4] * 30

@@ -14,7 +14,7 @@ LAYERS = ["layer 0", "layer 1"]
 
 
 class FakeUpstream(SimpleNamespace):
-    """Stands for an upstream of which only the name matters."""
+    """An upstream of which only the name matters."""
 
     def of_segments(self, seconds: float) -> FakeUpstream:
         """Ask the planted store for one vector per segment."""

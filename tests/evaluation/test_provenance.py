@@ -21,7 +21,7 @@ def test_it_names_hardware_torch_a_date_in_utc_and_the_seconds():
     assert 3 <= found.seconds < 5
 
 
-def test_outside_a_checkout_the_version_stands_for_the_commit(monkeypatch, tmp_path):
+def test_outside_a_checkout_the_version_is_given_for_the_commit(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "package_dir", lambda: tmp_path / "site-packages" / "mgf_fairseq")
     assert re.fullmatch(r"version \d+\.\d+\.\d+", module.commit())
 

@@ -132,7 +132,7 @@ def test_a_missing_field_is_named(tmp_path):
         read_record(path, TaskResult)
 
 
-def test_a_list_of_numbers_stands_on_one_line_and_other_tools_read_the_file(tmp_path):
+def test_a_list_of_numbers_is_on_one_line_and_other_tools_read_the_file(tmp_path):
     counted = UtteranceCounts(entry="a/ü.wav", speaker="s", counts=[0, 3, 2, 5, 1, 1])
     record = dataclasses.replace(PHONE, utterances=[counted], interval_over="4 speakers")
     write_record(tmp_path / "phone.json", record)

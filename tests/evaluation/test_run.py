@@ -55,7 +55,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def recognized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Stand in for the fine-tuning; the list holds what was asked for."""
+    """Replace the fine-tuning; the list holds what was asked for."""
     asked: list[str] = []
 
     def fake(plan: Plan, work: Path, progress: object) -> RecognitionResult:
@@ -127,7 +127,7 @@ def test_the_same_command_again_makes_nothing_anew_and_another_seed_does(
     assert evaluate(dest, data, *words) == 0
     told = capsys.readouterr().out
     assert told.count("is done, skipped") == 2
-    assert told.count("skipped (without counts per utterance") == 1  # the recognizer's stand-in
+    assert told.count("skipped (without counts per utterance") == 1  # the replaced recognizer's
     assert {path: path.read_bytes() for path in (dest / "fbank").iterdir()} == before
     assert evaluate(dest, data, *words, "--seeds", "3") == 0
     assert json.loads((dest / "fbank/speaker.json").read_text())["seeds"] == [3]
@@ -139,7 +139,7 @@ def test_the_same_command_again_makes_nothing_anew_and_another_seed_does(
 def test_a_label_of_the_data_is_a_task_beside_the_others_and_a_row_of_the_report(
     data, tmp_path, recognized, capsys
 ):
-    folder = tmp_path / "labelled"
+    folder = tmp_path / "labeled"
     folder.mkdir()
     for path in data.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
@@ -160,7 +160,7 @@ def test_a_label_of_the_data_is_a_task_beside_the_others_and_a_row_of_the_report
     assert "mood classification, accuracy" in (tmp_path / "report/results.md").read_text()
 
 
-def test_a_task_without_labels_is_named_with_the_mend_before_anything_runs(
+def test_a_task_without_labels_is_named_with_the_fix_before_anything_runs(
     data, tmp_path, recognized, error
 ):
     bare = tmp_path / "bare"

@@ -166,7 +166,7 @@ def seq2seq(path: Path) -> Path:
 
 # torchaudio does not load beside a torch without CUDA, where transformers would import it.
 WITHOUT_TORCHAUDIO = "import sys\nsys.modules['torchaudio'] = None\n"
-# A stand-in for the package torchaudio with its own files of the wav2vec 2.0 model, and no more.
+# A package torchaudio with its own files of the wav2vec 2.0 model, and no more.
 TORCHAUDIO_MODELS = """
 import importlib, importlib.util, sys, types
 folder = importlib.util.find_spec("torchaudio").submodule_search_locations[0]

@@ -33,8 +33,8 @@ def test_a_downstream_of_s3prl_learns_on_the_upstream(
     sizes = {"train_batch_size": 8, "eval_batch_size": 8, "num_workers": 0}
     config = {"datarc": sizes, "modelrc": {"input_dim": 8}}
     downstream = DownstreamExpert(16, 320, config, expdir=str(tmp_path))
-    learnt = [*downstream.parameters(), *featurizer.parameters()]
-    optimizer = torch.optim.Adam(learnt, lr=0.01)
+    learned = [*downstream.parameters(), *featurizer.parameters()]
+    optimizer = torch.optim.Adam(learned, lr=0.01)
     wavs, labels = next(iter(downstream.get_dataloader("train")))
     losses, records = [], defaultdict(list)
     for _ in range(20):

@@ -61,7 +61,7 @@ def test_stock_wav2vec2_gives_fairseqs_features_and_a_batch_equals_singles(
 
 
 def hubert_layer(model: torch.nn.Module, waveform: np.ndarray, layer: int) -> Tensor:
-    """What fairseq's HuBERT says of one waveform, normalised as its task does, at a layer."""
+    """What fairseq's HuBERT says of one waveform, normalized as its task does, at a layer."""
     source = torch.from_numpy(waveform)[None]
     with torch.no_grad():
         source = torch.nn.functional.layer_norm(source, source.shape)

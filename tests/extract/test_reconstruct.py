@@ -14,7 +14,7 @@ from mgf_fairseq.extract.reconstruct import Reconstruction, reconstruct, write_r
 
 @pytest.fixture
 def pretrained(monkeypatch):
-    """Stand a tiny model in for the checkpoint; the list says which objectives it has."""
+    """Replace the checkpoint by a tiny model; the list says which objectives it has."""
     names = ["sample", "frame"]
 
     def load(path, objectives):

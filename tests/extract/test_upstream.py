@@ -34,7 +34,7 @@ def test_every_kind_says_its_name_and_has_a_layer_name_per_hidden_state(tmp_path
         assert upstream.info["path"] == str(spec) or kind == "random"
 
 
-def test_the_history_of_a_training_is_told(tmp_path: Path) -> None:
+def test_the_history_of_a_training_is_given(tmp_path: Path) -> None:
     model, config = mgf()
     config |= {"common": {"seed": 3}, "criterion": {"loss_weights": {"frame": 0.5}}}
     config["criterion"]["gradient_shares"] = {"frame": 1.0}
@@ -89,7 +89,7 @@ def test_a_segment_is_heard_alone_and_is_the_mean_over_its_frames(
     waveform, short = waveforms(5000, 900)
     found = pieces([waveform, short])
     assert found.frame_rate == pieces.frame_rate == 10.0
-    assert found.lengths.tolist() == [3, 1]  # 200 samples are left out; all of the short one counts
+    assert found.lengths.tolist() == [3, 1]  # 200 samples are skipped; all of the short one counts
     for number, segment in enumerate([*waveform[:4800].reshape(3, 1600), short]):
         alone = whole([segment])
         for vectors, states in zip(found.hidden_states, alone.hidden_states, strict=True):

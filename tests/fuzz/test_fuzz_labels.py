@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from mgf_fairseq.check.labels import check_labels, read_dictionary
 from mgf_fairseq.data.entries import ManifestError
-from mgf_fairseq.data.label_format import UNLABELLED
+from mgf_fairseq.data.label_format import UNLABELED
 from mgf_fairseq.data.manifest import write_manifest
 from mgf_fairseq.data.text import TextError
 from mgf_fairseq.encoder.geometry import STANDARD_GRID
-from mgf_fairseq.evaluation.labelled import ProbeError, read_labelled
+from mgf_fairseq.evaluation.labeled import ProbeError, read_labeled
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
 from mgf_fairseq.prepare.corpora.table import read_table
 from mgf_fairseq.prepare.labels import frame_labels
@@ -73,7 +73,7 @@ def test_check_says_what_is_wrong_with_any_label_file(tmp_path_factory, labels, 
     assert ("label count" in rules) == miscounted
     wanted = [ending]
     held, said = outcome(
-        lambda: read_labelled(folder, "train", wanted), (ProbeError, ManifestError), str(folder)
+        lambda: read_labeled(folder, "train", wanted), (ProbeError, ManifestError), str(folder)
     )
     assert held is None or len(held.labels[ending]) == len(sizes) or said
 
@@ -106,7 +106,7 @@ def test_tables_are_read_or_refused_by_name(tmp_path_factory, table, phones):
         assert all(math.isfinite(s.start) and math.isfinite(s.end) and s.label for s in segments)
         labels, _ = outcome(lambda s=segments: frame_labels(s, 16000, 16000), (), "")
         assert len(labels) == STANDARD_GRID.num_frames(16000)
-        assert set(labels) <= {UNLABELLED, *(segment.label for segment in segments)}
+        assert set(labels) <= {UNLABELED, *(segment.label for segment in segments)}
 
 
 @given(data=spoiled(b"u1 train\na/b.wav valid\nu3\ttest\n", NASTY))

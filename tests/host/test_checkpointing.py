@@ -1,6 +1,6 @@
 """What a training begins from is verified before any rank reads it, and all ranks hear the verdict.
 
-Trainers are stand-ins here; tests/host/test_resume.py has real ones.
+Trainers are simple objects here; tests/training/test_resume.py has real ones.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def test_a_broken_shard_is_never_replaced_by_an_older_one_alone(tmp_path, resume
         with pytest.raises(CheckpointError, match=r"shard\d\.pt: refused.*all checkpoint_last\*"):
             resume(first=rank == 0, suffix=f"-shard{rank}", shards=True)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    # Without shards the same is mended.
+    # Without shards the same is repaired.
     save(tmp_path / "checkpoint_1_4.pt", 4)
     save(tmp_path / "checkpoint_last.pt", 5, whole=False)
     assert resume() == ["read"]
@@ -99,7 +99,7 @@ def test_a_broken_file_to_begin_from_is_refused_before_it_is_read_and_left_alone
     with pytest.raises(CheckpointError, match=r"from\.pt: refused"):
         resume(**{key: str(named)})
     assert named.read_bytes() == before and not (tmp_path / "from.pt.broken").exists()
-    if key == "finetune_from_model":  # a begun run goes on from its own, whatever became of that
+    if key == "finetune_from_model":  # a begun run resumes from its own, whatever became of that
         save(tmp_path / "checkpoint_last.pt", 6)
         assert resume(**{key: str(named)}) == ["read"]
 

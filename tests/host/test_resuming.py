@@ -162,7 +162,7 @@ def run(tmp_path, monkeypatch) -> Run:
     return Run(tmp_path, monkeypatch)
 
 
-def test_a_command_with_other_settings_is_told_what_differs_and_what_would_permit_it(run):
+def test_a_command_with_other_settings_hears_what_differs_and_what_would_permit_it(run):
     run()
     with pytest.raises(
         CheckpointError,
@@ -171,7 +171,7 @@ def test_a_command_with_other_settings_is_told_what_differs_and_what_would_permi
     ):
         run(optimization__lr=[0.2])
     assert run(keys={"reset_lr_scheduler": True}, optimization__lr=[0.2]).reset_lr_scheduler
-    # The same command again has nothing to reset, and goes on.
+    # The same command again has nothing to reset, and resumes.
     assert not run(keys={"reset_lr_scheduler": True}, optimization__lr=[0.2]).reset_lr_scheduler
 
 

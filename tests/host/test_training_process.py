@@ -63,7 +63,7 @@ def test_a_finished_training_leaves_its_log_and_its_numbers_on_the_bar(program, 
     assert (tmp_path / "run" / "console.log").read_text() == 2 * log  # a resumed run appends
 
 
-def test_a_failed_training_is_told_with_its_reason_and_the_end_of_its_log(program, tmp_path):
+def test_a_failed_training_is_named_with_its_reason_and_the_end_of_its_log(program, tmp_path):
     with pytest.raises(
         TrainingError, match=r"exit code 3 .*the disk is full.*console\.log"
     ) as error:

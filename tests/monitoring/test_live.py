@@ -62,9 +62,7 @@ def said(caplog, module="mgf_fairseq.monitoring.live") -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == module]
 
 
-def test_a_collapsed_training_says_so_live_as_its_log_does_and_goes_on_after_a_resume(
-    train, caplog
-):
+def test_a_collapsed_training_says_so_live_as_its_log_does_and_again_after_a_resume(train, caplog):
     # A rate at which any Transformer collapses.
     sick = ["optimization.lr=[0.3]", "lr_scheduler.warmup_updates=1", "common.log_interval=5"]
     sick += ["objectives=only_phoneme"]
@@ -87,7 +85,7 @@ def test_a_collapsed_training_says_so_live_as_its_log_does_and_goes_on_after_a_r
     assert any(line.startswith(f"not healthy at update 125: {kinds};") for line in said(caplog))
 
 
-def test_a_healthy_training_says_one_line_at_validation_and_none_if_told_not_to(train, caplog):
+def test_a_healthy_training_says_one_line_at_validation_and_none_if_asked_not_to(train, caplog):
     train("optimization.max_update=30", "common.log_interval=5")
     assert said(caplog) == ["healthy at update 25"]
     caplog.clear()
@@ -133,7 +131,7 @@ def log_of(caplog) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("how", ["loss", "gradient"])
-def test_a_training_goes_on_past_what_is_not_finite_naming_and_counting_it(
+def test_a_training_continues_past_what_is_not_finite_naming_and_counting_it(
     train, caplog, spoil, how
 ):
     spoil({2, 4}, how)
@@ -215,7 +213,7 @@ def hum(monkeypatch, tmp_path):
 
 
 def mistake(monkeypatch, tmp_path):
-    """Those tones, but the objective is told that neighbours belong together."""
+    """Those tones, but to the objective neighbors belong together."""
     compare = pairwise_discrimination
 
     def told_wrong(rows, group, kind, *, gathered_group, **rest):
@@ -227,11 +225,11 @@ def mistake(monkeypatch, tmp_path):
 
 FLAT = ["optimization.lr=[0.3]", "lr_scheduler.warmup_updates=1"]
 STILL = ["optimization.lr=[1e-12]"]
-# Targets that are learnt, which may collapse.
-LEARNT = ["model.objectives.phoneme.target=latents", "model.objectives.phoneme.offsets=[0]"]
+# Targets that are learned, which may collapse.
+LEARNED = ["model.objectives.phoneme.target=latents", "model.objectives.phoneme.offsets=[0]"]
 PROVOKED = {
     "collapse (features)": [*FLAT, "objectives=only_phoneme"],
-    "collapse (phoneme_diversity)": [*FLAT, *LEARNT, "objectives=only_phoneme"],
+    "collapse (phoneme_diversity)": [*FLAT, *LEARNED, "objectives=only_phoneme"],
     "collapse (utterance_diversity)": [*FLAT, "objectives=only_utterance"],
     "worse than chance (phoneme)": [
         *(*STILL, "objectives=only_phoneme", "+model.objectives.phoneme.logit_temp=0.001")
@@ -275,7 +273,7 @@ def test_a_training_that_is_made_sick_says_so_with_advice(
     assert told and "To fix it: " in told[0], said(caplog)
 
 
-def test_the_clock_tells_waiting_from_working(monkeypatch):
+def test_the_clock_separates_waiting_from_working(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("mgf_fairseq.host.iterators.time.perf_counter", lambda: now[0])
     clock = StepClock()

@@ -1,4 +1,4 @@
-"""Phoneme targets as long as a phoneme: what they are, what they are told from, what they teach."""
+"""Phoneme targets as long as a phoneme: what they are, and what they teach."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_a_wrong_setting_of_the_windows_is_named(changes: dict[str, Any], messag
 
 
 class Planted(nn.Module):
-    """Stands in for the features: a phoneme is what lies two frames before and after its center.
+    """In place of the features: a phoneme is what lies two frames before and after its center.
 
     Each row holds phonemes of two kinds, of five frames: (a, noise, c, noise, b) and (b, noise, c,
     noise, a). So no single frame shows the kind, and the center is the same for both.

@@ -1,8 +1,11 @@
 """Label lines and dictionaries: the exact forms that fairseq reads."""
 
-import pytest
+from pathlib import Path
 
-from mgf_fairseq.data.label_format import UNLABELLED
+import pytest
+from written import lines, make_audio, run
+
+from mgf_fairseq.data.label_format import UNLABELED
 from mgf_fairseq.prepare.corpora.base import Segment
 from mgf_fairseq.prepare.labels import (
     LabelError,
@@ -38,14 +41,14 @@ def test_text_with_the_word_mark_is_refused():
 def test_a_frame_takes_the_label_at_its_center():
     # Centers lie at 12.5, 32.5, 52.5, 72.5 ms.
     segments = [Segment(0.0, 0.0325, "A"), Segment(0.0325, 0.06, "B")]
-    assert frame_labels(segments, 1360, 16000) == ["A", "B", "B", UNLABELLED]
+    assert frame_labels(segments, 1360, 16000) == ["A", "B", "B", UNLABELED]
 
 
-def test_gaps_and_short_audio_are_unlabelled():
+def test_gaps_and_short_audio_are_unlabeled():
     segments = [Segment(0.03, 0.04, "A")]
-    assert frame_labels(segments, 1360, 16000) == [UNLABELLED, "A", UNLABELLED, UNLABELLED]
+    assert frame_labels(segments, 1360, 16000) == [UNLABELED, "A", UNLABELED, UNLABELED]
     assert frame_labels(segments, 399, 16000) == []
-    assert frame_labels([], 400, 16000) == [UNLABELLED]
+    assert frame_labels([], 400, 16000) == [UNLABELED]
 
 
 def test_a_segment_of_a_recording_takes_labels_from_its_own_start():
@@ -107,3 +110,14 @@ def test_a_vocabulary_that_does_not_fit_names_one_that_does(size, words):
 def test_subwords_need_text():
     with pytest.raises(LabelError, match="there are none"):
         SubwordModel([], 30)
+
+
+@pytest.mark.parametrize("column", ["fold", "session"])
+def test_a_fold_or_session_column_of_a_table_becomes_labels(tmp_path: Path, column: str) -> None:
+    rows = [f"utt\tpath\t{column}"]
+    for number in range(4):
+        make_audio(tmp_path / "t" / f"u{number}.wav", 1600)
+        rows.append(f"u{number}\tu{number}.wav\tday {number % 2}")
+    (tmp_path / "t" / "metadata.tsv").write_text("\n".join(rows) + "\n")
+    assert run(tmp_path / "t", tmp_path / "o", valid_percent=0.0).labels == ["fold"]
+    assert lines(tmp_path / "o" / "train.fold") == ["day_0", "day_1", "day_0", "day_1"]

@@ -3,46 +3,13 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from written import lines, make_audio, names, run
 
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.encoder.geometry import STANDARD_GRID
 from mgf_fairseq.prepare.corpora.base import PrepareError, Search
-from mgf_fairseq.prepare.corpora.registry import detect_layout
 from mgf_fairseq.prepare.labels import LabelError
-from mgf_fairseq.prepare.options import PrepareOptions
-from mgf_fairseq.prepare.prepare import prepare
-
-
-def make_audio(path, num_samples=8000, sample_rate=16000, channels=1):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(num_samples).uniform(-0.1, 0.1, (num_samples, channels))
-    soundfile.write(path, noise, sample_rate)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """4 speakers with 5 files each: speaker/utt.wav."""
-    for speaker in "abcd":
-        for number in range(5):
-            make_audio(tmp_path / "in" / speaker / f"{speaker}{number}.wav", 8000 + number)
-    return tmp_path / "in"
-
-
-@pytest.fixture
-def librispeech(tmp_path):
-    """Two chapters in two subsets, in LibriSpeech's layout."""
-    for subset, speaker in [("dev-clean", "84"), ("train", "7")]:
-        chapter = tmp_path / "LibriSpeech" / subset / speaker / "121"
-        lines = []
-        for number in range(4):
-            utt = f"{speaker}-121-{number:04d}"
-            make_audio(chapter / f"{utt}.flac", 6000)
-            lines.append(f"{utt} HELLO NUMBER {'ABCD'[number]}\n")
-        (chapter / f"{speaker}-121.trans.txt").write_text("".join(lines))
-    return tmp_path / "LibriSpeech"
 
 
 @pytest.fixture
@@ -65,20 +32,8 @@ def table(tmp_path):
     return tmp_path / "t"
 
 
-def run(source, dest, **options):
-    return prepare(PrepareOptions(source=source, dest=dest, **options))
-
-
 def contents(dest):
     return {path.name: path.read_bytes() for path in sorted(dest.iterdir())}
-
-
-def names(dest, split):
-    return [Path(path).stem for path in read_manifest(dest / f"{split}.tsv").paths]
-
-
-def lines(path):
-    return path.read_text().splitlines()
 
 
 def test_a_folder_becomes_manifests_that_hold_every_file_once(folder, tmp_path):
@@ -110,45 +65,6 @@ def test_the_same_call_writes_the_same_bytes_and_the_seed_changes_them(table, tm
     assert len(splits) > 1
 
 
-def test_a_split_by_speaker_shares_no_speaker(folder, tmp_path):
-    options = {"split_by": "speaker", "valid_percent": 0.25, "test_percent": 0.25}
-    run(folder, tmp_path / "o", search=Search(speaker_level=1), **options)
-    speakers = {
-        split: {name[0] for name in names(tmp_path / "o", split)}
-        for split in ("train", "valid", "test")
-    }
-    assert {split: len(found) for split, found in speakers.items()} == {
-        "train": 2,
-        "valid": 1,
-        "test": 1,
-    }
-    assert set.union(*speakers.values()) == set("abcd")
-
-
-def test_a_split_list_decides_and_the_others_are_listed_as_skipped(folder, tmp_path):
-    (tmp_path / "list").write_text("a0 train\na/a1.wav\tdev\n")
-    summary = run(folder, tmp_path / "o", split_list=tmp_path / "list")
-    assert names(tmp_path / "o", "train") == ["a0"] and names(tmp_path / "o", "dev") == ["a1"]
-    assert len(summary.skipped) == 18
-    assert lines(tmp_path / "o" / "skipped.txt")[1] == "a/a2.wav\tnot in the split list"
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "is empty"),
-        ("a0\n", "expected"),
-        ("a0 train\na0 valid\n", "two splits"),
-        ("a0 ../x\n", "cannot name a split"),
-        ("zz train\n", "names none"),
-    ],
-)
-def test_a_wrong_split_list_is_refused(folder, tmp_path, content, words):
-    (tmp_path / "list").write_text(content)
-    with pytest.raises(PrepareError, match=words):
-        run(folder, tmp_path / "o", split_list=tmp_path / "list")
-
-
 def test_long_recordings_become_segments_that_tile_them_in_one_split(tmp_path):
     for number in range(4):
         make_audio(tmp_path / "in" / f"r{number}.wav", 44100 * 2 + number, 44100)
@@ -168,25 +84,6 @@ def test_long_recordings_become_segments_that_tile_them_in_one_split(tmp_path):
     assert summary.resampled == 4
 
 
-def test_librispeech_subsets_give_letters_words_and_speakers(librispeech, tmp_path):
-    assert detect_layout(librispeech, Search()) == "librispeech"
-    summary = run(librispeech, tmp_path / "o", valid_percent=0.25)
-    assert summary.labels == ["ltr", "wrd", "spk"]
-    for split in ("train", "valid"):
-        for name, letters, words, speaker in zip(
-            names(tmp_path / "o", split),
-            lines(tmp_path / "o" / f"{split}.ltr"),
-            lines(tmp_path / "o" / f"{split}.wrd"),
-            lines(tmp_path / "o" / f"{split}.spk"),
-            strict=True,
-        ):
-            letter = "ABCD"[int(name[-1])]
-            assert words == f"HELLO NUMBER {letter}"
-            assert letters == f"H E L L O | N U M B E R | {letter} |"
-            assert speaker == name.split("-")[0]
-    assert lines(tmp_path / "o" / "dict.ltr.txt")[0] == "| 18"  # 6 utterances of 3 words
-
-
 def test_a_table_keeps_its_splits_and_gives_every_label(table, tmp_path):
     out = tmp_path / "o"
     summary = run(table, out)
@@ -203,19 +100,6 @@ def test_a_table_keeps_its_splits_and_gives_every_label(table, tmp_path):
     # Centers at 12.5 ms + 20 ms t: the empty label continues S up to 150 ms, I starts at 200 ms.
     assert phones[0].split() == ["S"] * 7 + ["-"] * 3 + ["I"] * 2
     assert lines(out / "dict.phn.txt") == ["S 21", "I 6"]
-
-
-def test_transcripts_beside_the_audio_are_found(folder, tmp_path):
-    for path in folder.rglob("*.wav"):
-        path.with_suffix(".txt").write_text(f"Word {path.stem}\n")
-    (folder / "a" / "a0.txt").unlink()
-    assert detect_layout(folder, Search()) == "wav-txt"
-    auto = run(folder, tmp_path / "auto")
-    assert auto.labels == ["ltr", "wrd"] and auto.skipped == [("a/a0.wav", "no transcript")]
-    summary = run(folder, tmp_path / "o", labels=("wrd",), valid_percent=0)
-    assert summary.skipped == [("a/a0.wav", "no transcript")]
-    expected = [f"WORD {name.upper()}" for name in names(tmp_path / "o", "train")]
-    assert lines(tmp_path / "o" / "train.wrd") == expected and len(expected) == 19
 
 
 def test_files_that_cannot_be_read_are_listed_with_the_reason(folder, tmp_path):
@@ -271,17 +155,9 @@ def test_manifests_of_an_earlier_run_are_pointed_out(folder, tmp_path):
         ({"labels": ("ltr",)}, "no transcript"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_mend(folder, tmp_path, options, words):
+def test_what_cannot_be_done_is_refused_with_the_fix(folder, tmp_path, options, words):
     with pytest.raises(PrepareError, match=words):
         run(folder, tmp_path / "o", **options)
-
-
-def test_too_few_files_or_speakers_to_split_are_refused(tmp_path):
-    make_audio(tmp_path / "in" / "s" / "a.wav")
-    with pytest.raises(PrepareError, match="valid-percent 0"):
-        run(tmp_path / "in", tmp_path / "o")
-    with pytest.raises(PrepareError, match="1 speaker"):
-        run(tmp_path / "in", tmp_path / "o", split_by="speaker", search=Search(speaker_level=1))
 
 
 def test_cut_recordings_take_no_transcript(librispeech, tmp_path):

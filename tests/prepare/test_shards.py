@@ -152,7 +152,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes().replace(name, b"") for path in files}
 
 
-def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(prepared, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_resumes_and_ends_the_same(prepared, tmp_path, monkeypatch):
     options = ShardOptions(prepared, tmp_path / "packed", shard_bytes=60_000)
     shard(ShardOptions(prepared, tmp_path / "whole", shard_bytes=60_000))
     store, stored = packing._store, []

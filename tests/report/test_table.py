@@ -1,27 +1,13 @@
 """The tables of the report equal what one computes by hand, and say what is missing or unequal."""
 
-import json
-
 import fabricated as fab
 import pytest
+from tables import cell_of, table_of
 
 from mgf_fairseq.evaluation.result_files import ResultError
 from mgf_fairseq.report.collect import collect
 from mgf_fairseq.report.findings import findings
-from mgf_fairseq.report.markdown import machine_readable, markdown
-from mgf_fairseq.report.page.scores_table import scores_table, training_effort
-from mgf_fairseq.report.table import make_table
-
-
-def table_of(*sources, baseline=None):
-    return make_table(collect(sources), baseline)
-
-
-def cell_of(table, label, task, metric, variant=""):
-    column = next(
-        c for c in table.columns if (c.task, c.metric, c.variant) == (task, metric, variant)
-    )
-    return table.cells[label, column]
+from mgf_fairseq.report.page.scores_table import training_effort
 
 
 def test_a_cell_is_the_mean_over_probe_seeds_with_the_deviation_of_a_sample(tmp_path):
@@ -159,167 +145,7 @@ def test_a_row_whose_members_heard_different_amounts_shows_the_range(tmp_path):
     assert "<small>10.0 h of audio</small>" in effort["even"]
 
 
-def test_tasks_of_one_representation_may_come_from_two_places(tmp_path):
-    fab.write_folder(tmp_path / "one", fab.upstream("all"), fab.probed("phone", 40.0))
-    fab.write_folder(tmp_path / "two", fab.upstream("all"), fab.probed("speaker", 80.0))
-    table = table_of(tmp_path / "one", tmp_path / "two")
-    assert [row.label for row in table.rows] == ["all"]
-    assert cell_of(table, "all", "phone", "accuracy").mean == pytest.approx(40.0)
-    assert cell_of(table, "all", "speaker", "accuracy").mean == pytest.approx(80.0)
-
-
-def test_of_a_task_that_was_evaluated_twice_the_later_one_counts(tmp_path):
-    old = fab.probed("phone", 40.0)
-    new = fab.probed("phone", 44.0, date="2026-11-26T08:00:00+00:00")
-    fab.write_folder(tmp_path / "one", fab.upstream("all"), new)
-    fab.write_folder(tmp_path / "two", fab.upstream("all"), old)
-    table = table_of(tmp_path / "one", tmp_path / "two")
-    assert cell_of(table, "all", "phone", "accuracy").mean == pytest.approx(44.0)
-    assert any("evaluated twice" in note for note in table.notes)
-
-
 def test_a_baseline_that_is_no_row_is_refused_with_the_rows(tmp_path):
     fab.write_folder(tmp_path, fab.upstream("all"), fab.probed("phone", 40.0))
     with pytest.raises(ResultError, match="--against mfcc: no such row; there are all"):
         table_of(tmp_path, baseline="mfcc")
-
-
-def test_a_folder_without_results_is_refused(tmp_path):
-    (tmp_path / "some").mkdir()
-    with pytest.raises(ResultError, match="holds no results"):
-        collect([tmp_path])
-    with pytest.raises(ResultError, match="is no folder"):
-        collect([tmp_path / "gone"])
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("{", "cannot be read"),
-        ('{"accuracy": 3}', "is of format None"),
-        (json.dumps({"format": 1}), "lacks"),
-    ],
-)
-def test_a_corrupt_or_foreign_file_is_named(tmp_path, content, reason):
-    folder = fab.write_folder(tmp_path, fab.upstream("all"))
-    (folder / "phone.json").write_text(content)
-    with pytest.raises(ResultError, match=rf"phone\.json.*{reason}"):
-        collect([tmp_path])
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"chosen": 9}, "chosen=9"),
-        ({"confusion": [[1, 2]]}, "confusion matrix does not fit the 40 classes"),
-        ({"layer_weights": [0.5, 0.5]}, "2 layer weights"),
-        ({"metric": "f1"}, "no values of its metric 'f1'"),
-    ],
-)
-def test_a_result_whose_parts_do_not_fit_is_named(tmp_path, changes, reason):
-    fab.write_folder(tmp_path, fab.upstream("all"), fab.probed("phone", 40.0, **changes))
-    with pytest.raises(ResultError, match=rf"phone\.json: .*{reason}"):
-        collect([tmp_path])
-
-
-def rows_of(tmp_path, ours, theirs, **changes):
-    """An MGF row and log-mel whose speakers have these accuracies, and their table."""
-    for name, kind, shares in (("all", "mgf", ours), ("fbank", "fbank", theirs)):
-        layers = [kind] if kind == "fbank" else fab.LAYERS
-        mean = sum(shares) / len(shares)
-        result = fab.probed(
-            "phone",
-            mean,
-            layers=layers,
-            seeds=(0.0,),
-            utterances=fab.counted(*shares, **changes),
-            interval_over=f"{len(shares)} speakers",
-        )
-        fab.write_folder(tmp_path, fab.upstream(name, kind), result)
-    return table_of(tmp_path)
-
-
-def test_a_difference_is_drawn_by_speaker_and_what_both_rows_share_drops_out(tmp_path):
-    theirs = [20.0, 40.0, 60.0, 80.0]
-    table = rows_of(tmp_path, [share + 6 for share in theirs], theirs)
-    assert table.baseline == "fbank"  # unless another row is named
-    cell = cell_of(table, "all", "phone", "accuracy")
-    assert cell.difference == pytest.approx(6.0)
-    # Each speaker differs by 6 points, so every draw of speakers does.
-    assert (cell.difference_low, cell.difference_high) == pytest.approx((6.0, 6.0))
-    assert cell.difference_over == "4 speakers"
-    assert "paired over 4 speakers" in findings(table)[0]
-    assert findings(table)[0].endswith("between 6.0 and 6.0 points: this lead holds")
-    column = next(c for c in table.columns if c.leading)
-    assert table.drawn_over(column) == "4 speakers"
-    assert "+6.0 (+6.0 to +6.0) better" in scores_table(table)
-    assert "+6.0 vs fbank (+6.0 to +6.0)<br>" in markdown(table, "x")
-    assert "| *intervals drawn over* | 4 speakers |" in markdown(table, "x")
-    shown = json.loads(machine_readable(table, "x"))
-    assert shown["columns"][0]["intervals_over"] == "4 speakers"
-    assert shown["rows"][0]["cells"][0]["difference_low"] == pytest.approx(6.0)
-
-
-def test_a_lead_that_one_speaker_makes_is_not_shown_though_it_has_many_utterances(tmp_path):
-    # Over utterances (50 of each speaker) the interval would lie above 0.
-    table = rows_of(tmp_path, [30.0, 40.0, 50.0, 80.0], [32.0, 42.0, 52.0, 60.0], each=50)
-    cell = cell_of(table, "all", "phone", "accuracy")
-    assert cell.difference == pytest.approx(3.5)
-    # Four draws of four speakers: all of the three weak ones in 0.75^4 = 32 %, so below 2.5 % too.
-    assert cell.difference_low == pytest.approx(-2.0)
-    assert "no lead is shown, 0 lies inside" in findings(table)[0]
-    assert "may be chance" not in findings(table)[0]
-
-
-def test_without_speakers_utterances_are_drawn_and_said_so(tmp_path):
-    table = rows_of(tmp_path, [30.0, 40.0], [20.0, 30.0], speakers=False)
-    cell = cell_of(table, "all", "phone", "accuracy")
-    assert cell.difference_over == "6 utterances (speakers unknown)"
-
-
-def test_error_rates_are_compared_per_utterance_too_and_lower_is_ahead(tmp_path):
-    for name, kind, shares in (("all", "mgf", (30, 50)), ("fbank", "fbank", (40, 60))):
-        counts = fab.counted(*shares)
-        result = fab.recognized(sum(shares) / 2, seeds=[1], utterances=counts)
-        fab.write_folder(tmp_path, fab.upstream(name, kind), result)
-    table = table_of(tmp_path)
-    cell = cell_of(table, "all", "asr", "cer")
-    assert (cell.difference_low, cell.difference_high) == pytest.approx((-10.0, -10.0))
-    assert "between 10.0 and 10.0 points: this lead holds" in findings(table)[0]
-
-
-def test_utterances_that_one_row_could_not_read_are_left_out_of_the_pairs_and_said_so(tmp_path):
-    rows_of(tmp_path, [30.0, 40.0], [20.0, 30.0])
-    path = tmp_path / "fbank" / "phone.json"
-    content = json.loads(path.read_text())
-    del content["utterances"][0]
-    path.write_text(json.dumps(content))
-    cell = cell_of(table_of(tmp_path), "all", "phone", "accuracy")
-    assert cell.difference_over == "2 speakers, of 5 utterances that all have"
-
-
-def test_pre_training_seeds_of_a_row_are_averaged_and_how_far_they_are_apart_is_said(tmp_path):
-    rows_of(tmp_path, [30.0, 40.0], [20.0, 30.0])
-    for seed, shares in ((1, (31, 41)), (2, (35, 45))):
-        about = fab.upstream(f"s{seed}", group="seeds", seed=seed)
-        counts = fab.counted(*shares)
-        score = sum(shares) / 2
-        result = fab.probed("phone", score, seeds=(0.0,), utterances=counts)
-        fab.write_folder(tmp_path, about, result)
-    table = table_of(tmp_path)
-    cell = cell_of(table, "seeds", "phone", "accuracy")
-    assert (cell.difference_low, cell.difference_high) == pytest.approx((13.0, 13.0))
-    assert "the 2 pre-training seeds of seeds are 4.0 points apart" in findings(table)[0]
-
-
-def test_files_of_earlier_versions_are_read_and_shown_without_paired_differences(tmp_path):
-    rows_of(tmp_path, [30.0, 40.0], [20.0, 30.0])
-    for path in tmp_path.glob("*/phone.json"):
-        content = json.loads(path.read_text())
-        del content["utterances"], content["interval_over"]
-        path.write_text(json.dumps(content))
-    table = table_of(tmp_path)
-    cell = cell_of(table, "all", "phone", "accuracy")
-    assert cell.difference == pytest.approx(10.0) and cell.difference_low is None
-    assert cell.interval_over == "utterances"
-    assert any("for all: results of earlier versions" in text for text in table.missing)

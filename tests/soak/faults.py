@@ -68,7 +68,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind, and whether the training has to end by it (and resume), or to go on through it.
+    """One kind, and whether the training has to end by it (and resume), or to continue through it.
 
     None: it may do either, as long as it says why.
     """

@@ -1,6 +1,6 @@
 """Every update that the training has logged: one that is done again must have the same numbers.
 
-soak.py hands it what each life logs, and tells it when the data were damaged.
+soak.py hands it what each life logs, and reports to it when the data were damaged.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from job import SAVE_EVERY
 
-# Updates that damage to the data may reach after it is mended: batches that were read ahead, and
+# Updates that damage to the data may reach after it is repaired: batches that were read ahead, and
 # as many as two checkpoints are apart, since a resume can begin before the damage.
 REACHES = 20 + 2 * SAVE_EVERY
 
@@ -43,6 +43,6 @@ class Ledger:
         """From now on the data are damaged."""
         self._spoiled_through = math.inf
 
-    def mend(self, update: int) -> None:
+    def repair(self, update: int) -> None:
         """The data are whole again, and `update` was the last one."""
         self._spoiled_through = update + REACHES

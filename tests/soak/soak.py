@@ -152,7 +152,7 @@ class Soak:
         if fault.ends:
             self._see_it_end(record, expected, words)
         else:
-            self._see_it_go_on(record, expected, words)
+            self._see_it_resume(record, expected, words)
 
     def _see_it_end(self, record: Record, expected: Expected, words: int) -> None:
         self._watch(lambda: self.life.ended, self.patience)
@@ -170,7 +170,7 @@ class Soak:
         self.recovers = expected.recovers
         self._start()
 
-    def _see_it_go_on(self, record: Record, expected: Expected, words: int) -> None:
+    def _see_it_resume(self, record: Record, expected: Expected, words: int) -> None:
         heal_at = self.now + expected.hold_s
 
         def held() -> bool:
@@ -181,7 +181,7 @@ class Soak:
         self._listen(record, expected, words)
         expected.heal()
         if expected.spoils_data:
-            self.ledger.mend(self.life.last_update)
+            self.ledger.repair(self.life.last_update)
         words, updates = len(self.life.messages), self.life.last_update + GOES_ON
 
         def recovered() -> bool:
@@ -189,7 +189,7 @@ class Soak:
             return self.life.ended or bool(said and self.life.last_update >= updates)
 
         if not self._watch(recovered, self.patience):
-            record.problems.append(f"does not go on: {self._last_words()}")
+            record.problems.append(f"does not continue: {self._last_words()}")
         record.last_update = self.life.last_update
         record.seconds = self.now - record.at_s
         if self.life.ended:

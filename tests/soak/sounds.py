@@ -32,7 +32,7 @@ class Corpus:
 
     @classmethod
     def write(cls, folder: Path, seed: int) -> Corpus:
-        """Synthesise utterances of 2 to 4 s with a gliding pitch, and their manifests."""
+        """Synthesize utterances of 2 to 4 s with a gliding pitch, and their manifests."""
         corpus = cls(folder / "data", folder / "originals")
         audio = corpus.folder / "audio"
         audio.mkdir(parents=True, exist_ok=True)

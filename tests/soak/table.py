@@ -29,7 +29,7 @@ class Record:
     last_update: int = 0  # that was logged before it ended, or before the fault
     resumed_from: int | None = None  # update that the next life has gone on from
     seconds: float | None = None  # from the fault to the first update after it
-    said: str | None = None  # the message it was told by
+    said: str | None = None  # the message that reported it
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -42,7 +42,7 @@ class Record:
         return not self.problems
 
     def settle(self, resumed_from: int, seconds: float) -> None:
-        """Note how it went on, in the next life."""
+        """Note how it resumed, in the next life."""
         self.resumed_from, self.seconds = resumed_from, seconds
         if self.lost > self.may_lose:
             self.problems.append(f"{self.lost} updates lost, {self.may_lose} allowed")

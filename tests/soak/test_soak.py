@@ -132,7 +132,7 @@ def test_updates_that_are_done_again_are_compared_unless_the_data_were_damaged()
     assert (ledger.updates, ledger.compared, ledger.unequal) == (6, 2, [3])
     ledger.spoil()
     ledger.take([(5, "e")])
-    ledger.mend(5)
+    ledger.repair(5)
     ledger.take([(5, "not e"), (5 + REACHES, "f"), (6 + REACHES, "g")])
     ledger.take([(5 + REACHES, "not f"), (6 + REACHES, "not g")])
     assert ledger.unequal == [3, 6 + REACHES]

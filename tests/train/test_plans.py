@@ -123,7 +123,7 @@ def test_settings_that_do_not_fit_are_refused_before_anything_starts(
             plan_pretraining(data, updates=updates, hours=hours)
 
 
-def test_a_misspelt_key_gets_the_nearest_before_anything_starts(data: Path) -> None:
+def test_a_misspelled_key_gets_the_nearest_before_anything_starts(data: Path) -> None:
     with pytest.raises(
         PlanError, match=r"no key optimization\.lrr \(did you mean 'optimization\.lr'"
     ):

@@ -26,7 +26,7 @@ time.sleep(600)
 """
 
 
-def test_what_does_not_end_when_told_is_killed_with_its_whole_group(tmp_path, monkeypatch):
+def test_what_does_not_end_when_asked_is_killed_with_its_whole_group(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "GRACE_S", 0.2)
     ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
     code = ignoring + FAMILY.replace('"""', "")

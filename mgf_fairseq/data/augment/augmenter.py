@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ...acoustics.normalization import unit_variance
 from ...utils.rng import generator
 from ..audio import AudioReader
 from . import effects
-from .config import BATCH, AugmentConfig
+from .config import BATCH, AugmentConfig, read_settings
 from .sources import Recordings
 
 _STREAM = 1 << 31  # seeds are below it: no draw here is one of the crops'
@@ -33,6 +34,26 @@ class View:
 
     heard: Tensor  # (S,) fp32
     clean: Tensor  # (S,) fp32, at the speed of what is heard; the same tensor where nothing is done
+
+
+def build_augmenter(
+    config: Any, *, sample_rate: int, normalize: bool, seed: int
+) -> Augmenter | None:
+    """Build what changes the views of training; None where the settings change nothing.
+
+    Args:
+        config: an AugmentConfig, also as omegaconf holds it.
+        sample_rate: Hz.
+        normalize: whether views are brought to zero mean and unit variance.
+        seed: of the training.
+
+    Raises:
+        ValueError: a value, or a manifest of noise or of rooms, cannot be used.
+    """
+    settings = read_settings(config)
+    if not settings.active:
+        return None
+    return Augmenter(settings, sample_rate=sample_rate, normalize=normalize, seed=seed)
 
 
 class Augmenter:

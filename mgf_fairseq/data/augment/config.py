@@ -90,12 +90,13 @@ def read_settings(config: Any) -> AugmentConfig:
         ValueError: a value is outside of its range; it and its field are named.
     """
     where = "task.augment."
-    config = AugmentConfig(**{f.name: getattr(config, f.name) for f in fields(AugmentConfig)})
-    require_ranges(config, _RANGES, where)
-    if config.targets not in TARGETS:
-        raise ValueError(f"{where}targets={config.targets!r} is none of {', '.join(TARGETS)}")
-    if config.min_snr > config.max_snr:
+    values = {f.name: getattr(config, f.name) for f in fields(AugmentConfig)}
+    settings = AugmentConfig(**values)
+    require_ranges(settings, _RANGES, where)
+    if settings.targets not in TARGETS:
+        raise ValueError(f"{where}targets={settings.targets!r} is none of {', '.join(TARGETS)}")
+    if settings.min_snr > settings.max_snr:
         raise ValueError(
-            f"{where}min_snr={config.min_snr:g} is above {where}max_snr={config.max_snr:g}"
+            f"{where}min_snr={settings.min_snr:g} is above {where}max_snr={settings.max_snr:g}"
         )
-    return config
+    return settings

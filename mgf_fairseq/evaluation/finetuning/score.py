@@ -63,16 +63,7 @@ def score_manifest(
     manifest.require_root()
     references = _read_references(path, labels, recognizer, manifest)
     recognizer.model.to(device or torch.device("cpu"))
-    decoder = recognizer.greedy
-    run = Run(recognizer.frames, lambda _, frames: decoder.decode(frames)[0], batch_seconds)
-    decoded: dict[int, Hypothesis] = {}
-    skipped: dict[int, str] = {}
-    for row, found in enumerate(run.over([manifest.entry(row) for row in range(len(manifest))])):
-        if isinstance(found, Skipped):
-            skipped[row] = f"{found.name}: {found.reason}"
-        else:
-            decoded[row] = found
-        advance(1)
+    decoded, skipped = _decode(recognizer, manifest, batch_seconds, advance)
     if not decoded:
         reason = next(iter(skipped.values()))
         raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
@@ -90,6 +81,26 @@ def score_manifest(
     speakers = read_speakers(path, manifest)
     known = [speakers[row] for row in rows] if speakers else None
     return ManifestScore(score_corpus(scores, known), scores, rows, skipped, speakers)
+
+
+def _decode(
+    recognizer: Recognizer,
+    manifest: Manifest,
+    batch_seconds: float,
+    advance: Callable[[int], object],
+) -> tuple[dict[int, Hypothesis], dict[int, str]]:
+    """The best symbols of each row that can be read, and why the other rows cannot."""
+    decoder = recognizer.greedy
+    run = Run(recognizer.frames, lambda _, frames: decoder.decode(frames)[0], batch_seconds)
+    decoded: dict[int, Hypothesis] = {}
+    skipped: dict[int, str] = {}
+    for row, found in enumerate(run.over([manifest.entry(row) for row in range(len(manifest))])):
+        if isinstance(found, Skipped):
+            skipped[row] = f"{found.name}: {found.reason}"
+        else:
+            decoded[row] = found
+        advance(1)
+    return decoded, skipped
 
 
 def read_speakers(manifest_path: Path, manifest: Manifest) -> list[str] | None:

@@ -73,7 +73,7 @@ class ProbeStack(nn.Module):
 class BatchedProbes(nn.Module):
     """Probes for each seed on each of L layers and, with two layers or more, on their sum.
 
-    The sum's weights are a softmax of one number per layer, learnt with the probe, as in SUPERB
+    The sum's weights are a softmax of one number per layer, learned with the probe, as in SUPERB
     (Yang et al., Interspeech 2021); it is the last representation of each seed.
     """
 

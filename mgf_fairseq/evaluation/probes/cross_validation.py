@@ -34,7 +34,7 @@ class FoldConfig:
     # On half the squared weights, beside the summed cross-entropy; of 3, 10 and 30 the best one on
     # the inner folds of fbank and mfcc (EmoDB).
     penalty: float = 30.0
-    max_steps: int = 80  # iterations of L-BFGS, each over all items that are learnt from
+    max_steps: int = 80  # iterations of L-BFGS, each over all items that are learned from
     check_every: int = 5  # iterations between looks at the inner folds
     patience: int = 3  # looks without a lower loss after which it stops
     inner_folds: int = 5  # groups of the other folds; fewer where there are fewer folds
@@ -50,7 +50,7 @@ class FoldConfig:
 class FoldPredictions:
     """Classes given to items: by the outer fold's probe (test), and by its inner probes (valid)."""
 
-    test: Index  # (S, N): item n by the probe that learnt from all folds but n's
+    test: Index  # (S, N): item n by the probe that learned from all folds but n's
     valid: Index  # (S, F, N): item n by the inner probe of outer fold f without n; -1 where n in f
     steps: Index  # (S, F): the iterations that the inner folds chose
     layer_weights: npt.NDArray[np.float64]  # (L,) mean over seeds and outer folds
@@ -170,7 +170,7 @@ def _not_finite(vectors: npt.NDArray[np.float32], config: FoldConfig) -> str:
     if len(bad):
         return (
             f"the features of {len(bad)} of {vectors.shape[1]} utterances are not finite (NaN or "
-            "infinite), so nothing can be learnt from them: look for NaN in the checkpoint's "
+            "infinite), so nothing can be learned from them: look for NaN in the checkpoint's "
             "weights, or for features beyond the range of float16 (--dtype float32)"
         )
     return (
@@ -182,7 +182,7 @@ def _not_finite(vectors: npt.NDArray[np.float32], config: FoldConfig) -> str:
 def _train_fold(
     x: Tensor, labels: Index, group: Index, num_classes: int, seed: int, config: FoldConfig
 ) -> tuple[Index, int, npt.NDArray[np.float64]] | None:
-    """One outer fold: classes (N,) by the probe that had not learnt from the item, step, weights.
+    """One outer fold: classes (N,) by the probe that had not learned from the item, step, weights.
 
     None where no loss was finite.
 

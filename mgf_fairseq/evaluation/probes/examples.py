@@ -1,6 +1,6 @@
 """What probes learn from: features of a split joined to its labels, as frames or pooled stretches.
 
-Between the feature store with the labels of labelled.py, and the trainers; every mismatch between
+Between the feature store with the labels of labeled.py, and the trainers; every mismatch between
 the two is found here.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...extract.folder import FeatureStore
-from ..labelled import LabelledManifest, ProbeError, check_known
+from ..labeled import LabeledManifest, ProbeError, check_known
 
 Index = npt.NDArray[np.int64]
 _TOLERATED = 2  # frames by which labels and features may differ: rounding at the end
@@ -23,7 +23,7 @@ _TOLERATED = 2  # frames by which labels and features may differ: rounding at th
 
 @dataclass
 class FrameExamples:
-    """Labelled frames, read from the memory-mapped store as they are needed."""
+    """Labeled frames, read from the memory-mapped store as they are needed."""
 
     layers: list[npt.NDArray[Any]]  # L of (T, D)
     frames: Index  # (N,) rows of the layers
@@ -60,7 +60,7 @@ class PooledExamples:
 
 
 def layers_of(store: FeatureStore) -> list[npt.NDArray[Any]]:
-    """All layers of a store, mapped.
+    """All layers of a store, mapped: L of (frames of all rows, D).
 
     Raises:
         ProbeError: they differ in width, so no probe fits them all.
@@ -73,7 +73,7 @@ def layers_of(store: FeatureStore) -> list[npt.NDArray[Any]]:
 
 
 def frame_examples(
-    split: LabelledManifest, store: FeatureStore, ignored: Sequence[str], classes: list[str] | None
+    split: LabeledManifest, store: FeatureStore, ignored: Sequence[str], classes: list[str] | None
 ) -> tuple[FrameExamples, list[str]]:
     """Join frames to `.phn` labels; without `classes`, those that occur become the classes.
 

@@ -20,7 +20,7 @@ from ...extract.upstream import Upstream
 from ...utils.progress import Progress
 from ..finetuning.recipe import Recipe
 from ..finetuning.training import RecognitionError
-from ..labelled import LabelledManifest, check_disjoint, read_labelled
+from ..labeled import LabeledManifest, check_disjoint, read_labeled
 from ..results import RECOGNITION
 from .base import version_of
 
@@ -84,10 +84,10 @@ def plan_recognition(
     if not files[0].is_file():
         raise RecognitionError(f"{files[0]} does not exist: {_fix(data, recipe.labels)}")
     shape = _check_upstream(upstream, options)
-    labelled = [read_labelled(data, name, [recipe.labels]) for name in splits.values()]
+    labeled = [read_labeled(data, name, [recipe.labels]) for name in splits.values()]
     protocol = {**recipe.protocol, **version_of(RECOGNITION), "start": _start_in_words(upstream)}
-    protocol["disjoint"] = check_disjoint(labelled, "utterances")
-    for part in labelled:
+    protocol["disjoint"] = check_disjoint(labeled, "utterances")
+    for part in labeled:
         if part.name != splits["test"]:  # which we read ourselves
             _refuse_segments(part)
     if shape is not None:
@@ -98,7 +98,7 @@ def plan_recognition(
     digest = hashlib.sha256(json.dumps([upstream.fingerprint, protocol], sort_keys=True).encode())
     for path in files:
         digest.update(path.read_bytes())
-    for part in labelled:
+    for part in labeled:
         digest.update(part.audio_key(cache, progress).encode())
     run_key = digest.hexdigest()[:20]
     digest.update(json.dumps(options.seeds).encode())
@@ -122,7 +122,7 @@ def _check_split(data: Path, split: str, labels: str) -> None:
         )
 
 
-def _refuse_segments(part: LabelledManifest) -> None:
+def _refuse_segments(part: LabeledManifest) -> None:
     """Refuse segments: fairseq's fine-tuning reads their numbers as bytes, sometimes silently."""
     for row, entry in enumerate(part.manifest.paths):
         if parse_entry(entry).segment is not None:

@@ -18,7 +18,7 @@ from ...data.caveats import read_caveats
 from ...extract.folder import FeatureStore
 from ...utils.intervals import units_of
 from ...utils.progress import Progress
-from ..labelled import LabelledManifest
+from ..labeled import LabeledManifest
 from ..metrics import (
     Metric,
     Tally,
@@ -65,7 +65,7 @@ class TaskPlan:
 
     name: str
     metric: str
-    splits: list[LabelledManifest]
+    splits: list[LabeledManifest]
     protocol: dict[str, Any]
     ending: str  # of the label files whose lines are the classes
     by_fold: bool = False  # cross-validated, rather than by train, valid and test
@@ -89,12 +89,12 @@ class Setup:
         """Names in the order of the batched probes: the layers, then their sum."""
         return [*self.layers, *([WEIGHTED_SUM] if len(self.layers) > 1 else [])]
 
-    def hours(self, split: LabelledManifest, rows: Sequence[int] | Index) -> float:
+    def hours(self, split: LabeledManifest, rows: Sequence[int] | Index) -> float:
         """Hours of audio in some manifest rows."""
         samples = int(split.manifest.num_samples[np.asarray(rows, np.int64)].sum())
         return samples / self.sample_rate / 3600
 
-    def size_of(self, split: LabelledManifest, rows: Index, items: int) -> SplitSize:
+    def size_of(self, split: LabeledManifest, rows: Index, items: int) -> SplitSize:
         """How much some manifest rows (repeats allowed) hold."""
         rows = np.unique(rows)
         hours = round(self.hours(split, rows), 4)

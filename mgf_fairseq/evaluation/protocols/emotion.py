@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import metrics
-from ..labelled import LabelledManifest, ProbeError, check_disjoint, read_labelled
+from ..labeled import LabeledManifest, ProbeError, check_disjoint, read_labeled
 from ..options import ProbeOptions
 from ..probes.cross_validation import FoldConfig, FoldError, FoldPredictions, cross_validate
 from ..probes.examples import pool
@@ -31,7 +31,7 @@ def _config(options: ProbeOptions) -> FoldConfig:
     return replace(_CONFIG, hidden=options.hidden)
 
 
-def labelled_splits(data: Path, ending: str) -> list[str]:
+def labeled_splits(data: Path, ending: str) -> list[str]:
     """The splits of a prepared folder that have labels of this ending."""
     return sorted(p.stem for p in data.glob(f"*.{ending}") if (data / f"{p.stem}.tsv").exists())
 
@@ -39,7 +39,7 @@ def labelled_splits(data: Path, ending: str) -> list[str]:
 def plan_emotion(asked: Asked) -> TaskPlan:
     """All splits with emotions pooled; folds are those of `.fold`, else the speakers."""
     data = asked.data
-    if not labelled_splits(data, "emo"):
+    if not labeled_splits(data, "emo"):
         raise ProbeError(
             f"{data} has no .emo labels beside a manifest: mgf prepare SOURCE --dest {data} "
             "--labels emo,spk, with a column `emotion` in the table"
@@ -49,10 +49,10 @@ def plan_emotion(asked: Asked) -> TaskPlan:
 
 def plan_folds(asked: Asked, ending: str, metric: str) -> TaskPlan:
     """All splits with labels of this ending pooled, for leaving one fold or speaker out."""
-    data, options, names = asked.data, asked.options, labelled_splits(asked.data, ending)
+    data, options, names = asked.data, asked.options, labeled_splits(asked.data, ending)
     by_fold = any((data / f"{name}.fold").exists() for name in names) and ending != "emo"
     needed = [ending] if by_fold else [ending, "spk"]
-    splits = [read_labelled(data, name, needed, ["fold", "spk"]) for name in names]
+    splits = [read_labeled(data, name, needed, ["fold", "spk"]) for name in names]
     with_folds = sum("fold" in split.labels for split in splits)
     if with_folds not in (0, len(splits)):
         raise ProbeError(f"{data}: some splits have .fold and some have not: prepare them together")
@@ -80,16 +80,16 @@ def plan_folds(asked: Asked, ending: str, metric: str) -> TaskPlan:
     return TaskPlan(asked.task, metric, splits, protocol, ending, by_fold=True)
 
 
-def _speakers(splits: list[LabelledManifest]) -> list[str] | None:
+def _speakers(splits: list[LabeledManifest]) -> list[str] | None:
     """Of all rows; None where a split has none."""
     return _lines(splits, "spk") if all("spk" in split.labels for split in splits) else None
 
 
-def _apart(splits: list[LabelledManifest]) -> str:
+def _apart(splits: list[LabeledManifest]) -> str:
     return "; no speaker in two folds" if _speakers(splits) else "; speakers are not known"
 
 
-def _lines(splits: list[LabelledManifest], ending: str) -> list[str]:
+def _lines(splits: list[LabeledManifest], ending: str) -> list[str]:
     return [line for split in splits for line in split.labels[ending]]
 
 
@@ -128,7 +128,7 @@ def _check_folds(
 class _Pool:
     """The utterances of all splits that could be read, one behind the other."""
 
-    splits: list[LabelledManifest]
+    splits: list[LabeledManifest]
     kept: dict[str, list[int]]  # split -> rows
     ending: str
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import metrics as scores
-from ..labelled import ProbeError
+from ..labeled import ProbeError
 from ..options import ProbeOptions
 from ..probes.examples import FrameExamples, PooledExamples
 from ..probes.trainer import NotFinite, ProbeConfig, TrainedProbes, predict, train_probes

@@ -14,18 +14,18 @@ import numpy as np
 
 from ...prepare.label_files import LABEL_KINDS
 from .. import metrics
-from ..labelled import (
-    LabelledManifest,
+from ..labeled import (
+    LabeledManifest,
     ProbeError,
     check_disjoint,
     check_known,
     prepare_command,
-    read_labelled,
+    read_labeled,
 )
 from ..probes.examples import PooledExamples, pool
 from ..probes.trainer import ProbeConfig
 from .base import Asked, Outcome, Setup, TaskPlan, majority_class
-from .emotion import labelled_splits, plan_folds, run_folds
+from .emotion import labeled_splits, plan_folds, run_folds
 from .held_out import Parts, probe_config, train_and_predict
 
 _CONFIG = ProbeConfig(batch_size=256, epoch_items=10_000, max_epochs=20)
@@ -52,7 +52,7 @@ def labels_of(data: Path) -> list[str]:
 def plan_label(asked: Asked) -> TaskPlan:
     """By splits where train, valid and test have the label and no folds are given."""
     data, name = asked.data, asked.task
-    names = labelled_splits(data, name)
+    names = labeled_splits(data, name)
     if not names:
         raise ProbeError(
             f"{data} has no .{name} labels beside a manifest: {prepare_command(data, [name])} "
@@ -61,7 +61,7 @@ def plan_label(asked: Asked) -> TaskPlan:
     wanted = ("train", "valid", asked.options.test_split or "test")
     if not all(split in names for split in wanted) or any(data.glob("*.fold")):
         return plan_folds(asked, name, "accuracy")
-    splits = [read_labelled(data, split, [name], ["spk"]) for split in wanted]
+    splits = [read_labeled(data, split, [name], ["spk"]) for split in wanted]
     classes = sorted(set(splits[0].labels[name]))
     if len(classes) < 2:
         raise ProbeError(f"{data}/train.{name} holds one class ({classes[0]}): nothing to classify")
@@ -81,7 +81,7 @@ def plan_label(asked: Asked) -> TaskPlan:
     return TaskPlan(name, "accuracy", splits, protocol, name)
 
 
-def _disjoint(splits: list[LabelledManifest]) -> str:
+def _disjoint(splits: list[LabeledManifest]) -> str:
     """What the splits share: recordings never; speakers may be, and it is said."""
     recordings = check_disjoint(splits, "utterances")
     if not all("spk" in split.labels for split in splits):

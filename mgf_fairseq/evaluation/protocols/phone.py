@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ...data.label_format import UNLABELLED
+from ...data.label_format import UNLABELED
 from .. import metrics as scores
-from ..labelled import ProbeError, check_disjoint, read_labelled
+from ..labeled import ProbeError, check_disjoint, read_labeled
 from ..probes.examples import FrameExamples, frame_examples
 from ..probes.trainer import ProbeConfig
 from .base import Asked, Outcome, Setup, TaskPlan, majority_class, version_of
@@ -23,7 +23,7 @@ def plan_phone(asked: Asked) -> TaskPlan:
     data, options = asked.data, asked.options
     test = options.test_split or "test"
     splits = [
-        read_labelled(data, name, ["phn"], ["spk"], asked.receptive_field)
+        read_labeled(data, name, ["phn"], ["spk"], asked.receptive_field)
         for name in ("train", "valid", test)
     ]
     protocol = {
@@ -45,7 +45,7 @@ def plan_phone(asked: Asked) -> TaskPlan:
 def run_phone(setup: Setup) -> Outcome:
     """Train on frames and predict those of test."""
     options = setup.options
-    ignored = [UNLABELLED, *options.ignore]
+    ignored = [UNLABELED, *options.ignore]
     classes: list[str] | None = None
     examples: list[FrameExamples] = []
     for split in setup.plan.splits:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import metrics as scores
-from ..labelled import LabelledManifest, ProbeError, check_disjoint, check_known, read_labelled
+from ..labeled import LabeledManifest, ProbeError, check_disjoint, check_known, read_labeled
 from ..probes.examples import PooledExamples, segment_vectors, utterance_means
 from ..probes.trainer import ProbeConfig, TrainedProbes
 from ..results import Embeddings
@@ -26,7 +26,7 @@ _SPEAKER_TEST = "speaker_test"
 def plan_speaker(asked: Asked) -> TaskPlan:
     """Segments of train and speaker_test, or of train alone."""
     data, options = asked.data, asked.options
-    train = read_labelled(data, "train", ["spk"])
+    train = read_labeled(data, "train", ["spk"])
     if len(set(train.labels["spk"])) < 2:
         raise ProbeError(
             f"{data}/train.spk holds one speaker, so there is nothing to classify: prepare a "
@@ -36,7 +36,7 @@ def plan_speaker(asked: Asked) -> TaskPlan:
     splits = [train]
     report = f"every {_TEST_PART}th recording of each speaker of train, held out"
     if options.test_split or (data / f"{name}.tsv").is_file():
-        splits.append(read_labelled(data, name, ["spk"]))
+        splits.append(read_labeled(data, name, ["spk"]))
         fix = f"prepare {name} of train's speakers, or take it away to hold out a part of train"
         check_known(data / f"{name}.spk", splits[1].labels["spk"], train.labels["spk"], fix)
         report = name
@@ -77,16 +77,16 @@ def _speaker_parts(setup: Setup) -> tuple[Parts, list[str]]:
     classes = sorted(set(train.labels["spk"]))
     position = {name: number for number, name in enumerate(classes)}
 
-    def labelled(split: LabelledManifest) -> PooledExamples:
+    def labeled(split: LabeledManifest) -> PooledExamples:
         vectors, rows = segment_vectors(setup.stores[split.name])
         labels = [position[split.labels["spk"][row]] for row in rows.tolist()]
         return PooledExamples(vectors, np.asarray(labels, np.int64), rows)
 
-    everything = labelled(train)
+    everything = labeled(train)
     part_of = hold_out(train, separate_test=len(setup.plan.splits) > 1)
     parts = {name: _take(everything, part_of, name) for name in ("train", "valid", "test")}
     if len(setup.plan.splits) > 1:
-        parts["test"] = labelled(setup.plan.splits[1])
+        parts["test"] = labeled(setup.plan.splits[1])
     missing = [classes[k] for k in set(range(len(classes))) - set(parts["train"].labels.tolist())]
     if missing or not len(parts["valid"].labels) or not len(parts["test"].labels):
         who = f"{missing[0]} has" if missing else "all speakers together have"
@@ -103,7 +103,7 @@ def _speaker_parts(setup: Setup) -> tuple[Parts, list[str]]:
     return Parts(**parts, sizes=sizes, notes=[]), classes
 
 
-def hold_out(train: LabelledManifest, separate_test: bool) -> list[str]:
+def hold_out(train: LabeledManifest, separate_test: bool) -> list[str]:
     """Part of each row: whole recordings of each speaker, counted in manifest order."""
     parts: dict[tuple[str, str], str] = {}
     seen: dict[str, int] = {}
@@ -128,7 +128,7 @@ def _take(examples: PooledExamples, part_of: list[str], name: str) -> PooledExam
 def _embed(
     trained: TrainedProbes, vectors: npt.NDArray[np.float32], chosen: int, weights: list[float]
 ) -> npt.NDArray[np.float32]:
-    """(L, N, D) -> (N, D): the chosen layer, or the sum with the weights that were learnt."""
+    """(L, N, D) -> (N, D): the chosen layer, or the sum with the weights that were learned."""
     if chosen < len(vectors):
         layer: npt.NDArray[np.float32] = vectors[chosen]
         return layer

@@ -42,7 +42,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Segment:
-    """A labelled stretch of an utterance, in seconds."""
+    """A labeled stretch of an utterance, in seconds."""
 
     start: float
     end: float
@@ -193,3 +193,9 @@ def text_problem(text: str) -> str | None:
 def has_broken_text(text: str) -> bool:
     """Whether a text holds bytes that were no UTF-8, or half a character."""
     return any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def require_some(utterances: list[Utterance], root: Path, what: str) -> None:
+    """Raise PrepareError where a layout has no utterance; `what` was looked for."""
+    if not utterances:
+        raise PrepareError(f"{root} holds none of {what}: check the folder and the label files")

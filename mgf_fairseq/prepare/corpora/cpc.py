@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...data.text import read_lines, read_text
-from .base import Corpus, PrepareError, Search, Segment, Utterance, stem_of
+from .base import Corpus, PrepareError, Search, Segment, Utterance, require_some, stem_of
 from .folder import read_librispeech
 
 CPC_PHONES = "converted_aligned_phones.txt"  # `utt 12 12 12 7 ...`: a phone number per 10 ms
@@ -113,8 +113,3 @@ def _read_numbers(path: Path) -> dict[str, str]:
             )
         lines[utt] = numbers
     return lines
-
-
-def require_some(utterances: list[Utterance], root: Path, what: str) -> None:
-    if not utterances:
-        raise PrepareError(f"{root} holds none of {what}: check the folder and the label files")

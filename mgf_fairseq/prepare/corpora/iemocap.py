@@ -10,8 +10,7 @@ import re
 from pathlib import Path
 
 from ...data.text import read_lines
-from .base import Corpus, PrepareError, Search, Utterance, audio_paths, stem_of
-from .cpc import require_some
+from .base import Corpus, PrepareError, Search, Utterance, audio_paths, require_some, stem_of
 
 # The usual four classes; excitement counts as happiness, and all other labels are skipped.
 IEMOCAP_CLASSES = {
@@ -62,9 +61,9 @@ def read_iemocap(source: Path, search: Search) -> Corpus:
             speaker, session = f"Ses0{name[1]}{name[2]}", f"Session{name[1]}"
             emotion = IEMOCAP_CLASSES[label]
             kept.append(Utterance(utt, path, speaker, emotion=emotion, fold=session))
-    require_some(kept, root, "labelled turns SessionN/sentences/wav/DIALOG/TURN.wav")
+    require_some(kept, root, "labeled turns SessionN/sentences/wav/DIALOG/TURN.wav")
     skipped += [
-        (utt, "labelled in EmoEvaluation, but there is no such audio")
+        (utt, "labeled in EmoEvaluation, but there is no such audio")
         for utt in sorted(set(emotions) - turns)
         if emotions[utt] in IEMOCAP_CLASSES
     ]

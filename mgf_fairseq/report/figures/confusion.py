@@ -1,4 +1,4 @@
-"""A confusion matrix one can read: ordered, row-normalised, and its worst entries in words.
+"""A confusion matrix one can read: ordered, row-normalized, and its worst entries in words.
 
 Fed with the counts of a task's result; arpabet.py knows the ARPAbet.
 """

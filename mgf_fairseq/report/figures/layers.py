@@ -5,7 +5,8 @@ Fed with plain numbers per row; the page shows one of each per task.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -27,12 +28,7 @@ class LayerScores:
 
 def draw_layers(title: str, unit: str, rows: Sequence[LayerScores]) -> Picture:
     """Draw scores of all layers of all rows; darker to lighter is worse to better."""
-    names = list(dict.fromkeys(name for row in rows for name in row.scores))
-    values = _matrix([row.scores for row in rows], names)
-    with drawing():
-        figure = _figure(len(rows), len(names))
-        axes = figure.add_subplot()
-        _cells(axes, values, "{:.1f}", [row.label for row in rows], names)
+    with _heat_map(rows, "{:.1f}") as (figure, axes, names):
         for i, row in enumerate(rows):
             if row.chosen in names:
                 place = (names.index(row.chosen) - 0.5, i - 0.5)
@@ -49,17 +45,26 @@ def draw_layers(title: str, unit: str, rows: Sequence[LayerScores]) -> Picture:
 
 def draw_weights(title: str, rows: Sequence[LayerScores]) -> Picture:
     """Draw the softmax weights (in percent) that the weighted sum gave to the layers."""
-    names = list(dict.fromkeys(name for row in rows for name in row.scores))
-    values = _matrix([row.scores for row in rows], names)
-    with drawing():
-        figure = _figure(len(rows), len(names))
-        axes = figure.add_subplot()
-        _cells(axes, values, "{:.0f}", [row.label for row in rows], names)
+    with _heat_map(rows, "{:.0f}") as (figure, axes, _):
         put_title(figure, title, "% of the weighted sum; each row adds up to 100")
         axes.set_xlabel("layer of the encoder")
         heaviest = {row.label: max(row.scores, key=lambda n: row.scores[n]) for row in rows}
         text = f"{title}. Heaviest: " + ", ".join(f"{k}: {v}" for k, v in heaviest.items())
         return to_picture(figure, text)
+
+
+@contextmanager
+def _heat_map(
+    rows: Sequence[LayerScores], form: str
+) -> Iterator[tuple[Figure, mpl.axes.Axes, list[str]]]:
+    """A table of the rows' scores, its axes, and the representations that are its columns."""
+    names = list(dict.fromkeys(name for row in rows for name in row.scores))
+    values = _matrix([row.scores for row in rows], names)
+    with drawing():
+        figure = _figure(len(rows), len(names))
+        axes = figure.add_subplot()
+        _cells(axes, values, form, [row.label for row in rows], names)
+        yield figure, axes, names
 
 
 def _figure(rows: int, names: int) -> Figure:

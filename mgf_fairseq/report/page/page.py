@@ -86,7 +86,7 @@ def _layers(shown: Table) -> list[str]:
     made: list[str] = [
         element(
             "p",
-            "Which layer serves which task: one probe per layer, and one on a learnt weighted sum.",
+            "Which layer serves which task: a probe per layer, and one on a learned weighted sum.",
         )
     ]
     for column in _probed(shown):

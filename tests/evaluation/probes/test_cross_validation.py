@@ -1,4 +1,4 @@
-"""Cross-validated probes: what is left out is left out, and what is there is found."""
+"""Cross-validated probes: no probe sees what it is tested on, and a planted label is found."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def corpus():
     return vectors, labels, folds
 
 
-def test_a_planted_label_is_found_in_folds_that_were_left_out(corpus):
+def test_a_planted_label_is_found_in_folds_that_were_held_out(corpus):
     vectors, labels, folds = corpus
     found = cross_validate(vectors[1:], labels, folds, 3, [1, 2], SHORT, CPU)
     assert np.array_equal(found.test, np.stack([labels, labels]))
@@ -45,7 +45,7 @@ def test_the_weighted_sum_leans_on_the_layer_that_knows(corpus):
     assert (found.test == labels).mean() > 0.95
 
 
-def test_a_shuffled_label_is_not_learnt(corpus):
+def test_a_shuffled_label_is_not_learned(corpus):
     vectors, labels, folds = corpus
     shuffled = np.random.default_rng(1).permutation(labels)
     found = cross_validate(vectors[1:], shuffled, folds, 3, [1], SHORT, CPU)

@@ -45,7 +45,7 @@ def planted(count, seed, layer=1, layers=3, classes=4, width=8):
     return Items(vectors, labels)
 
 
-def test_a_planted_label_is_learnt_to_100_percent_in_its_layer_alone():
+def test_a_planted_label_is_learned_to_100_percent_in_its_layer_alone():
     trained = train_probes(planted(2000, 1), planted(300, 2), 4, [1, 2], QUICK, CPU)
     test = planted(500, 3)
     right = (predict(trained, test) == test.labels).mean(axis=2)  # (S, R)
@@ -63,7 +63,7 @@ def test_the_weighted_sum_finds_the_planted_layer():
     assert torch.all(weights.argmax(dim=1) == 1) and torch.all(weights[:, 1] > 0.45)
 
 
-def test_a_shuffled_label_is_not_learnt():
+def test_a_shuffled_label_is_not_learned():
     train, valid, test = (planted(1000, seed) for seed in (1, 2, 3))
     rng = np.random.default_rng(9)
     for items in (train, valid, test):
@@ -148,7 +148,7 @@ def test_the_learning_rate_falls_linearly_to_a_twentieth_at_the_last_epoch(monke
 def test_each_probe_is_taken_at_its_best_epoch_on_valid_and_training_stops(monkeypatch):
     rng = np.random.default_rng(1)
     train, valid = planted(60, 1), planted(200, 2)
-    train.labels = rng.permutation(train.labels)  # to be learnt by heart, to valid's harm
+    train.labels = rng.permutation(train.labels)  # to be learned by heart, to valid's harm
     losses = []
 
     def recorded(*arguments):

@@ -55,7 +55,7 @@ def options(shape: Path | None = None, **recipe: object) -> RecognitionOptions:
         ("dict.ltr.txt", r"dict\.ltr\.txt does not exist.*--labels ltr"),
     ],
 )
-def test_a_folder_without_a_split_or_its_labels_is_named_with_the_mend(
+def test_a_folder_without_a_split_or_its_labels_is_named_with_the_fix(
     data, checkpoint, missing, words
 ):
     (data / missing).unlink()
@@ -252,7 +252,7 @@ def test_every_kind_of_upstream_is_fine_tuned_scored_and_not_trained_twice(
 
 
 @pytest.mark.slow
-def test_a_training_that_fails_is_told_by_its_reason_and_can_be_repeated(
+def test_a_training_that_fails_is_named_by_its_reason_and_can_be_repeated(
     data, checkpoint, tmp_path
 ):
     plan = plan_recognition(load_upstream(checkpoint), data, data / "cache", options())

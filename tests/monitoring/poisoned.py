@@ -1,0 +1,3 @@
+"""Steps of a tiny training with a planted NaN."""
+
+ROWS = range(6)

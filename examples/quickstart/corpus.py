@@ -1,20 +1,17 @@
-"""Synthesize the quickstart's corpus: many voices, sentences of our own, exact phone times.
+"""Synthesize the quickstart's corpus: many voices, texts of our own, exact phone times.
 
-It replaces real recordings in `run.sh` and in tests; `mgf prepare` reads the folder it writes. The
-column `emotion` holds speaking styles, so that the emotion task has classes: they are rate, pitch,
-pitch range and volume of a synthesizer, and no more than that. `fold` assigns whole speakers to
-five folds for it.
+It replaces real recordings in `run.sh` and in tests: a folder of sentences and one of commands,
+which `mgf prepare` reads. The column `emotion` holds speaking styles, so that the emotion task has
+classes; voices.py and texts.py say who speaks and what.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import multiprocessing
 import random
-import re
 import shutil
 import sys
 import zlib
@@ -25,72 +22,17 @@ import numpy.typing as npt
 import soundfile
 import soxr
 from espeak import Espeak, Phone
+from texts import KINDS, digest, texts_of, transcript
 from tqdm import tqdm
+from voices import STYLES, Speaker, Style, fold_of, speakers_of
 
-VERSION = 3  # raise it when the output changes for the same parameters
+VERSION = 4  # raise it when the output changes for the same parameters
 SAMPLE_RATE = 16000
 EDGE_SILENCE = (0.05, 0.20)  # seconds before the first phone and after the last, drawn evenly
 BLOCK = SAMPLE_RATE // 100  # lengths are whole blocks of 10 ms, so that printed times are exact
-HERE = Path(__file__).resolve().parent
+HELD_OUT = 5  # every fifth utterance of a training speaker is for the speaker task's test
 STAMP = "corpus.json"
 COLUMNS = ("utt", "path", "speaker", "sex", "emotion", "fold", "num_samples", "split", "text")
-
-
-@dataclasses.dataclass(frozen=True)
-class Style:
-    """A way to speak: rate as a factor, pitch as an offset, pitch range 0-99, gain in dB."""
-
-    rate: float
-    pitch: int
-    range: int
-    gain: float
-
-
-FOLDS = 5
-STYLES = {
-    "plain": Style(1.0, 0, 50, -3.0),
-    "calm": Style(0.82, -8, 25, -8.0),
-    "lively": Style(1.12, 14, 90, 0.0),
-    "flat": Style(0.95, 0, 0, -3.0),
-    "hurried": Style(1.45, 5, 60, -1.0),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Speaker:
-    """One speaker: an engine voice with its own pitch, rate (words a minute) and microphone."""
-
-    name: str
-    voice: str
-    sex: str
-    pitch: int
-    rate: int
-    tilt: float  # of a two-tap filter: below zero dull, above zero bright
-    split: str
-
-
-SPEAKERS = (
-    Speaker("s01", "en-us+f1", "F", 52, 165, 0.10, "train"),
-    Speaker("s02", "en-us+m1", "M", 46, 170, -0.10, "train"),
-    Speaker("s03", "en+f2", "F", 46, 158, -0.05, "train"),
-    Speaker("s04", "en+m2", "M", 54, 176, 0.20, "train"),
-    Speaker("s05", "en-us+f3", "F", 58, 180, 0.00, "train"),
-    Speaker("s06", "en-gb-scotland+m3", "M", 42, 160, 0.05, "train"),
-    Speaker("s07", "en-gb-x-rp+f4", "F", 44, 168, 0.15, "train"),
-    Speaker("s08", "en-us+m4", "M", 58, 184, -0.20, "train"),
-    Speaker("s09", "en-us-nyc+f5", "F", 50, 174, -0.15, "train"),
-    Speaker("s10", "en-gb-x-rp+m8", "M", 50, 156, 0.25, "train"),
-    Speaker("s11", "en-us+Annie", "F", 50, 170, 0.00, "train"),
-    Speaker("s12", "en-us-nyc+m6", "M", 38, 164, 0.10, "train"),
-    Speaker("s13", "en+linda", "F", 48, 178, 0.10, "train"),
-    Speaker("s14", "en-us+Gene", "M", 50, 172, -0.05, "train"),
-    Speaker("s15", "en-gb-x-gbcwmd+belinda", "F", 40, 162, 0.20, "valid"),
-    Speaker("s16", "en-us+m7", "M", 48, 174, 0.00, "valid"),
-    Speaker("s17", "en-us+steph", "F", 50, 168, -0.10, "test"),
-    Speaker("s18", "en+michel", "M", 48, 166, 0.10, "test"),
-    Speaker("s19", "en-gb-x-gbclan+f2", "F", 60, 176, 0.05, "test"),
-    Speaker("s20", "en-us+Lee", "M", 44, 160, -0.15, "test"),
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +43,7 @@ class Job:
     speaker: Speaker
     seconds: float
     seed: int
+    kind: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,29 +54,6 @@ class Made:
     metadata: list[str]
     phones: list[str]
     num_samples: int
-
-
-def fold_of(speaker: Speaker) -> str:
-    """The fold of a speaker: four speakers in each, two of either sex."""
-    return f"fold{SPEAKERS.index(speaker) % FOLDS + 1}"
-
-
-def read_sentences() -> list[str]:
-    """Read the sentences in the file beside this one."""
-    lines = (HERE / "sentences.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def sentences_for(split: str, seed: int) -> list[str]:
-    """Sentences of a split: valid and test read sentences that no training speaker reads."""
-    sentences = read_sentences()
-    random.Random(f"{seed}/split").shuffle(sentences)
-    return {"valid": sentences[:24], "test": sentences[24:54]}.get(split, sentences[54:])
-
-
-def transcript(sentence: str) -> str:
-    """Upper-case words only, as in LibriSpeech."""
-    return re.sub(r"[^A-Z' ]+", " ", sentence.upper()).strip()
 
 
 def record(
@@ -181,22 +101,19 @@ def phone_lines(utt: str, phones: list[Phone], rate: int, num_samples: int) -> l
 
 
 def make_speaker(job: Job) -> Made:
-    """Speak sentences in all styles until the job's seconds are reached; one process each."""
-    speaker, engine = (
-        job.speaker,
-        Espeak(seed=zlib.crc32(f"{job.seed}/{job.speaker.name}".encode())),
-    )
+    """Speak in all styles until the job's seconds are reached; one process each."""
+    speaker = job.speaker
+    engine = Espeak(seed=zlib.crc32(f"{job.seed}/{speaker.name}".encode()))
     engine.set_voice(speaker.voice)
     chance = random.Random(f"{job.seed}/{speaker.name}")
-    sentences = sentences_for(speaker.split, job.seed)
+    texts = texts_of(job.kind, speaker.split, job.seed, chance)
     folder = Path(job.dest) / "audio" / speaker.name
     folder.mkdir(parents=True, exist_ok=True)
     made = Made(speaker.name, [], [], 0)
-    total, queue, styles = 0, [], []
+    total, styles = 0, []
     while total < job.seconds * SAMPLE_RATE:
-        queue = queue or chance.sample(sentences, len(sentences))
         styles = styles or chance.sample(sorted(STYLES), len(STYLES))
-        sentence, style_name = queue.pop(), styles.pop()
+        sentence, style_name = next(texts), styles.pop()
         number = len(made.metadata) + 1
         utt = f"{speaker.name}-{number:04d}"
         style = STYLES[style_name]
@@ -212,7 +129,7 @@ def make_speaker(job: Job) -> Made:
         noise_seed = zlib.crc32(f"{job.seed}/{utt}".encode())
         audio = record(raw, engine.sample_rate, speaker, style, noise_seed)
         soundfile.write(folder / f"{utt}.flac", audio, SAMPLE_RATE, subtype="PCM_16")
-        held_out = speaker.split == "train" and number % 10 == 0
+        held_out = job.kind == "sentences" and speaker.split == "train" and number % HELD_OUT == 0
         row = (
             *(utt, f"audio/{speaker.name}/{utt}.flac", speaker.name, speaker.sex, style_name),
             *(
@@ -228,10 +145,10 @@ def make_speaker(job: Job) -> Made:
     return dataclasses.replace(made, num_samples=total)
 
 
-def parameters(minutes: float, seed: int) -> dict[str, object]:
+def parameters(kind: str, minutes: float, seed: int) -> dict[str, object]:
     """Everything that the output depends on."""
-    sentences = hashlib.sha256("\n".join(read_sentences()).encode()).hexdigest()[:16]
-    return {"version": VERSION, "minutes": minutes, "seed": seed, "sentences": sentences}
+    found = {"version": VERSION, "kind": kind, "minutes": minutes, "seed": seed}
+    return {**found, "texts": digest()}
 
 
 def read_stamp(dest: Path) -> dict[str, object]:
@@ -260,11 +177,13 @@ def write_lines(path: Path, header: tuple[str, ...], lines: list[str]) -> None:
     partial.replace(path)
 
 
-def generate(dest: Path, minutes: float = 28.0, seed: int = 1, workers: int = 2) -> bool:
-    """Write the corpus to `dest`; False if it is there already."""
+def generate(
+    dest: Path, minutes: float, seed: int = 1, workers: int = 2, kind: str = KINDS[0]
+) -> bool:
+    """Write a corpus of one kind to `dest`; False if it is there already."""
     if minutes <= 0:
         raise ValueError(f"minutes must be above 0, not {minutes}")
-    wanted = parameters(minutes, seed)
+    wanted = parameters(kind, minutes, seed)
     if is_complete(dest, wanted):
         return False
     if dest.is_dir() and any(dest.iterdir()) and not (dest / STAMP).is_file():
@@ -273,13 +192,14 @@ def generate(dest: Path, minutes: float = 28.0, seed: int = 1, workers: int = 2)
     (dest / STAMP).write_text(json.dumps({"parameters": wanted}), encoding="utf-8")
     shutil.rmtree(dest / "audio", ignore_errors=True)
 
-    seconds = minutes * 60 / len(SPEAKERS)
-    jobs = [Job(str(dest), speaker, seconds, seed) for speaker in SPEAKERS]
+    speakers = speakers_of(kind)
+    seconds = minutes * 60 / len(speakers)
+    jobs = [Job(str(dest), speaker, seconds, seed, kind) for speaker in speakers]
     # A fresh process per speaker, so that the engine's state, and every byte, is always the same.
     context = multiprocessing.get_context("spawn")
     with (
         context.Pool(min(workers, len(jobs)), maxtasksperchild=1) as pool,
-        tqdm(total=len(jobs), desc="synthesize", unit="speaker", disable=None) as progress,
+        tqdm(total=len(jobs), desc=f"synthesize {kind}", unit="speaker", disable=None) as progress,
     ):
         made = []
         for result in pool.imap_unordered(make_speaker, jobs, chunksize=1):
@@ -302,23 +222,28 @@ def main(argv: list[str] | None = None) -> int:
     """The command: see --help."""
     parser = argparse.ArgumentParser(description="Synthesize a small multi-speaker English corpus.")
     parser.add_argument("--dest", type=Path, required=True, help="folder to write")
-    parser.add_argument("--minutes", type=float, default=28.0, help="audio to make (default 28)")
+    for kind in KINDS:
+        parser.add_argument(
+            f"--{kind}", type=float, default=15.0, metavar="MINUTES", help="to make (default 15)"
+        )
     parser.add_argument("--seed", type=int, default=1, help="another seed, another corpus")
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
     args = parser.parse_args(argv)
-    try:
-        fresh = generate(args.dest, args.minutes, args.seed, args.workers)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    except ModuleNotFoundError as error:
-        parser.error(f"{error}: pip install espeakng-loader")
-    stamp = read_stamp(args.dest)
-    minutes = int(str(stamp["num_samples"])) / SAMPLE_RATE / 60
-    state = "written to" if fresh else "already in"
-    print(
-        f"corpus: {stamp['utterances']} utterances, {len(SPEAKERS)} speakers, "
-        f"{minutes:.1f} minutes, {state} {args.dest}"
-    )
+    for kind in KINDS:
+        dest = args.dest / kind
+        try:
+            fresh = generate(dest, getattr(args, kind), args.seed, args.workers, kind)
+        except (ValueError, OSError) as error:
+            parser.error(str(error))
+        except ModuleNotFoundError as error:
+            parser.error(f"{error}: pip install espeakng-loader")
+        stamp = read_stamp(dest)
+        minutes = int(str(stamp["num_samples"])) / SAMPLE_RATE / 60
+        state = "written to" if fresh else "already in"
+        print(
+            f"{kind}: {stamp['utterances']} utterances, {len(speakers_of(kind))} speakers, "
+            f"{minutes:.1f} minutes, {state} {dest}"
+        )
     return 0
 
 

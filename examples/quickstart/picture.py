@@ -1,25 +1,36 @@
-"""Draw what the quickstart's pre-training did: losses per scale, accuracies, a reconstruction.
+"""Draw the quickstart's picture: losses per scale, errors per task, layers, and a reconstruction.
 
-Reads the training log and the pre-trained checkpoint; `quickstart.py` calls it last. For any other
-run: python examples/quickstart/picture.py RUN_FOLDER MANIFEST.tsv PICTURE.png
+Reads the training log, the checkpoint and the results; `quickstart.py` calls it last. For any other
+run: python examples/quickstart/picture.py RUN_FOLDER MANIFEST.tsv RESULTS PICTURE.png
 """
 
 from __future__ import annotations
 
 import logging
+import statistics
 import sys
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mgf_fairseq.evaluation.result_files import ResultFolder, read_results
 from mgf_fairseq.extract.reconstruct import Signal, reconstruct
 from mgf_fairseq.losses.reconstruction import si_sdr_of
 from mgf_fairseq.monitoring.training_log import LOG_NAME, columns, read_log
 
 SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
+ROWS = {"mgf": "#2b6ca3", "random": "#b8b8b8", "fbank": "#dd9f40"}
+ROW_NAMES = {"mgf": "MGF", "random": "random weights", "fbank": "log-mel"}
+TASKS = {"phone": "phones", "speaker": "speakers", "emotion": "styles"}
+WHY_NOT_THE_TOP = (
+    "The highest layer is not the best everywhere: it specializes in what pre-training predicts,\n"
+    "while voice and style lie open in the signal, of which low layers keep more."
+)
+SMOOTHED = 9  # logged updates that a loss is averaged over
 
 
 def draw_losses(axes: Axes, entries: list[dict[str, float]]) -> None:
@@ -27,40 +38,80 @@ def draw_losses(axes: Axes, entries: list[dict[str, float]]) -> None:
     for name, color in SCALES.items():
         updates, losses = columns(entries, f"loss_{name}")
         if losses:
+            smooth = smoothed(np.array(losses) / abs(losses[0]))
             label = f"{name}: {losses[0]:.2f} to {losses[-1]:.2f}"
-            axes.plot(updates, np.array(losses) / abs(losses[0]), color=color, label=label)
-    axes.set(title="Loss per scale, relative to its start", xlabel="update")
+            axes.plot(updates, smooth, color=color, label=label)
+    axes.set(title="Pre-training: the loss of each scale, relative to its start", xlabel="update")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9, loc="lower left")
 
 
-def draw_accuracies(axes: Axes, entries: list[dict[str, float]]) -> None:
-    """Draw contrastive and retrieval accuracy, each with its chance level."""
-    updates, phoneme = columns(entries, "phoneme_accuracy")
-    axes.plot(updates, phoneme, color=SCALES["phoneme"], label="masked frame: which latent?")
-    updates, chance = columns(entries, "phoneme_chance")
-    axes.plot(updates, chance, color=SCALES["phoneme"], linestyle=":", label="... by chance")
-    updates, utterance = columns(entries, "utterance_accuracy")
-    axes.plot(updates, utterance, color=SCALES["utterance"], label="segment: same utterance?")
-    updates, chance = columns(entries, "utterance_chance")
-    axes.plot(updates, chance, color=SCALES["utterance"], linestyle=":", label="... by chance")
-    axes.set(title="Accuracy of the two discriminative scales", xlabel="update", ylim=(0, 1))
+def smoothed(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mean over the values around each, fewer of them at both ends."""
+    half = SMOOTHED // 2
+    return np.array([values[max(0, i - half) : i + half + 1].mean() for i in range(len(values))])
+
+
+def errors_of(folder: ResultFolder) -> dict[str, float]:
+    """Errors per task in percent: of probes 100 minus accuracy, of recognition CER and WER."""
+    found = {}
+    for task, name in TASKS.items():
+        if task in folder.tasks:
+            result = folder.tasks[task]
+            chosen = result.representations[result.chosen].test[result.metric]
+            found[name] = 100 - statistics.fmean(chosen)
+    if folder.recognition is not None:
+        test = folder.recognition.test
+        found |= {"letters (CER)": statistics.fmean(test["cer"])}
+        found |= {"words (WER)": statistics.fmean(test["wer"])}
+    return found
+
+
+def draw_errors(axes: Axes, folders: dict[str, ResultFolder]) -> None:
+    """Draw a group of bars per task, a bar per representation, with its number on it."""
+    errors = {name: errors_of(folder) for name, folder in folders.items()}
+    tasks = list(dict.fromkeys(task for found in errors.values() for task in found))
+    for place, (name, found) in enumerate(errors.items()):
+        across = [tasks.index(task) + 0.27 * (place - 1) for task in found]
+        label = ROW_NAMES[name]
+        bars = axes.bar(across, list(found.values()), 0.25, color=ROWS[name], label=label)
+        axes.bar_label(bars, fmt="%.0f", fontsize=8)
+    axes.set_xticks(range(len(tasks)), tasks)
+    axes.set_xlim(-0.6, len(tasks) - 0.4)
+    axes.set(title="Errors on test, %: shorter is better", ylim=(0, None))
+    axes.legend(fontsize=9)
+
+
+def draw_layers(axes: Axes, folder: ResultFolder) -> None:
+    """Draw the score of each layer of MGF in each task."""
+    for (task, name), marker in zip(TASKS.items(), "os^", strict=True):
+        if task not in folder.tasks:
+            continue
+        result, layers = folder.tasks[task], folder.upstream.layer_names
+        means: dict[str, float] = {}
+        for one in result.representations:
+            if one.layer in layers:  # the better pooling, where there are two
+                score = statistics.fmean(one.test[result.metric])
+                means[one.layer] = max(score, means.get(one.layer, 0.0))
+        axes.plot(range(len(layers)), [means[n] for n in layers], marker=marker, label=name)
+    layers = folder.upstream.layer_names
+    axes.set_xticks(range(len(layers)), layers)
+    axes.set(ylim=(0, 100), title="Which layer of MGF knows what: score of a linear probe, %")
+    if any(np.argmax(line.get_ydata()) < len(layers) - 1 for line in axes.lines):
+        axes.set_xlabel(WHY_NOT_THE_TOP)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=9, loc="upper left")
+    axes.legend(fontsize=9)
 
 
-def draw_signal(wave: Axes, spectrum: Axes, signal: Signal, rate: int, title: str) -> None:
-    """Draw a waveform and, below it, its spectrogram."""
-    wave.plot(np.arange(len(signal)) / rate, signal, linewidth=0.4, color="#333333")
-    wave.set(title=title, xlim=(0, len(signal) / rate), ylim=(-6, 6), xticks=[])
-    wave.set_ylabel("amplitude")
-    spectrum.specgram(signal, NFFT=400, Fs=rate, noverlap=300, cmap="magma", vmin=-110, vmax=-30)
-    spectrum.set(xlabel="seconds", ylabel="Hz", ylim=(0, 8000))
+def draw_sound(axes: Axes, signal: Signal, rate: int, title: str) -> None:
+    """Draw a spectrogram."""
+    axes.specgram(signal, NFFT=400, Fs=rate, noverlap=300, cmap="magma", vmin=-110, vmax=-30)
+    axes.set(title=title, ylabel="Hz", ylim=(0, 8000))
 
 
-def draw(run: Path, manifest: Path, destination: Path) -> None:
-    """Draw the picture of a pre-training run from its log and last checkpoint."""
+def draw(run: Path, manifest: Path, results: Path, destination: Path) -> None:
+    """Draw the picture of a pre-training run and of its results, as far as there are any."""
     entries = read_log(run / LOG_NAME, "train_inner")
     found = reconstruct(run / "checkpoint_last.pt", manifest)
     if found is None:
@@ -68,26 +119,28 @@ def draw(run: Path, manifest: Path, destination: Path) -> None:
             f"{run} was trained without the sample objective, or no utterance of {manifest} can be "
             "read: there is nothing to decode"
         )
-    original, decoded = found.original, found.decoded
-    si_sdr = si_sdr_of(original, decoded)
+    si_sdr = si_sdr_of(found.original, found.decoded)
+    folders = {n: read_results(results / n) for n in ROW_NAMES if (results / n).is_dir()}
     with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(12, 9), layout="constrained")
-        grid = figure.add_gridspec(3, 2, height_ratios=[3, 1, 2])
-        draw_losses(figure.add_subplot(grid[0, 0]), entries)
-        draw_accuracies(figure.add_subplot(grid[0, 1]), entries)
-        for column, (signal, title) in enumerate(
-            [
-                (original, "An utterance that training did not see"),
-                (decoded, f"The same, decoded from the latents (SI-SDR {si_sdr:.1f} dB)"),
-            ]
-        ):
-            axes = [figure.add_subplot(grid[row, column]) for row in (1, 2)]
-            draw_signal(axes[0], axes[1], signal, found.sample_rate, title)
+        figure = Figure(figsize=(12, 8.4 if folders else 4.6), layout="constrained")
+        grid = figure.add_gridspec(4 if folders else 2, 2)
+        draw_losses(figure.add_subplot(grid[:2, 0]), entries)
+        sound = grid[:2, 1] if not folders else grid[2:, 1]
+        if folders:
+            draw_errors(figure.add_subplot(grid[:2, 1]), folders)
+            if folders["mgf"].tasks:
+                draw_layers(figure.add_subplot(grid[2:, 0]), folders["mgf"])
+        upper, lower = (figure.add_subplot(one) for one in sound.subgridspec(2, 1))
+        rate = found.sample_rate
+        draw_sound(upper, found.original, rate, "An utterance that training did not hear")
+        draw_sound(lower, found.decoded, rate, f"The same, decoded (SI-SDR {si_sdr:.1f} dB)")
+        upper.set_xticks([])
+        lower.set_xlabel("seconds")
         figure.savefig(destination, dpi=110)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
-        sys.exit(f"usage: {sys.argv[0]} RUN_FOLDER MANIFEST.tsv PICTURE.png")
+    if len(sys.argv) != 5:
+        sys.exit(f"usage: {sys.argv[0]} RUN_FOLDER MANIFEST.tsv RESULTS PICTURE.png")
     logging.disable(logging.INFO)  # fairseq turns everybody's debugging messages on
     draw(*map(Path, sys.argv[1:]))

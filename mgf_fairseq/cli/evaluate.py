@@ -50,8 +50,8 @@ _COLUMNS = (  # task, metric, heading
     ("phone", "accuracy_no_sil", "w/o silence"),
     ("speaker", "accuracy", "speaker acc."),
     ("emotion", "uar", "emotion UAR"),
-    ("asr", "wer", "WER"),
     ("asr", "cer", "CER"),
+    ("asr", "wer", "WER"),
 )
 
 

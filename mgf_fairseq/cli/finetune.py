@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         args.dest,
         args.updates,
         args.overrides,
+        args.hours,
     )
     names = {"folder": shlex.quote(str(plan.folder)), "data": shlex.quote(str(args.data))}
     return run_plan(args, plan, [line.format(**names) for line in _USE[args.task]])

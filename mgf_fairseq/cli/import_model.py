@@ -15,7 +15,8 @@ examples:
   mgf import hubert_base_ls960.pt --dest runs/hubert-base  a checkpoint of fairseq
 
 DEST is then a run like those of pre-training: fine-tune it (model.w2v_path), or give it to the
-other verbs.
+other verbs. The encoder alone is imported: of a fine-tuned model the head (CTC or classes) is
+skipped and named, so it is to be fine-tuned again before it recognizes.
 """
 
 

@@ -35,12 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mini: 4 layers of 128, for a CPU; small: 4 of 192; base: 12 of 768, for GPUs",
     )
     add(
-        "--hours",
-        type=float,
-        metavar="H",
-        help="time to train, in hours; then it saves and ends (default: no limit)",
-    )
-    add(
         "--tensorboard",
         action="store_true",
         help="record numbers, and at each validation sound and spectrograms of a reconstruction, "

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the row that all are compared with, by paired differences (default: log-mel, or "
         "another row that is no MGF model)",
     )
-    parser.add_argument("--title", help="heading of the page (default: one that fits any)")
+    parser.add_argument("--title", help="heading of the page (default: by its tasks)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         )
     # Importing fairseq sets the root logger to DEBUG, and matplotlib writes hundreds of lines then.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from ..report.build import TITLE, build_report
+    from ..report.build import build_report
     from ..report.findings import findings
     from ..utils.progress import bar
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             args.results,
             args.dest,
             args.against,
-            args.title or TITLE,
+            args.title,
             lambda section: shown.set_description_str(f"drawing: {section}"),
         )
     for note in table.notes:

@@ -1,4 +1,4 @@
-"""`mgf score`: word and character error rate of a CTC fine-tuned checkpoint, greedily decoded.
+"""`mgf score`: word and character error rate of a CTC fine-tuned checkpoint.
 
 Last step after stock fine-tuning; inference/decoding.py transcribes, inference/wer.py counts, this
 file prints.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..utils.atomic import begins_with, refuse_foreign
 from .class_table import HEAD, run_classes
+from .decoding_options import add_decoding, refuse_decoding, search_of, searching
 from .options import (
     add_batch_seconds,
     add_checkpoint,
@@ -26,7 +27,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..evaluation.finetuning.tune import Tuned
     from ..inference.recognizer import Recognizer
+    from ..inference.search import Search
     from ..inference.wer import CorpusScore, UtteranceScore
 
 HELP = (
@@ -36,9 +39,12 @@ EXAMPLES = """\
 examples:
   mgf score --checkpoint out/ctc/checkpoint_best.pt --manifest data/test.tsv
   mgf score --checkpoint CK --manifest data/test.tsv --worst 20 --dest test.json
+  mgf score --checkpoint CK --manifest data/test.tsv --words data/train.ltr
+  mgf score --checkpoint CK --manifest data/test.tsv --lm LM.arpa --tune data/valid.tsv
 
 The labels lie beside the manifest (test.ltr for test.tsv). Letters and SentencePiece pieces are
-joined to words first; the character error rate counts the space between words. Decoding is greedy.
+joined to words first; the character error rate counts the space between words. Decoding is greedy
+without --words, --lm and --beam; --tune chooses the weights on another manifest.
 Of a classifier it prints accuracy, unweighted average recall (UAR) and which label is taken for
 which.
 """
@@ -56,6 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dict", type=Path, help="dictionary file (default: the checkpoint's own)")
     add("--worst", type=int, default=10, metavar="N", help="number of worst utterances to list")
     add_batch_seconds(add, 120.0)
+    add_decoding(add, "--words", "--word-list")
+    add(
+        "--tune",
+        type=Path,
+        metavar="TSV",
+        help="manifest to choose --lm-weight and --word-score on; never the one that is scored",
+    )
     add_device(add)
     add_user_dir(add)
     add(
@@ -82,8 +95,12 @@ def run(args: argparse.Namespace) -> int:
     total = len(read_manifest(args.manifest))
     checkpoint = Path(checkpoint_of(args.checkpoint))
     if model_name(checkpoint) == "wav2vec_classification":
+        refuse_decoding(args, "a classifier")
         return run_classes(args, checkpoint, device)
+    search = search_of(args)
     recognizer = load_recognizer(checkpoint, args.manifest.resolve().parent, args.dict)
+    recognizer.model.to(device)
+    recognizer, search, tuned = _tuned(args, searching(recognizer, search), search)
     with bar(total=total, unit="utt", desc="transcribe", leave=False) as shown:
         found = score_manifest(
             recognizer,
@@ -95,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
         )
     for index, reason in sorted(found.skipped.items()):
         print(f"skipped: line {index + 2}: {reason}")
-    _print_report(found.corpus, found.utterances, recognizer, len(found.skipped), args.worst)
+    skipped = len(found.skipped)
+    _print_report(found.corpus, found.utterances, recognizer, skipped, args.worst, search.said)
     if args.dest:
         _write(args.dest, found.corpus, found.utterances)
     args.result = {
@@ -104,12 +122,51 @@ def run(args: argparse.Namespace) -> int:
         "corpus": found.corpus,
         "skipped": {index + 2: reason for index, reason in found.skipped.items()},
         "dest": args.dest,
+        "decoding": search.said,
+        "tuned": tuned,
     }
     return 0
 
 
+def _tuned(
+    args: argparse.Namespace, recognizer: Recognizer, search: Search
+) -> tuple[Recognizer, Search, Tuned | None]:
+    """Choose weights on another manifest, if one is given, and print all that were tried."""
+    if args.tune is None:
+        return recognizer, search, None
+    from ..evaluation.finetuning.tune import tune
+    from ..utils.progress import Bars
+
+    with Bars() as bars:
+        tuned = tune(recognizer, args.tune, args.labels, args.batch_seconds, bars)
+    best = tuned.best
+    print(f"tuned on {args.tune}, {tuned.utterances} utterances (not on {args.manifest}):")
+    print("  lm weight  word score      WER      CER")
+    for point in tuned.points:
+        mark = "  <- taken" if point is best else ""
+        print(
+            f"  {point.lm_weight:9g}  {point.word_score:10g}  {point.wer:7.2f}  {point.cer:7.2f}"
+            f"{mark}"
+        )
+    assert recognizer.search is not None
+    weighted = recognizer.search.weighted(best.lm_weight, best.word_score)
+    chosen = dataclasses.replace(recognizer.search, decoder=weighted)
+    lm_weight = best.lm_weight if search.lm is not None else None
+    search = dataclasses.replace(search, lm_weight=lm_weight, word_score=best.word_score)
+    return dataclasses.replace(recognizer, search=chosen), search, tuned
+
+
 def _check_options(args: argparse.Namespace) -> None:
     require_positive(args, "batch_seconds")
+    if args.tune is not None:
+        if args.tune.resolve() == args.manifest.resolve():
+            raise ValueError(
+                f"--tune {args.tune}: this is the manifest to score; tune on another, as valid.tsv"
+            )
+        if args.lm_weight is not None or args.word_score is not None:
+            raise ValueError(
+                "--tune chooses --lm-weight and --word-score: leave these out, or leave --tune out"
+            )
     if args.worst < 0:
         raise ValueError(f"--worst {args.worst} must not be negative")
     if args.dest and args.dest.suffix not in (".json", ".tsv"):
@@ -124,6 +181,7 @@ def _print_report(
     recognizer: Recognizer,
     skipped: int,
     count: int,
+    decoding: str,
 ) -> None:
     from ..inference.wer import worst
 
@@ -135,6 +193,8 @@ def _print_report(
         print(f"    ref  {score.reference}")
         print(f"    hyp  {score.hypothesis or '(nothing)'}")
     remark = f", {skipped} skipped" if skipped else ""
+    if decoding != "greedy":
+        print(f"decoding     {decoding}")
     print(f"utterances   {corpus.utterances}{remark}, {corpus.words} words")
     print(f"WER          {corpus.wer:.2f} %  (95 %: {corpus.wer_low:.2f} to {corpus.wer_high:.2f})")
     print(f"CER          {corpus.cer:.2f} %  (95 %: {corpus.cer_low:.2f} to {corpus.cer_high:.2f})")

@@ -22,7 +22,20 @@ def add_plan_arguments(add: Add, folder: str) -> None:
     """Add what both verbs take, with the folder of a run as the default; the settings come last."""
     what = f"folder of checkpoints and logs (default: {folder})"
     add("--dest", type=Path, metavar="RUN", help=what)
-    add("--updates", type=int, metavar="N", help="number of updates (default: the recipe's)")
+    add(
+        "--updates",
+        type=int,
+        metavar="N",
+        help="number of updates; warm-up and decay of the learning rate keep their shares of them "
+        "(default: the recipe's)",
+    )
+    add(
+        "--hours",
+        type=float,
+        metavar="H",
+        help="time to train, in hours; then it saves and ends. The learning rate follows the "
+        "updates: with --updates its decay ends in time too (default: no limit)",
+    )
     add(
         "--print",
         action="store_true",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .decoding_options import add_decoding, search_of, searching
 from .options import (
     add_batch_seconds,
     add_device,
@@ -23,6 +24,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..inference.search import Search
     from ..inference.sources import Source
     from ..inference.transcripts import Transcript
 
@@ -32,6 +34,7 @@ examples:
   mgf transcribe runs/ctc lecture.mp3
   mgf transcribe runs/ctc recordings data/test.tsv --dest transcripts
   mgf transcribe runs/ctc talk.flac --srt > talk.srt
+  mgf transcribe runs/ctc talk.flac --lm LM.arpa --word-list words.txt
   find recordings -name '*.wav' | mgf transcribe runs/ctc -
   ffmpeg -i film.mkv -f wav - | mgf transcribe runs/ctc - --json --words
 
@@ -60,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace files that are in DIR already")
     add("--dict", type=Path, help="dictionary file (default: the checkpoint's own)")
     add_batch_seconds(add)
+    add_decoding(add, "--word-list")
     add_device(add)
     add_user_dir(add)
 
@@ -70,13 +74,18 @@ def run(args: argparse.Namespace) -> int:
 
     require_positive(args, "batch_seconds")
     device = device_of(args.device)
+    search = search_of(args)
     with found_sources(args.inputs, sys.stdin.buffer) as sources:
         targets = _targets(args, sources)
-        return _transcribe(args, sources, targets, device)
+        return _transcribe(args, sources, targets, device, search)
 
 
 def _transcribe(
-    args: argparse.Namespace, sources: Sequence[Source], targets: Sequence[Path | None], device: str
+    args: argparse.Namespace,
+    sources: Sequence[Source],
+    targets: Sequence[Path | None],
+    device: str,
+    search: Search,
 ) -> int:
     prepare_libraries(args)
     from ..inference.formats import described
@@ -85,7 +94,7 @@ def _transcribe(
     from ..utils.progress import Bars
 
     checkpoint = Path(checkpoint_of(args.checkpoint))
-    recognizer = Recognizer.load(checkpoint, args.dict, device)
+    recognizer = searching(Recognizer.load(checkpoint, args.dict, device), search)
     found, skipped = [], []
     with Bars() as bars:
         run = recognizer.transcription(batch_seconds=args.batch_seconds, progress=bars)

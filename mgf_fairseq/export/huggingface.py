@@ -73,7 +73,8 @@ def write(source: Source, folder: Path) -> list[Difference]:
         raise UnfitError(
             f"{source.path}: its head has activation_fn={source.activation}, and transformers' "
             "Wav2Vec2ForSequenceClassification has none; fine-tune with "
-            "model.activation_fn=linear, or export --to onnx, torchscript or torch-export"
+            "model.activation_fn=linear, as the recipes do now, or export --to onnx, torchscript "
+            "or torch-export"
         )
     write_weights(folder / "model.safetensors", weights_of(source))
     write_json(folder / "config.json", model_config(source))

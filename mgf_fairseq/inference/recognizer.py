@@ -6,8 +6,8 @@ checkpoint is executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +23,11 @@ from ..checkpoints.files import CheckpointError, interpreting
 from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
 from ..extract.waveforms import Waveforms, as_list
-from ..utils.progress import Progress
+from ..utils.progress import Progress, silent
 from .decoding import Decoder, GreedyDecoder, Hypothesis
 from .frame_model import FrameModel, build_with_weights
 from .long_audio import Recording, Run, flags_of
+from .search import Built, Search, Symbols, build_search
 from .transcripts import Transcript, geometric_mean, words_of
 from .wer import POST_PROCESS_OF_LABELS
 
@@ -34,7 +35,8 @@ UNKNOWN = "\u2047"
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
 
 _FIT = {
-    "wav2vec_seq2seq": "an attention decoder: fairseq-validate with task.eval_wer gives its WER",
+    "wav2vec_seq2seq": "an attention decoder (seq2seq), and only CTC is decoded here: fine-tune "
+    "with --task ctc, or get its WER by fairseq-validate with task.eval_wer=true",
     "wav2vec_classification": "a classifier: mgf classify gives its labels",
     "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
     "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",
@@ -62,6 +64,7 @@ class Recognizer:
     padding_invariant: bool  # False: valid frames change with padding, so batches hold one row
     num_updates: int
     freeze_finetune_updates: int
+    search: Built | None = None  # beam search; greedy decoding if None
 
     @classmethod
     def load(
@@ -69,21 +72,56 @@ class Recognizer:
         path: Path | str,
         dictionary: Path | str | None = None,
         device: torch.device | str = "cpu",
+        *,
+        words: Path | str | Sequence[str] | None = None,
+        lm: Path | str | None = None,
+        beam: int | None = None,
+        lm_weight: float | None = None,
+        word_score: float | None = None,
     ) -> Recognizer:
         """Load a fine-tuned checkpoint, or the folder of its run, without running code from it.
+
+        It decodes greedily if none of words, lm and beam is given.
 
         Args:
             path: of a ``wav2vec_ctc`` fine-tuning run, from MGF or stock wav2vec 2.0.
             dictionary: ``dict.<labels>.txt``, for a checkpoint that holds none.
             device: where to compute.
+            words: the only words to recognize: a file (text or labels), or a list of words.
+            lm: an n-gram language model: an ARPA file, or KenLM's binary one.
+            beam: number of hypotheses that are followed.
+            lm_weight: of the natural logarithm of a word's probability.
+            word_score: added to a hypothesis for each of its words.
 
         Raises:
             CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
+            LexiconError: the word list is empty or has symbols that the dictionary lacks.
+            LanguageModelError: the language model is broken, or its words are of other symbols.
         """
+        listed = Path(words) if isinstance(words, str | Path) else words
+        search = Search(listed, None if lm is None else Path(lm), beam, lm_weight, word_score)
         path = find_checkpoint(path)
         found = load_recognizer(path, path.parent, dictionary)
         found.model.to(device)
-        return found
+        return found.searching(search)
+
+    def searching(self, search: Search, progress: Progress = silent) -> Recognizer:
+        """The same model with another way to decode.
+
+        Raises:
+            LexiconError, LanguageModelError: as `load` does.
+        """
+        if search.is_greedy:
+            return self
+        spelled = self.spell(range(len(self.dictionary)))
+        greedy = self.greedy
+        symbols = Symbols(spelled, self.post_process, greedy.blank, greedy.ignored)
+        return replace(self, search=build_search(search, symbols, progress))
+
+    @property
+    def decoder(self) -> Decoder:
+        """What decodes: beam search if one was asked for, else the greedy decoder."""
+        return self.search.decoder if self.search else self.greedy
 
     @property
     def blank(self) -> int:
@@ -124,7 +162,7 @@ class Recognizer:
         Args:
             waveforms: arrays or tensors of (S,), mono, or paths of audio files.
             sample_rate: Hz of the arrays, which are resampled; the model's if None.
-            decoder: what decodes; greedily if None.
+            decoder: what decodes; the recognizer's own if None.
 
         Raises:
             ValueError: a waveform cannot be used; the message says which, and why.
@@ -139,7 +177,7 @@ class Recognizer:
         progress: Progress = lambda what, done, total: None,
     ) -> Run[Transcript]:
         """What transcribes recordings one after the other, and skips those that cannot be read."""
-        chosen = decoder or self.greedy
+        chosen = decoder or self.decoder
 
         def finish(recording: Recording, frames: Iterable[Tensor]) -> Transcript:
             return self._transcript(recording, chosen.decode(frames)[0])

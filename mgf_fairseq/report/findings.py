@@ -12,7 +12,7 @@ from .table import Table
 
 
 def findings(table: Table) -> list[str]:
-    """Say in one sentence per task which row leads, and by how much over the best other kind."""
+    """Say in one sentence per task which row leads, and by how much over the best other."""
     told = []
     for column in (column for column in table.columns if column.leading):
         ranked = sorted(
@@ -24,11 +24,13 @@ def findings(table: Table) -> list[str]:
         leads = "leads with" if rest else "alone was measured:"
         title = f"{column.heading}, {column.info.title}"
         text = f"{title}: {first.label} {leads} {cell.mean:.1f} %"
-        other = next((p for p in rest if p[0].is_baseline != first.is_baseline), None)
+        others = (pair for pair in rest if pair[0].is_baseline != first.is_baseline)
+        other = next(others, rest[0] if rest else None)
         if other:
             row, theirs = other
             gap = abs(cell.mean - theirs.mean)
             kind = "the best baseline" if row.is_baseline else "the best MGF row"
+            kind = kind if row.is_baseline != first.is_baseline else "the next row"
             leader = f"{first.label}{' (a baseline)' if first.is_baseline else ''}"
             text = (
                 f"{title}: {leader} leads with "

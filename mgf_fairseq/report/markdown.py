@@ -12,6 +12,7 @@ from typing import Any
 from ..evaluation.results import TaskResult
 from .cells import Cell, Column
 from .collect import Row
+from .describing import caveats, what_it_is, why_not_the_top
 from .figures.select import layer_means
 from .findings import findings
 from .protocol import overlap_words, sizes, words_of
@@ -25,9 +26,15 @@ def markdown(table: Table, title: str) -> str:
     parts = [f"# {title}", *(f"> **Note:** {_escape(note)}" for note in table.notes)]
     parts.append("\n".join(f"- {_escape(text)}" for text in findings(table)))
     parts += ["## Scores", _scores(table), _HOW_TO_READ]
+    parts.append(
+        "\n".join(f"- **{_escape(row.label)}**: {_escape(what_it_is(row))}" for row in table.rows)
+    )
+    parts += [f"> **Caveat:** {_escape(text)}" for text in caveats(table)]
     for column in table.columns:
         if column.leading and (layers := _layers(table, column)):
             parts += [f"## {_escape(column.title)}, layer by layer", layers]
+            if why := why_not_the_top(table, column):
+                parts.append(_escape(why))
     parts += ["## How it was measured", *_protocols(table)]
     if table.missing:
         parts += ["## Missing", "\n".join(f"- {_escape(text)}" for text in table.missing)]
@@ -116,9 +123,7 @@ def _protocols(table: Table) -> list[str]:
                 if (t, variant) == (task, column.variant)
             )
             parts.append(
-                f"**{_escape(column.task_title)}**: {words_of(task)} "
-                f"Data: {_escape(sizes(first))}. "
-                f"{_escape(first.data.note)}".rstrip()
+                f"**{_escape(column.task_title)}**: {words_of(task)} Data: {_escape(sizes(first))}."
             )
     lines = [_line(["name", "seed", "updates", "audio, h", "task", "command", "commit", "hardware",
                     "date", "s", "test and pre-training"]), "|---" * 11 + "|"]  # fmt: skip

@@ -109,7 +109,6 @@ def circumstances(upstream: UpstreamResult, result: Result) -> list[tuple[str, s
         *((n, plain(v)) for n, v in result.protocol.items() if f"protocol.{n}" in OF_THE_ROW),
         ("data", sizes(result)),
         ("test and pre-training", overlap_words(upstream, result)),
-        *([("note", result.data.note)] if result.data.note else []),
         ("command", result.command),
         ("commit", result.commit),
         ("hardware", result.hardware),

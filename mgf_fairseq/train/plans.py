@@ -45,7 +45,7 @@ TASKS = {
     ),
     "seq2seq": Task(
         "ltr",
-        {"all": "seq2seq"},
+        {"quick": "seq2seq_quick", "all": "seq2seq"},
         {"loss per letter": "nll_loss", "accuracy, %": "accuracy", "WER, %": "valid_wer"},
     ),
     "classification": Task(
@@ -86,8 +86,10 @@ def plan_pretraining(
         data: folder of train.tsv and valid.tsv.
         size: of SIZES.
         dest: folder of its checkpoints; that of the recipe if None.
-        updates: how many; the recipe's if None.
-        hours: after so many it saves and ends, finished or not; never if None.
+        updates: how many; the recipe's if None. Warm-up and decay of the learning rate keep their
+            shares of them.
+        hours: after so many it saves and ends, finished or not; never if None. The learning rate
+            follows the updates.
         overrides: further settings, as hydra takes them; they win.
 
     Raises:
@@ -107,12 +109,10 @@ def plan_pretraining(
     ]
     if updates is not None:
         added += _lasting(config, updates)
-        warmup = min(int(config.lr_scheduler.warmup_updates), max(1, updates // 10))
-        added.append(override("lr_scheduler.warmup_updates", warmup))
-    if hours is not None:
-        if hours <= 0:
-            raise PlanError(f"hours={hours:g} must be above 0")
-        added.append(override("optimization.stop_time_hours", hours))
+        share = int(config.lr_scheduler.warmup_updates) / int(config.optimization.max_update)
+        # The decay takes what is left: fairseq's polynomial_decay ends at max_update.
+        added.append(override("lr_scheduler.warmup_updates", max(1, round(share * updates))))
+    added += _stopping(hours)
     return _plan(recipe, _merged(machine, added, overrides), folder, PRETRAINING)
 
 
@@ -135,6 +135,7 @@ def plan_finetuning(
     dest: Path | None = None,
     updates: int | None = None,
     overrides: Sequence[str] = (),
+    hours: float | None = None,
 ) -> Plan:
     """Plan a fine-tuning.
 
@@ -145,8 +146,9 @@ def plan_finetuning(
         labels: ending of the label files; that of the task if None.
         amount: which of the task's recipes; `quick` without a GPU and `all` with one if None.
         dest: folder of its checkpoints; below the runs' folder if None.
-        updates: how many; the recipe's if None.
+        updates: how many; the recipe's if None. The phases of the learning rate keep their shares.
         overrides: further settings, as hydra takes them; they win.
+        hours: as in `plan_pretraining`.
 
     Raises:
         PlanError: something is missing or does not fit.
@@ -173,6 +175,7 @@ def plan_finetuning(
         given += _lasting(config, updates)
         frozen = min(int(config.model.freeze_finetune_updates), updates // 5)
         given.append(override("model.freeze_finetune_updates", frozen))
+    given += _stopping(hours)
     return _plan(recipe, _merged([], given, overrides), folder, kind.metrics)
 
 
@@ -221,6 +224,15 @@ def _machine() -> list[str]:
     if count == 1:
         return ["run=gpu_1"]
     return ["run=gpu_8", override("distributed_training.distributed_world_size", count)]
+
+
+def _stopping(hours: float | None) -> list[str]:
+    """The setting that ends a training after a time."""
+    if hours is None:
+        return []
+    if hours <= 0:
+        raise PlanError(f"hours={hours:g} must be above 0")
+    return [override("optimization.stop_time_hours", hours)]
 
 
 def _lasting(config: DictConfig, updates: int) -> list[str]:

@@ -111,7 +111,7 @@ def test_three_probes_and_recognition_land_in_a_folder_each_and_a_table_is_shown
     assert folder.upstream.group == "fbank"
     rows = [line.split() for line in shown.splitlines()]
     (header,) = (row for row in rows if row[:1] == ["representation"])
-    assert header[-2:] == ["WER", "CER"]
+    assert header[-2:] == ["CER", "WER"]
     (fresh,) = (row for row in rows if row[:1] == ["fresh"])
     assert fresh[-2:] == ["90.0", "50.0"] and fresh.count("+-") == 4
     assert "mgf report" in shown

@@ -8,10 +8,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import itertools
 import json
-import sys
+import random
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -25,19 +25,14 @@ from mgf_fairseq.prepare.prepare import prepare
 
 pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed (extra: demo)")
 
-QUICKSTART = Path(__file__).resolve().parents[2] / "examples" / "quickstart"
-SHORT = 20 / 60  # minutes; every speaker says at least one sentence, so about a minute comes out
+SHORT = 20 / 60  # minutes; every speaker speaks at least once, so about a minute comes out
 
 
 @pytest.fixture(scope="module")
-def corpus() -> Iterator[ModuleType]:
-    sys.path.insert(0, str(QUICKSTART))
-    try:
-        import corpus as module
+def corpus() -> ModuleType:
+    import corpus as module
 
-        yield module
-    finally:
-        sys.path.remove(str(QUICKSTART))
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +95,31 @@ def test_the_folder_is_ready_for_all_four_evaluations(made: Path, tmp_path: Path
     assert styles <= {"calm", "flat", "hurried", "lively", "plain"} and len(styles) > 1
 
 
-def test_no_sentence_of_valid_or_test_is_read_in_training(corpus: ModuleType) -> None:
-    by_split = [set(corpus.sentences_for(split, 3)) for split in ("train", "valid", "test")]
-    assert sum(map(len, by_split)) == len(set.union(*by_split)) == len(corpus.read_sentences())
+def test_no_text_of_valid_or_test_is_spoken_in_training() -> None:
+    import texts
+
+    by_split = [set(texts.sentences_for(split, 3)) for split in ("train", "valid", "test")]
+    assert sum(map(len, by_split)) == len(set.union(*by_split)) == len(texts.read_sentences())
+    chance = random.Random(3)
+    spoken = {
+        split: set(itertools.islice(texts.texts_of("commands", split, 3, chance), 300))
+        for split in ("train", "valid", "test")
+    }
+    assert all(len(found) > 150 for found in spoken.values())
+    assert sum(map(len, spoken.values())) == len(set.union(*spoken.values()))
+    words = {word for found in spoken.values() for text in found for word in text.split()}
+    held_out = {word for text in spoken["test"] for word in text.split()}
+    assert len(words) < 100 and held_out <= {w for text in spoken["train"] for w in text.split()}
+
+
+def test_commands_are_a_corpus_with_transcripts_and_no_speaker_test(
+    corpus: ModuleType, tmp_path: Path
+) -> None:
+    assert corpus.main(["--dest", str(tmp_path), *("--sentences", "0.1", "--commands", "0.1")]) == 0
+    rows = read_table(tmp_path / "commands" / "metadata.tsv")
+    assert {row["split"] for row in rows} == {"train", "valid", "test"}
+    assert all(2 <= len(row["text"].split()) <= 9 for row in rows)
+    assert (tmp_path / "sentences" / "corpus.json").is_file()
 
 
 def test_phones_tile_each_utterance_from_its_first_to_its_last_sample(made: Path) -> None:

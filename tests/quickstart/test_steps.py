@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
+import steps as quickstart
 
 from mgf_fairseq.utils.processes import Children
-
-PATH = Path(__file__).resolve().parents[2] / "examples/quickstart/quickstart.py"
-spec = importlib.util.spec_from_file_location("quickstart_steps", PATH)
-assert spec is not None and spec.loader is not None
-quickstart = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = quickstart
-spec.loader.exec_module(quickstart)
 
 
 def run(folder: Path, corpus: str = "25", training: str = "400", asr: str = "600") -> list[str]:

@@ -59,6 +59,23 @@ def test_updates_hours_and_settings_are_those_asked_for(data: Path) -> None:
     assert "sample" not in config.model.objectives and plan.folder.name == "no_sample"
 
 
+def test_fewer_or_more_updates_keep_the_shares_of_the_learning_rate(data: Path) -> None:
+    recipe = _composed(plan_pretraining(data))
+    share = recipe.lr_scheduler.warmup_updates / recipe.optimization.max_update
+    for updates in (3, 600, 10_000):
+        config = _composed(plan_pretraining(data, updates=updates))
+        warmup = max(1, round(share * updates))
+        assert config.lr_scheduler.warmup_updates == warmup
+        assert config.lr_scheduler.total_num_update == updates  # where the decay ends
+    checkpoint = mgf_checkpoint(data / "ck.pt")
+    config = _composed(plan_finetuning(checkpoint, data, updates=50, hours=2))
+    assert (config.lr_scheduler.phase_ratio, config.lr_scheduler.max_update) == (
+        [0.1, 0.4, 0.5],
+        50,
+    )
+    assert config.optimization.stop_time_hours == 2
+
+
 def test_several_gpus_are_all_used(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     config = _composed(plan_pretraining(data))
@@ -86,7 +103,7 @@ def test_a_finetuning_plan_composes_and_takes_what_the_encoder_was_trained_with(
 def test_without_a_gpu_the_quick_recipe_is_taken(data: Path) -> None:
     checkpoint = mgf_checkpoint(data / "ck.pt")
     assert plan_finetuning(checkpoint, data).recipe.stem == "ctc_quick"
-    assert plan_finetuning(checkpoint, data, "seq2seq").recipe.stem == "seq2seq"
+    assert plan_finetuning(checkpoint, data, "seq2seq").recipe.stem == "seq2seq_quick"
 
 
 def test_what_is_missing_is_named_with_the_command_that_makes_it(data: Path) -> None:
@@ -97,7 +114,7 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(data: Path) -> 
         plan_finetuning(checkpoint, data, "classification", "emo")
     with pytest.raises(PlanError, match=r"train_1h.tsv.*subset.py .* writes train_1h"):
         plan_finetuning(checkpoint, data, amount="1h")
-    with pytest.raises(PlanError, match="--amount 1h: seq2seq has all"):
+    with pytest.raises(PlanError, match="--amount 1h: seq2seq has quick, all"):
         plan_finetuning(checkpoint, data, "seq2seq", amount="1h")
     with pytest.raises(PlanError, match="fine-tuned already"):
         plan_finetuning(finetuned(data / "ctc.pt"), data)

@@ -5,7 +5,7 @@ The work behind ``mgf score`` and the last step of the recognition task.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,15 @@ class ManifestScore:
     speakers: list[str] | None = None  # of all rows of the manifest, if beside it (.spk)
 
 
+@dataclass(frozen=True)
+class Truth:
+    """A manifest and what is said in its recordings."""
+
+    manifest: Manifest
+    entries: list[str]
+    references: list[str]
+
+
 def score_manifest(
     recognizer: Recognizer,
     path: Path | str,
@@ -59,11 +68,10 @@ def score_manifest(
         ValueError: its labels are missing or of another length, or no audio can be read.
     """
     path = Path(path)
-    manifest = read_manifest(path)
-    manifest.require_root()
-    references = _read_references(path, labels, recognizer, manifest)
+    truth = read_truth(path, labels, recognizer)
+    manifest, references = truth.manifest, truth.references
     recognizer.model.to(device or torch.device("cpu"))
-    decoded, skipped = _decode(recognizer, manifest, batch_seconds, advance)
+    decoded, skipped = _decode(recognizer, truth.entries, batch_seconds, advance)
     if not decoded:
         reason = next(iter(skipped.values()))
         raise ValueError(f"{path}: no utterance could be read ({reason}); see mgf check")
@@ -85,16 +93,16 @@ def score_manifest(
 
 def _decode(
     recognizer: Recognizer,
-    manifest: Manifest,
+    entries: Sequence[str],
     batch_seconds: float,
     advance: Callable[[int], object],
 ) -> tuple[dict[int, Hypothesis], dict[int, str]]:
     """The best symbols of each row that can be read, and why the other rows cannot."""
-    decoder = recognizer.greedy
+    decoder = recognizer.decoder
     run = Run(recognizer.frames, lambda _, frames: decoder.decode(frames)[0], batch_seconds)
     decoded: dict[int, Hypothesis] = {}
     skipped: dict[int, str] = {}
-    for row, found in enumerate(run.over([manifest.entry(row) for row in range(len(manifest))])):
+    for row, found in enumerate(run.over(entries)):
         if isinstance(found, Skipped):
             skipped[row] = f"{found.name}: {found.reason}"
         else:
@@ -128,11 +136,21 @@ def read_rows(manifest_path: Path, ending: str, manifest: Manifest) -> list[str]
     return rows
 
 
-def _read_references(
-    manifest_path: Path, labels: str | None, recognizer: Recognizer, manifest: Manifest
-) -> list[str]:
-    """Read the label file beside the manifest and turn its rows into words."""
+def read_truth(path: Path, labels: str | None, recognizer: Recognizer) -> Truth:
+    """Read a manifest and the label file beside it, whose rows become words.
+
+    Raises:
+        ManifestError: the manifest cannot be used.
+        ValueError: its labels are missing or of another length.
+    """
+    manifest = read_manifest(path)
+    manifest.require_root()
     ending = labels or recognizer.labels
     default = "none" if labels else recognizer.post_process
     post_process = POST_PROCESS_OF_LABELS.get(ending, default)
-    return [join_symbols(row, post_process) for row in read_rows(manifest_path, ending, manifest)]
+    rows = read_rows(path, ending, manifest)
+    return Truth(
+        manifest,
+        [manifest.entry(row) for row in range(len(manifest))],
+        [join_symbols(row, post_process) for row in rows],
+    )

@@ -137,6 +137,8 @@ def draw_panel(panel: Panel, runs: Sequence[Run]) -> Picture | None:
         put_title(figure, panel.title, f"Lines: training, running mean{dots}")
         axes.set(xlabel="update", ylabel=panel.unit)
         axes.margins(x=0)
+        if axes.dataLim.ymin >= 0:
+            axes.set_ylim(bottom=0)
         _reach_edge(axes, list(ends.values()))
         axes.grid(axis="y")
         # The axes take about 72 % of the height; a line of letters takes 0.15 inches.

@@ -50,6 +50,7 @@ def draw_ranking(
         axes.set_yticks(range(len(ordered)), [bar.label for bar in ordered])
         axes.set_ylim(len(ordered) - 0.4, -1.1)
         axes.margins(x=0.09)
+        axes.set_xlim(left=0)
         direction = "left" if lower_is_better else "right"
         put_title(
             figure,

@@ -72,6 +72,8 @@ def rankings(table: Table) -> list[Picture]:
             for row in table.rows
             if (cell := table.cells.get((row.label, column)))
         ]
+        if len(bars) < 2:
+            continue  # nothing to compare: the table has the number
         unit = f"{column.info.title}, % of test"
         lower = column.info.lower_is_better
         title = column.heading

@@ -12,6 +12,7 @@ from ...monitoring.training_log import JSONL_NAME
 from .. import protocol
 from ..cells import Column
 from ..collect import Result, Row
+from ..describing import what_it_is, why_not_the_top
 from ..figures import select
 from ..findings import findings
 from ..table import Table
@@ -70,7 +71,8 @@ def _opening(shown: Table, title: str) -> Html:
 
 
 def _scores(shown: Table) -> list[str]:
-    return [scores_table(shown), reading_help(shown), gallery(select.rankings(shown))]
+    rows = pairs((row.label, what_it_is(row)) for row in shown.rows)
+    return [scores_table(shown), rows, reading_help(shown), gallery(select.rankings(shown))]
 
 
 def _probed(shown: Table) -> Iterator[Column]:
@@ -93,6 +95,8 @@ def _layers(shown: Table) -> list[str]:
         maps = select.layer_maps(shown, column)
         made.append(element("h3", column.heading))
         made.append(gallery(maps) if maps else _absent("No row has more than one layer."))
+        if why := why_not_the_top(shown, column):
+            made.append(element("p", why))
     return made if len(made) > 1 else [_absent("No task was probed.")]
 
 
@@ -218,7 +222,7 @@ def _protocol(shown: Table) -> list[str]:
             made += [
                 element("h3", column.heading),
                 element("p", protocol.words_of(task)),
-                element("p", f"Data: {protocol.sizes(first)}. {first.data.note}"),
+                element("p", f"Data: {protocol.sizes(first)}."),
                 pairs(protocol.told(first)),
                 fold("Settings", pairs(protocol.settings(first))),
             ]
@@ -226,10 +230,9 @@ def _protocol(shown: Table) -> list[str]:
     for row in shown.rows:
         parts: list[str] = []
         for member in row.members:
-            parts += [
-                element("h3", member.upstream.name),
-                pairs(protocol.training(member.upstream)),
-            ]
+            if len(row.members) > 1:
+                parts.append(element("h3", member.upstream.name))
+            parts.append(pairs(protocol.training(member.upstream)))
             for result in member.results:
                 parts.append(element("h3", task_name(result.task).capitalize()))
                 parts.append(pairs(protocol.circumstances(member.upstream, result)))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ..cells import Cell, Column
 from ..collect import Row
+from ..describing import caveats
 from ..table import Table
 from .html import Html, element, join
 
@@ -57,9 +58,10 @@ def _head(columns: Sequence[Column]) -> Html:
 
 
 def _row(table: Table, row: Row) -> Html:
-    name = element("th", row.label, element("small", row.kind), scope="row")
+    kind = [] if row.kind in row.label else [element("small", row.kind)]
+    name = element("th", row.label, *kind, scope="row")
     cells = [_cell(table.cells.get((row.label, column)), column) for column in table.columns]
-    return element("tr", name, element("td", *training_effort(row)), *cells)
+    return element("tr", name, element("td", *training_effort(row), data_label="trained"), *cells)
 
 
 def training_effort(row: Row) -> list[Html]:
@@ -78,7 +80,7 @@ def training_effort(row: Row) -> list[Html]:
 
 def _cell(cell: Cell | None, column: Column) -> Html:
     if cell is None:
-        return element("td", "\u2013", element("small", "not measured"))
+        return element("td", "\u2013", element("small", "not measured"), class_="absent")
     inside: list[str] = [element("b", f"{cell.mean:.1f}")]
     if cell.spread is not None:
         inside.append(f" \u00b1 {cell.spread:.1f}")
@@ -92,8 +94,10 @@ def _cell(cell: Cell | None, column: Column) -> Html:
     inside.append(element("small", f"{cell.count} {what}"))
     if cell.note:
         inside.append(element("small", f"only {cell.note}"))
-    hover = "; ".join(f"{name}: {value:.2f}" for name, value in cell.single.items())
-    return element("td", *inside, title=hover, **({"class_": "best"} if cell.best else {}))
+    if len(cell.single) > 1:
+        inside.append(element("small", " ".join(f"{value:.1f}" for value in cell.single.values())))
+    best = {"class_": "best"} if cell.best else {}
+    return element("td", *inside, data_label=column.title, **best)
 
 
 def _difference(cell: Cell, lower_is_better: bool) -> Html:
@@ -115,7 +119,11 @@ def _chance(table: Table) -> Html:
     """Make the last line: what needs no representation at all."""
     name = element("th", "chance", element("small", "most frequent class"), scope="row")
     cells = [
-        element("td", "\u2013" if column.chance is None else f"{column.chance:.1f}")
+        element(
+            "td",
+            "\u2013" if column.chance is None else f"{column.chance:.1f}",
+            data_label=column.title,
+        )
         for column in table.columns
     ]
     return element("tr", name, element("td", ""), *cells)
@@ -125,7 +133,11 @@ def _drawn_over(table: Table) -> Html:
     """Make the line that says what the intervals of each task are drawn over."""
     name = element("th", "intervals", element("small", "drawn over"), scope="row")
     cells = [
-        element("td", element("small", table.drawn_over(column) if column.leading else ""))
+        element(
+            "td",
+            element("small", table.drawn_over(column) if column.leading else ""),
+            data_label=column.title,
+        )
         for column in table.columns
     ]
     return element("tr", name, element("td", ""), *cells)
@@ -137,8 +149,8 @@ def reading_help(table: Table) -> Html:
         "All numbers are percent. Mean \u00b1 standard deviation over the seeds named in the cell; "
         "a row with several pre-training seeds is the mean of their means. 95 %: bootstrap "
         "interval over what the last line says, averaged over pre-training seeds. Below it: what "
-        "the score was read from, chosen on the valid split. \u2605: best of the column. Point at "
-        "a cell for each seed by itself."
+        "the score was read from, chosen on the valid split. \u2605: best of the column. Last "
+        "line of a cell: each seed by itself."
     )
     if table.baseline:
         text += (
@@ -146,13 +158,5 @@ def reading_help(table: Table) -> Html:
             "brackets where both rows were paired utterance by utterance; without an arrow it "
             "includes 0."
         )
-    notes = {
-        f"{column.task_title}: {note}"
-        for (_, task, variant), results in table.results.items()
-        for column in table.variants(task)
-        if column.variant == variant
-        for note in (result.data.note for result in results)
-        if note
-    }
-    remarks = [element("p", element("small", note)) for note in sorted(notes)]
+    remarks = [element("p", element("small", f"Caveat: {text}.")) for text in caveats(table)]
     return join([element("p", element("small", text)), *remarks])

@@ -59,7 +59,18 @@ audio { max-width: 100%; }
 @media (max-width: 40rem) {
   body { padding: 1rem .8rem 3rem; }
   h1 { font-size: 1.4rem; }
-  .scores th[scope=row] { min-width: 6.5rem; max-width: 8rem; overflow-wrap: anywhere; }
+  .scores, .scores tbody, .scores tr, .scores td { display: block; }
+  .scores { width: 100%; } .scores thead { display: none; }
+  .scores th[scope=row] { position: static; display: block; max-width: none; font-size: 1.05rem;
+    border-bottom: 0; margin-top: .8rem; padding-left: 0; }
+  .scores tr.band th { display: block; }
+  .scores td { white-space: normal; border: 0; border-top: 1px solid var(--line);
+    padding: .3rem .4rem; }
+  .scores td:empty, .scores td.absent { display: none; }
+  .scores td[data-label]::before { content: attr(data-label); display: block;
+    color: var(--muted); font-size: .85rem; }
+  figure.scroll img { min-width: 0 !important; }
+  .scroll td { overflow-wrap: anywhere; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .4rem; } }
 @media print { details > * { display: block; } }
 """

@@ -1,0 +1,105 @@
+"""Sentences that a reader needs beside the numbers: what each row is, caveats, the best layer.
+
+Between the table and both the page and the Markdown.
+"""
+
+from __future__ import annotations
+
+from ..evaluation.results import WEIGHTED_SUM, TaskResult
+from .cells import Column
+from .collect import Row
+from .figures.select import layer_means
+from .table import Table
+from .wording import task_name
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_KINDS = {
+    "random": "the same network with random weights: what its shape gives without any training",
+    "fbank": "log-mel energies, computed and not learned: what the signal itself shows",
+    "mfcc": "cepstral coefficients, computed and not learned: what the signal itself shows",
+    "wav2vec2": "wav2vec 2.0: masked contrastive pre-training alone",
+    "hubert": "HuBERT: pre-training on masked cluster labels",
+}
+_ALL = ("sample", "frame", "phoneme", "utterance")
+
+
+def usual_title(table: Table) -> str:
+    """Name the page by the tasks that are there."""
+    tasks = table.tasks
+    if len(tasks) == 1:
+        return f"Speech representations by {task_name(tasks[0])}"
+    count = _NUMBERS[len(tasks)] if len(tasks) < len(_NUMBERS) else str(len(tasks))
+    return f"Speech representations, {count} ways" if tasks else "Speech representations"
+
+
+def what_it_is(row: Row) -> str:
+    """Say in one sentence what a row is."""
+    upstream = row.members[0].upstream
+    if row.is_baseline:
+        text = _KINDS.get(row.kind, f"a representation of kind {row.kind}")
+    else:
+        text = f"MGF{_objectives(upstream.config.get('objectives'))}"
+    if row.audio:
+        text += f", pre-trained on {row.audio_in_words} of audio"
+    if len(row.members) > 1:
+        text += f", the mean of {len(row.members)} pre-trainings that differ by seed"
+    return f"{text}."
+
+
+def _objectives(found: object) -> str:
+    names = [str(name) for name in found] if isinstance(found, (list, dict)) else []
+    if not names:
+        return ""
+    if set(names) == set(_ALL):
+        return " with all four scales"
+    if len(names) == 1:
+        return f" with the {names[0]} scale alone"
+    return f" with the scales {', '.join(names[:-1])} and {names[-1]}"
+
+
+def caveats(table: Table) -> list[str]:
+    """List what the results say of their data, each sentence once, with its tasks."""
+    found: dict[str, dict[str, None]] = {}
+    for column in (column for column in table.columns if column.leading):
+        for (_, task, variant), results in table.results.items():
+            if (task, variant) == (column.task, column.variant):
+                for note in (part for r in results for part in r.data.note.split("; ") if part):
+                    found.setdefault(note, {})[column.task_title] = None
+    everything = len([column for column in table.columns if column.leading])
+    return [
+        note if len(tasks) == everything else f"{note} ({', '.join(tasks)})"
+        for note, tasks in found.items()
+    ]
+
+
+def why_not_the_top(table: Table, column: Column) -> str:
+    """One sentence where the highest layer of an MGF row is not its best; else nothing."""
+    lower = []
+    for row in (row for row in table.rows if not row.is_baseline):
+        results = table.results.get((row.label, column.task, column.variant), [])
+        layers = row.members[0].upstream.layer_names
+        best = {
+            max(means, key=lambda name: means[name])
+            for result in results
+            if isinstance(result, TaskResult)
+            and (means := _by_layer(result, column.metric, layers))
+        }
+        if len(layers) > 1 and best and layers[-1] not in best:
+            lower.append(row.label)
+    if not lower:
+        return ""
+    return (
+        f"The highest layer is not the best for {', '.join(lower)}: the last layers specialize in "
+        "what pre-training predicts, and give up some of what lower layers keep of the signal. "
+        f"Take the layer that a task's valid split chooses, or the {WEIGHTED_SUM}."
+    )
+
+
+def _by_layer(result: TaskResult, metric: str, layers: list[str]) -> dict[str, float]:
+    """Layer -> the better of its poolings."""
+    best: dict[str, float] = {}
+    for pooling in dict.fromkeys(r.pooling for r in result.representations):
+        for name, mean in layer_means(result, metric, pooling).items():
+            if name in layers:
+                best[name] = max(mean, best.get(name, mean))
+    return best

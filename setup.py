@@ -64,6 +64,8 @@ setup(
         "demo": ["espeakng-loader>=0.2.4", *REPORT],
         "report": REPORT,
         "export": EXPORT,
+        # What `mgf units` clusters with.
+        "units": ["scikit-learn>=1.3"],
         # Submits a training to SLURM and puts it back into the queue (run=submitit).
         "slurm": SLURM,
         "docs": DOCS,

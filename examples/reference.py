@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mgf_fairseq.criterion import MgfCriterionConfig
+from mgf_fairseq.data.augment.config import AugmentConfig
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.objectives.config import ObjectiveConfig
@@ -66,7 +67,8 @@ def page() -> str:
     common = frozenset(field.name for field in dataclasses.fields(ObjectiveConfig))
     parts = [
         HEAD,
-        f"## Data and precision\n\n{table(MgfPretrainingConfig, 'task')}\n",
+        f"## Data and precision\n\n{table(MgfPretrainingConfig, 'task', frozenset(['augment']))}\n",
+        f"## Augmentation\n\n{table(AugmentConfig, 'task.augment')}\n",
         f"## Encoder\n\n{table(MgfConfig, 'model')}\n",
         f"## Criterion\n\n{table(MgfCriterionConfig, 'criterion')}\n",
         "## Objectives\n\nEach objective has these two, some with another default:\n\n"

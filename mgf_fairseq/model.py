@@ -34,6 +34,13 @@ class MgfConfig(EncoderConfig, FairseqDataclass):
         default=None,
         metadata={"help": "objective name -> its settings; what is not named is not built"},
     )
+    init_from: str | None = field(
+        default=None,
+        metadata={
+            "help": "begin with the encoder of this checkpoint (ours, or fairseq's wav2vec 2.0, "
+            "HuBERT or data2vec), run or folder of transformers; read only before the first update"
+        },
+    )
     sample_rate: int = II("task.sample_rate")
     seed: int = II("common.seed")
 
@@ -91,6 +98,7 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         utterance: Tensor,
         row_id: Tensor,
         rows: HostRows | None = None,
+        clean: Tensor | None = None,
     ) -> PretrainingOutput:
         """Encode with masks and run every objective.
 
@@ -101,11 +109,14 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
                 for the utterance objective.
             row_id: (B,) int64, what random choices depend on.
             rows: what the host knows of the same; None: the device is asked.
+            clean: as ``source``, what targets are made of where it is not what is heard
+                (``task.augment``).
         """
         # Validation draws the same masks every time, so that its curves can be compared.
         update = self.mask_update if self.training else 0
         heard = from_bits(source)
-        normalized = heard if self.normalized else unit_variance_rows(heard, padding_mask)
+        aimed_at = heard if clean is None else from_bits(clean)
+        normalized = aimed_at if self.normalized else unit_variance_rows(aimed_at, padding_mask)
         batch = Batch(
             waveform=normalized.detach(),  # targets have no gradient
             padding_mask=padding_mask,

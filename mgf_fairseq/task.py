@@ -19,6 +19,8 @@ from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
 from .checkpoints.pretraining_data import note_training_data
+from .data.augment.augmenter import build_augmenter
+from .data.augment.config import AugmentConfig
 from .data.crops import Crops
 from .data.dataset import MgfDataset
 from .data.distinct import DISTINCT
@@ -28,6 +30,7 @@ from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
 from .host.heartbeat import moved
 from .host.iterators import MgfBatchIterator, StepClock, log_data_wait
+from .host.recorders import ReconstructionRecorder
 from .monitoring.gradient_guard import (
     GradientGuard,
     explain_gradient,
@@ -92,6 +95,10 @@ class MgfPretrainingConfig(FairseqDataclass):
         default=True,
         metadata={"help": "log what is wrong with a training, and what to do about it"},
     )
+    augment: AugmentConfig = field(
+        default_factory=AugmentConfig,
+        metadata={"help": "what changes the views of training, none of it by default"},
+    )
     # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
     log_interval: int = field(
         default=100, metadata={"help": "updates between looks at health: common.log_interval"}
@@ -132,6 +139,7 @@ class MgfPretrainingTask(FairseqTask):
         self.clock = StepClock()
         self.guard = GradientGuard()
         self.live_health = LiveHealth(cfg.log_interval)
+        self.recorder = ReconstructionRecorder()
 
     @classmethod
     def setup_task(cls, cfg: MgfPretrainingConfig, **_: Any) -> MgfPretrainingTask:
@@ -145,16 +153,21 @@ class MgfPretrainingTask(FairseqTask):
             ManifestError: a manifest is missing, malformed or without a long enough utterance.
             ValueError: the audio is not where the manifest says.
         """
+        cfg, trained = self.cfg, split == self.cfg.train_subset
+        shared: dict[str, Any] = {
+            name: getattr(cfg, name) for name in ("sample_rate", "normalize", "seed")
+        }
+        augmenter = build_augmenter(cfg.augment, **shared) if trained else None
+        crops = Crops(cfg.views, cfg.max_sample_size, cfg.min_sample_size)
 
         def build(rows: Rows) -> MgfDataset:
             return MgfDataset(
                 rows,
-                Crops(self.cfg.views, self.cfg.max_sample_size, self.cfg.min_sample_size),
-                sample_rate=self.cfg.sample_rate,
-                normalize=self.cfg.normalize,
-                shuffle=split == self.cfg.train_subset,
-                seed=self.cfg.seed,
-                num_buckets=self.cfg.num_buckets,
+                crops,
+                **shared,
+                shuffle=trained,
+                num_buckets=cfg.num_buckets,
+                augmenter=augmenter,
             )
 
         dataset = load_split(self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct)
@@ -280,9 +293,11 @@ class MgfPretrainingTask(FairseqTask):
             self.live_health.observe()
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """Log how healthy the training is, once per validation."""
+        """Log how healthy the training is, and record a reconstruction, once per validation."""
         if self.cfg.health:
             self.live_health.summarize()
+        if self.objective_names:
+            self.recorder.observe(model, self.datasets.values(), self.cfg.sample_rate)
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
         """Validate under the same autocast."""

@@ -103,7 +103,7 @@ ORDER = [
     ),
     *("prepare", "check", "checkpoints", "monitoring", "host", "launching", "model", "criterion"),
     *("task", "baselines", "plugin", "extract", "inference", "train", "evaluation", "export"),
-    *("report", "cli"),
+    *("units", "report", "cli"),
 ]
 # Inside functions: a process that fairseq has not set up imports the plugin itself.
 UPWARD = {("host/launcher.py", "plugin"), ("host/user_packages.py", "plugin")}

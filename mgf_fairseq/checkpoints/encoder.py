@@ -6,6 +6,7 @@ from what is returned here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,12 @@ class EncoderCheckpoint:
     history: dict[str, Any]  # how it was trained, where the checkpoint says so
 
 
-def read_encoder(path: str | Path) -> EncoderCheckpoint:
+def read_encoder(path: str | Path, kinds: Sequence[str] = PRETRAINED) -> EncoderCheckpoint:
     """Read what a checkpoint says of its encoder, without building it.
+
+    Args:
+        path: of the checkpoint, or the folder of its run.
+        kinds: names of models that are accepted.
 
     Raises:
         CheckpointError: the file is missing, unsafe to load, or of another kind.
@@ -47,10 +52,10 @@ def read_encoder(path: str | Path) -> EncoderCheckpoint:
     path = find_checkpoint(path)
     state = read_checkpoint(path)
     with interpreting(path):
-        return _encoder_of(state, path)
+        return _encoder_of(state, path, kinds)
 
 
-def _encoder_of(state: dict[str, Any], path: Path) -> EncoderCheckpoint:
+def _encoder_of(state: dict[str, Any], path: Path, kinds: Sequence[str]) -> EncoderCheckpoint:
     config = outer = config_of(state, path)
     weights: dict[str, Tensor] = state["model"]
     prefix = next((p for p in _PREFIXES if any(k.startswith(p) for k in weights)), "")
@@ -63,10 +68,8 @@ def _encoder_of(state: dict[str, Any], path: Path) -> EncoderCheckpoint:
         config = OmegaConf.create(outer.model.w2v_args, flags={"allow_objects": True})
         weights = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     kind = OmegaConf.select(config, "model._name")
-    if kind not in PRETRAINED:
-        raise CheckpointError(
-            f"{path}: holds a model {kind!r}; give one of {', '.join(PRETRAINED)}"
-        )
+    if kind not in kinds:
+        raise CheckpointError(f"{path}: holds a model {kind!r}; give one of {', '.join(kinds)}")
     activation = str(OmegaConf.select(config, "model.activation_fn") or "gelu")
     if activation != "gelu":
         raise CheckpointError(f"{path}: activation_fn={activation}; only gelu is supported")

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "transcribe": ("transcribe", "transcribe recordings with a fine-tuned checkpoint"),
     "classify": ("classify", "label recordings with a fine-tuned checkpoint"),
     "extract": ("extract", "write features of chosen layers of a checkpoint as .npy files"),
+    "units": ("units", "cluster a layer into the units that fairseq's HuBERT trains on"),
     "probe": ("probe", "earlier name of evaluate"),
     "evaluate": ("evaluate", "run the four evaluations of one or many representations"),
     "report": ("report", "make one page with the tables and pictures of evaluations"),

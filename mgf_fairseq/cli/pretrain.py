@@ -16,7 +16,7 @@ HELP = "pre-train on a prepared folder: prints the fairseq-hydra-train command a
 EXAMPLES = """\
 examples:
   mgf pretrain data
-  mgf pretrain data --size small --hours 8
+  mgf pretrain data --size small --hours 8 --tensorboard
   mgf pretrain data --updates 5000 --dest runs/long objectives=no_sample optimization.lr=[0.002]
 
 The same command resumes. It uses all GPUs of the machine, or its CPU; settings such as `run=gpu_1`
@@ -34,17 +34,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mini",
         help="mini: 4 layers of 128, for a CPU; small: 4 of 192; base: 12 of 768, for GPUs",
     )
+    add(
+        "--tensorboard",
+        action="store_true",
+        help="record numbers, and at each validation sound and spectrograms of a reconstruction, "
+        "in RUN/tensorboard (another folder: common.tensorboard_logdir=DIR)",
+    )
+    add(
+        "--wandb",
+        metavar="PROJECT",
+        help="record the same as a run of this project of Weights & Biases; WANDB_MODE=offline "
+        "keeps it on the machine (needs wandb)",
+    )
     add_plan_arguments(add, "runs/mgf_SIZE/OBJECTIVES")
 
 
 def run(args: argparse.Namespace) -> int:
     """Pre-train, print how it went, and return 0."""
     quiet_libraries()
-    from ..train.plans import plan_pretraining
+    from ..train.plans import plan_pretraining, recording
 
-    plan = plan_pretraining(
-        args.data, args.size, args.dest, args.updates, args.hours, args.overrides
-    )
+    overrides = [*recording(args.tensorboard, args.wandb), *args.overrides]
+    plan = plan_pretraining(args.data, args.size, args.dest, args.updates, args.hours, overrides)
     folder, data = shlex.quote(str(plan.folder)), shlex.quote(str(args.data))
     return run_plan(
         args,

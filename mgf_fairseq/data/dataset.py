@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..acoustics.normalization import unit_variance
 from ..types import HostRows
 from ..utils.rng import generator
 from ..utils.transfer import as_bits
 from .audio import AudioError, AudioReader
+from .augment.augmenter import Augmenter, View
 from .crops import Crops
 from .distinct import plan_distinct
 from .entries import ManifestError
@@ -48,11 +49,13 @@ class MgfDataset(FairseqDataset):
         shuffle: bool,
         seed: int,
         num_buckets: int,
+        augmenter: Augmenter | None = None,
     ) -> None:
         super().__init__()
         self.manifest, self.crops = manifest, crops
         self.sample_rate, self.normalize = sample_rate, normalize
         self.shuffle, self.seed = shuffle, seed
+        self.augmenter = augmenter
         # Line numbers of the utterances that are long enough.
         self.lines = np.flatnonzero(manifest.num_samples >= crops.min_samples)
         self.view_sizes = crops.length(manifest.num_samples[self.lines])
@@ -173,15 +176,17 @@ class MgfDataset(FairseqDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         repeat, item = divmod(int(index), len(self))
         line = int(self.lines[item])
-        sample: dict[str, Any] = {"line": line, "repeat": repeat, "views": []}
+        sample: dict[str, Any] = {"line": line, "repeat": repeat, "views": [], "clean": []}
         try:
-            sample["views"] = self._read_views(line, repeat, int(self.view_sizes[item]))
+            views = self._read_views(line, repeat, int(self.view_sizes[item]))
+            sample["views"] = [view.heard for view in views]
+            sample["clean"] = [view.clean for view in views]
         except (AudioError, ManifestError, UnicodeDecodeError) as error:
             logger.warning("skipped in training: %s", error)
         return sample
 
-    def _read_views(self, line: int, repeat: int, length: int) -> list[Tensor]:
-        """Read each view by seeking: tensors of (S,) fp32."""
+    def _read_views(self, line: int, repeat: int, length: int) -> list[View]:
+        """Read each view by seeking."""
         rng = generator(self.seed, line, repeat, int(self.epoch))
         entry = self.manifest.entry(line)
         promised = int(self.manifest.num_samples[line])
@@ -196,8 +201,18 @@ class MgfDataset(FairseqDataset):
             self._log_resampling(reader)
             length = min(length, reader.num_samples)
             starts = self.crops.starts(reader.num_samples, length, rng)
-            views = [torch.from_numpy(reader.read(start, length)) for start in starts]
-        return [unit_variance(view) for view in views] if self.normalize else views
+            if self.augmenter:
+                return [
+                    self.augmenter.read(reader, start, length, self._key(line, repeat, number))
+                    for number, start in enumerate(starts)
+                ]
+            read = [torch.from_numpy(reader.read(start, length)) for start in starts]
+        views = [unit_variance(view) for view in read] if self.normalize else read
+        return [View(view, view) for view in views]
+
+    def _key(self, line: int, repeat: int, number: int) -> tuple[int, int, int]:
+        """What the augmentation of a view depends on: its row, repeat and epoch."""
+        return line * self.crops.views + number, repeat, int(self.epoch)
 
     def _log_resampling(self, reader: AudioReader) -> None:
         """Log the first file of another rate; `mgf prepare` and `mgf check` count them all."""
@@ -229,38 +244,52 @@ class MgfDataset(FairseqDataset):
         the whole precision.
         """
         rows = [
-            (sample["line"], sample["repeat"] * len(self.manifest), number, view)
+            (sample["line"], sample["repeat"] * len(self.manifest), number)
             for sample in samples
-            for number, view in enumerate(sample["views"])
+            for number in range(len(sample["views"]))
         ]
         if not rows:
             return {}
-        width = max(len(view) for *_, view in rows)
-        source = torch.zeros(len(rows), width, dtype=torch.float32)
-        padding_mask = torch.ones(len(rows), width, dtype=torch.bool)
-        for row, (*_, view) in enumerate(rows):
-            source[row, : len(view)] = view
-            padding_mask[row, : len(view)] = False
+        heard = self._heard(samples)
+        lengths = [len(view) for view in heard]
+        source = _padded(heard)
         utterance = torch.tensor([line for line, *_ in rows])
         # One of its own for each row, also where an utterance comes again.
-        row_id = [(line + again) * self.crops.views + number for line, again, number, _ in rows]
+        row_id = [(line + again) * self.crops.views + number for line, again, number in rows]
+        net_input = {
+            "source": source,
+            "padding_mask": torch.arange(source.shape[1]) >= torch.tensor(lengths)[:, None],
+            "utterance": utterance,
+            "row_id": torch.tensor(row_id),
+            "rows": HostRows(
+                num_samples=tuple(lengths),
+                row_id=tuple(row_id),
+                counted=tuple(range(len(rows))),
+            ),
+        }
+        if self.augmenter and self.augmenter.keeps_clean:
+            net_input["clean"] = _padded([view for sample in samples for view in sample["clean"]])
         return {
             "id": utterance,
             # What messages call the rows.
             "entries": [self.manifest.entry(line) for line, *_ in rows],
-            "net_input": {
-                "source": as_bits(source),
-                "padding_mask": padding_mask,
-                "utterance": utterance,
-                "row_id": torch.tensor(row_id),
-                "rows": HostRows(
-                    num_samples=tuple(len(view) for *_, view in rows),
-                    row_id=tuple(row_id),
-                    counted=tuple(range(len(rows))),
-                ),
-            },
+            "net_input": net_input,
             "num_skipped": 0,
         }
+
+    def _heard(self, samples: list[dict[str, Any]]) -> list[Tensor]:
+        """What the encoder hears of each row: with the batch's other utterances mixed in, maybe."""
+        heard = [view for sample in samples for view in sample["views"]]
+        if self.augmenter is None or not self.augmenter.mixes:
+            return heard
+        read = [(sample, number) for sample in samples for number in range(len(sample["views"]))]
+        keys = [self._key(sample["line"], sample["repeat"], number) for sample, number in read]
+        return self.augmenter.mix(heard, [sample["line"] for sample, _ in read], keys)
+
+
+def _padded(views: Sequence[Tensor]) -> Tensor:
+    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter."""
+    return as_bits(nn.utils.rnn.pad_sequence(list(views), batch_first=True))
 
 
 def _rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[np.int64]:

@@ -80,3 +80,10 @@ ENCODER_RANGES = {
     **dict.fromkeys(("dropout_input", "encoder_layerdrop"), SHARE),
     "feature_grad_mult": (0, math.inf),
 }
+
+# What decides the hidden states beside the weights, without dropout and masks.
+SHAPE_FIELDS = (
+    *("extractor_mode", "conv_feature_layers", "conv_bias", "encoder_layers", "encoder_embed_dim"),
+    *("encoder_ffn_embed_dim", "encoder_attention_heads", "layer_norm_first"),
+    *("conv_pos", "conv_pos_groups"),
+)

@@ -20,28 +20,33 @@ class DestinationError(ValueError):
     """A folder that cannot be written to."""
 
 
-def require_free(dest: Path) -> None:
-    """Accept what does not exist, an empty folder, and the folder of an earlier export.
+def require_free(dest: Path, marker: str = MARKER, verb: str = "mgf export") -> None:
+    """Accept what does not exist, an empty folder, and the folder of an earlier call of the verb.
 
     Raises:
         DestinationError: it is anything else.
     """
-    if dest.is_dir() and ((dest / MARKER).is_file() or not any(dest.iterdir())):
+    if dest.is_dir() and ((dest / marker).is_file() or not any(dest.iterdir())):
         return
     if dest.exists() or dest.is_symlink():
         raise DestinationError(
-            f"--dest {dest}: exists, and mgf export did not write it; give another, or remove it"
+            f"--dest {dest}: exists, and {verb} did not write it; give another, or remove it"
         )
 
 
 @contextmanager
-def new_folder(dest: Path) -> Iterator[Path]:
+def new_folder(dest: Path, marker: str = MARKER, verb: str = "mgf export") -> Iterator[Path]:
     """A folder to fill, which takes the place of `dest` at the end and is removed after an error.
+
+    Args:
+        dest: the folder.
+        marker: file that each folder of this verb holds.
+        verb: that writes it, for messages.
 
     Raises:
         DestinationError: `dest` must not be replaced, or cannot be made.
     """
-    require_free(dest)
+    require_free(dest, marker, verb)
     dest = dest.resolve()
     part = dest.with_name(f".{dest.name}.{secrets.token_hex(4)}.tmp")
     old = part.with_suffix(".old")

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
 from ..checkpoints.files import interpreting
+from ..checkpoints.keymap import rename
 from ..checkpoints.reading import CheckpointError, config_of, find_checkpoint, read_checkpoint
 from ..encoder.geometry import parse_conv_layers
 from ..encoder.speech_encoder import SpeechEncoder
 from ..extract.encoder import build_encoder
-from .keymap import rename
 from .standalone import Classifier, CtcModel, Encoder
 
 ENCODER, CTC, CLASSIFIER = "encoder", "ctc", "classifier"

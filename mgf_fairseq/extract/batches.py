@@ -7,7 +7,7 @@ cannot be used is given by its reason.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +54,7 @@ class Job:
         return float(counts.sum()) / self.upstream.sample_rate
 
 
-def read_ahead(job: Job, chunk: range) -> Iterator[tuple[list[int], list[Array | str]]]:
+def read_ahead(job: Job, chunk: Sequence[int]) -> Iterator[tuple[list[int], list[Array | str]]]:
     """Batches of rows, each with its (S,) or why it has none, read while the last is computed."""
     counts = [int(job.manifest.num_samples[row]) for row in chunk]
     limit = int(job.batch_seconds * job.upstream.sample_rate)

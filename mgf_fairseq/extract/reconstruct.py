@@ -17,8 +17,7 @@ from ..acoustics.normalization import unit_variance
 from ..data.audio import AudioError, AudioReader
 from ..data.entries import ManifestError
 from ..data.manifest import read_manifest
-from ..encoder.geometry import middle_hop
-from ..objectives.levels import read_level
+from ..objectives.decoding import decode_waveform
 from ..objectives.sample import SampleObjective
 from ..utils.atomic import replacing
 from .pretrained import load_pretrained
@@ -64,13 +63,8 @@ def reconstruct(
     waveform = torch.from_numpy(signal)
     if config.task.normalize:
         waveform = unit_variance(waveform)
-    encoded, _ = model.encode(waveform[None])
-    decoded = objective.decoder(read_level(encoded, objective.level))[0]
-    first = middle_hop(model.shape.receptive_field, model.shape.hop_length)
-    original = waveform[first : first + len(decoded)]
-    # SI-SDR leaves the scale open.
-    scale = (original @ decoded) / decoded.square().sum().clamp(min=1e-12)
-    return Reconstruction(original.numpy(), (scale * decoded).numpy(), rate)
+    original, decoded = decode_waveform(model, objective, waveform)
+    return Reconstruction(original.numpy(), decoded.numpy(), rate)
 
 
 def _longest_readable(manifest: Path | str, rate: int, most: int, least: int) -> Signal | None:

@@ -23,7 +23,7 @@ from ..checkpoints.encoder import read_encoder
 from ..checkpoints.files import CheckpointError
 from ..checkpoints.reading import find_checkpoint, require_fit
 from ..encoder import build
-from ..encoder.config import EncoderConfig
+from ..encoder.config import SHAPE_FIELDS, EncoderConfig
 from ..encoder.geometry import ConvGeometry
 from ..utils.suggestions import did_you_mean
 from .baselines import AcousticBaseline, SegmentMeans
@@ -34,12 +34,6 @@ from .waveforms import Waveform, Waveforms
 # Raise it when a change of the code changes what an upstream says beyond rounding.
 CODE_VERSION = 1
 RANDOM = "random:"
-# What an EncoderConfig decides of the hidden states without dropout and masks.
-_SHAPE = (
-    *("extractor_mode", "conv_feature_layers", "conv_bias", "encoder_layers", "encoder_embed_dim"),
-    *("encoder_ffn_embed_dim", "encoder_attention_heads", "layer_norm_first"),
-    *("conv_pos", "conv_pos_groups"),
-)
 
 
 @dataclass(frozen=True)
@@ -184,7 +178,7 @@ def _random(rest: str) -> Upstream:
 def _of_encoder(
     model: LoadedEncoder, kind: str, config: EncoderConfig, info: dict[str, Any]
 ) -> Upstream:
-    shape = {name: getattr(config, name) for name in _SHAPE}
+    shape = {name: getattr(config, name) for name in SHAPE_FIELDS}
     settings = {"sample_rate": model.sample_rate, "normalize": model.normalize, **shape}
     names = [f"layer {number}" for number in range(config.encoder_layers + 1)]
     return Upstream(model, kind, names, _digest(settings, model.encoder.state_dict()), info)

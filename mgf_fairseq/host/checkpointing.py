@@ -22,7 +22,7 @@ from omegaconf import open_dict
 from ..checkpoints.files import CheckpointError, interpreting, read_state
 from ..checkpoints.pretraining_data import recall_training_data
 from ..checkpoints.reading import SAFE_CLASSES
-from ..utils.distributed import any_rank, require_alike
+from ..utils.distributed import any_rank, from_first_rank, require_alike
 from .best_metric import require_best_metric
 from .heartbeat import moved
 from .preemption import TRAINER, listen
@@ -30,6 +30,7 @@ from .resume_plan import Plan, file_to_read
 from .saving import save_checkpoint
 from .start_checks import look_before_start, say_batch
 from .verification import verify, verify_shard
+from .warm_start import initial_path, start_from
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,7 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
         _on_all_ranks(trainer, lambda: verify_shard(own) if shards else verify(own))
     if first:
         recall_training_data(trainer.task, file_to_read(cfg, suffix))
+    _begin_from(cfg, trainer, suffix)
     with _naming_keys():
         loaded = _load_checkpoint(cfg, trainer, **passthrough_args)
     resume = getattr(trainer.task, "resume", None)
@@ -103,6 +105,22 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
             trainer.cfg.optimization.stop_min_lr = math.inf
     listen()
     return loaded
+
+
+def _begin_from(cfg: Any, trainer: Any, suffix: str) -> None:
+    """Take the weights of ``model.init_from``, if there is no checkpoint to take them from.
+
+    Raises:
+        CheckpointError: on every rank, if they cannot be taken.
+    """
+    path = initial_path(trainer)
+    if path is None:
+        return
+    resumed = file_to_read(cfg, suffix)
+    if from_first_rank(int(resumed.is_file())):
+        logger.info("model.init_from=%s is not read again: %s is", path, resumed)
+    else:
+        _on_all_ranks(trainer, lambda: start_from(path, trainer))
 
 
 def _forget_other_trainings() -> None:

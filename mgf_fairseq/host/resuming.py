@@ -49,6 +49,7 @@ _FREE = {
     *("optimizer.tpu", "optimizer.fp16_adam_stats", "optimizer.use_old_adam"),
     *("criterion.nonfinite_budget", "criterion.post_process", "criterion.log_keys"),
     *("model.w2v_path", "model.w2v_args", "model.data", "model.normalize"),
+    "model.init_from",  # read only where there is nothing to resume
     *("model.checkpoint_activations", "model.offload_activations"),
 }
 _FREE_PREFIXES = ("task.eval_", "criterion.wer_")

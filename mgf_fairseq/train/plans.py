@@ -116,6 +116,16 @@ def plan_pretraining(
     return _plan(recipe, _merged(machine, added, overrides), folder, PRETRAINING)
 
 
+def recording(tensorboard: bool, wandb: str | None) -> list[str]:
+    """Settings that record a training for TensorBoard, below its folder, and as a run of W&B."""
+    found = []
+    if tensorboard:
+        found.append(override("common.tensorboard_logdir", "${checkpoint.save_dir}/tensorboard"))
+    if wandb is not None:
+        found.append(override("common.wandb_project", wandb))
+    return found
+
+
 def plan_finetuning(
     checkpoint: Path,
     data: Path,

@@ -54,7 +54,7 @@ def generator(seed: int, item: int, *when: int) -> np.random.Generator:
     Args:
         seed: of the training.
         item: row, manifest line or corpus that the numbers are for.
-        when: up to two numbers, such as the update and the axis, or the repeat and the epoch.
+        when: up to three numbers, such as the update and the axis, or the repeat and the epoch.
     """
     key = np.array([seed & 0xFFFFFFFF, item & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
     counter = np.zeros(4, dtype=np.uint64)

@@ -1,0 +1,1 @@
+"""Augmentation of views for pre-training: speed, room, gain, noise."""

@@ -31,6 +31,8 @@ EXPORT = [
     "onnxruntime>=1.22",
     "onnxscript>=0.5",
 ]
+DOCS = ["mkdocs>=1.6"]  # the site of the pages
+COMPLETION = ["shtab>=1.7"]  # `mgf completion`
 SLURM = ["hydra-submitit-launcher>=1.2.0", "submitit>=1.5"]
 
 setup(
@@ -64,6 +66,8 @@ setup(
         "export": EXPORT,
         # Submits a training to SLURM and puts it back into the queue (run=submitit).
         "slurm": SLURM,
+        "docs": DOCS,
+        "completion": COMPLETION,
         # What tests/run.sh needs.
         "test": [
             "pytest>=8",
@@ -76,6 +80,8 @@ setup(
             "s3prl>=0.4.18",  # drives an export
             *EXPORT,
             *SLURM,
+            *DOCS,
+            *COMPLETION,
         ],
     },
     entry_points={"console_scripts": ["mgf = mgf_fairseq.cli:main"]},

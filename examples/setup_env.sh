@@ -3,12 +3,16 @@
 # repository's root. Run again, it does only what is missing; after that it takes a moment.
 #
 #   MGF_VENV=DIR       use (or make) the environment DIR instead of .venv; a torch in it is kept
-#   MGF_PYTHON=PYTHON  the interpreter to make it with (default: the first of python3.11, 3.12, 3.13)
+#   MGF_PYTHON=PYTHON  the interpreter to make it with (default: the first of python3.12, 3.11, 3.13; if
+#                      pip's own folders, PIP_FIND_LINKS, hold torch for some of them, the first of those)
 #   MGF_TORCH=SPEC     the torch to install when there is none (default: torch==2.13.0)
 #
 # pip's own variables choose where packages come from. On a machine without a GPU, set
 # PIP_INDEX_URL or PIP_FIND_LINKS to an index with torch's CPU build before the first run: the default
 # index has the CUDA build, several GB, which works too. constraints.txt holds all other versions.
+#
+# On Linux x86-64 with Python 3.12, fairseq comes as a wheel. Elsewhere it is compiled, which takes a
+# C++ compiler, Python's headers and some minutes.
 #
 # To use an environment of your own with torch and fairseq in it, this script is not needed:
 #   pip install --no-build-isolation .
@@ -40,19 +44,36 @@ usable_python() {
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 }
 
+# Whether pip finds torch for this Python in folders of its own, without any index: saves gigabytes.
+has_torch_at_hand() {
+    "$1" -m pip install --dry-run --quiet --no-deps --no-index --ignore-installed "$torch_spec" >/dev/null 2>&1
+}
+
+# Whether fairseq-fixed has a wheel for this Python; fairseq is compiled where it has none.
+has_fairseq_wheel() {
+    "$1" -c 'import platform, sys; sys.exit((sys.version_info[:2], platform.system(), platform.machine()) != ((3, 12), "Linux", "x86_64"))'
+}
+
 find_python() {
-    local candidate
+    local candidate found=()
     if [ -n "${MGF_PYTHON:-}" ]; then
         usable_python "$MGF_PYTHON" || die "MGF_PYTHON=$MGF_PYTHON is not Python 3.11, 3.12 or 3.13; set it to one of these."
         echo "$MGF_PYTHON"
         return
     fi
-    for candidate in python3.11 python3.12 python3.13 python3; do
-        if usable_python "$candidate"; then
+    for candidate in python3.12 python3.11 python3.13 python3; do
+        if usable_python "$candidate"; then found+=("$candidate"); fi
+    done
+    for candidate in ${found[@]+"${found[@]}"}; do
+        if has_torch_at_hand "$candidate"; then
             echo "$candidate"
             return
         fi
     done
+    if [ ${#found[@]} -gt 0 ]; then
+        echo "${found[0]}"
+        return
+    fi
     die "no Python 3.11 to 3.13 found; install one (Debian, Ubuntu: apt install python3.11-dev python3.11-venv) or name it with MGF_PYTHON=/path/to/python."
 }
 
@@ -60,7 +81,7 @@ check_machine() {   # $1: the interpreter that will build
     local probe free_kb folder
     "$1" -c 'import venv, ensurepip' >/dev/null 2>&1 || [ -x "$venv/bin/python" ] ||
         die "$1 cannot make environments; install its venv package (Debian, Ubuntu: apt install python3-venv)."
-    if ! "$1" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("fairseq") is None)' >/dev/null 2>&1; then
+    if ! has_fairseq_wheel "$1" && ! "$1" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("fairseq") is None)' >/dev/null 2>&1; then
         probe="$(mktemp -d)"
         echo 'int main() { return 0; }' >"$probe/probe.cpp"
         "${CXX:-c++}" "$probe/probe.cpp" -o "$probe/probe" >/dev/null 2>&1 ||
@@ -180,7 +201,7 @@ take_turn() {   # tests and quickstart may be started at the same time
 }
 
 main() {
-    local python
+    local python fairseq_how="compiled, 4 to 6 minutes on 2 cores"
     is_complete && return
     if [ -x "$venv/bin/python" ] && usable_python "$venv/bin/python"; then
         python="$venv/bin/python"
@@ -200,7 +221,8 @@ main() {
         touch "$marker"
     fi
     printf 'set-up: %s in %s\n' "$("$python" --version)" "$venv"
-    printf '        needed once; 4 to 6 minutes on 2 cores, mostly for compiling fairseq; log: %s\n' "$log"
+    if has_fairseq_wheel "$python"; then fairseq_how="a wheel"; fi
+    printf '        needed once; fairseq: %s; log: %s\n' "$fairseq_how" "$log"
     if [ "$python" != "$venv/bin/python" ]; then
         run_step "make the environment" "$python" -m venv "$venv"
     elif ! "$python" -m pip --version >/dev/null 2>&1; then
@@ -210,7 +232,7 @@ main() {
     fi
     run_step "torch ($torch_spec, unless one is here)" install_torch
     run_step "build tools" install_build_tools
-    run_step "fairseq-fixed (compiles for some minutes)" install_fairseq
+    run_step "fairseq-fixed ($fairseq_how)" install_fairseq
     run_step "mgf_fairseq and what it needs" install_project
     digest >"$stamp"
     printf 'set-up: done in %s\n' "$(elapsed)"

@@ -90,7 +90,17 @@ def test_no_file_evaluates_text_or_imports_a_star(name):
 
 # Lowest first: a file imports from its own folder and from those before it.
 ORDER = [
-    *("utils", "types", "configs", "acoustics", "losses", "encoder", "objectives", "data"),
+    *(
+        "utils",
+        "environment",
+        "types",
+        "configs",
+        "acoustics",
+        "losses",
+        "encoder",
+        "objectives",
+        "data",
+    ),
     *("prepare", "check", "checkpoints", "monitoring", "host", "launching", "model", "criterion"),
     *("task", "baselines", "plugin", "extract", "inference", "train", "evaluation", "export"),
     *("report", "cli"),

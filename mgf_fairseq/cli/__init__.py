@@ -12,7 +12,6 @@ import json
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from types import ModuleType
 
 from .options import VerbParser, no_verb
@@ -43,6 +42,9 @@ VERBS: dict[str, tuple[str, str]] = {
         "import_model",
         "make a checkpoint from a wav2vec 2.0 or HuBERT of transformers or fairseq",
     ),
+    "info": ("info", "show versions, machine, devices and missing optional packages"),
+    "doctor": ("doctor", "find what is broken in this environment, and name the fix"),
+    "completion": ("completion", "print a script with which bash or zsh completes mgf"),
     "user-dir": ("user_dir", "print the folder to give to fairseq as common.user_dir"),
     "configs": ("configs", "print the folder to give to fairseq-hydra-train as --config-dir"),
 }
@@ -59,11 +61,21 @@ a first run:
 """
 
 
-def _version() -> str:
-    try:
-        return metadata.version("mgf-fairseq")
-    except metadata.PackageNotFoundError:
-        return "unknown (not installed)"
+def version() -> str:
+    """The version; in a checkout with the commit, where git is there to name it."""
+    from .. import __version__
+    from ..evaluation.provenance import commit
+
+    found = commit()
+    return __version__ if found.startswith("version") else f"{__version__} (commit {found})"
+
+
+class _Version(argparse.Action):
+    """Print the version and exit; it is looked up only then, since it asks git."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"mgf_fairseq {version()}")
+        parser.exit()
 
 
 def _top_parser() -> argparse.ArgumentParser:
@@ -76,7 +88,7 @@ def _top_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"mgf_fairseq {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     return parser
 
 

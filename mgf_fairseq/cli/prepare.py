@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..prepare.corpora.base import AUDIO_EXTENSIONS, PrepareError, Search
 from ..prepare.corpora.columns import ROLES
 from ..prepare.corpora.registry import LAYOUTS, detect_layout
 from ..prepare.label_files import LABEL_KINDS
+from ..prepare.open_corpora import OPEN_CORPORA, fetch, place
 from ..prepare.options import SPLIT_BY, PrepareOptions
 from ..prepare.path_labels import FIELDS
 from ..prepare.prepare import Summary, prepare
@@ -39,6 +41,8 @@ examples:
       any table; a dictionary for each label; rows that cannot be used are listed
   mgf prepare tars --dest data/web
       a folder of .tar or .zip archives, which stay packed; .txt files in them are transcripts
+  mgf prepare corpora --download mini-librispeech-train-clean-5 --dest data/mini
+      an open corpus by name, into the folder corpora; its license is shown first
 
 The second column of a manifest counts samples at --sample-rate: for a file of that rate its own
 samples, as wav2vec has it. manifests/README.md shows every format.
@@ -48,7 +52,8 @@ samples, as wav2vec has it. manifests/README.md shows every format.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb; names shared with fairseq's wav2vec_manifest.py mean the same."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", type=Path, help="folder of recordings, or a table")
+    add("source", metavar="SOURCE", type=Path, help="folder of recordings, or a table; with "
+        "--download, the folder to download into")  # fmt: skip
     add("--dest", metavar="DIR", type=Path, required=True, help="folder to write into")
     add(
         "--ext",
@@ -82,6 +87,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a sentence that goes into every result file made from DIR; may be repeated",
     )
+    add(
+        "--download",
+        metavar="NAME",
+        choices=list(OPEN_CORPORA),
+        help=f"first download an open corpus: {', '.join(OPEN_CORPORA)}; the same command resumes",
+    )
+    add("--accept-license", action="store_true", help="do not ask about the corpus's license")
     _add_splits(parser.add_argument_group("splits").add_argument)
     _add_audio_and_labels(parser.add_argument_group("audio and labels").add_argument)
 
@@ -122,6 +134,11 @@ def _add_splits(add: Callable[..., object]) -> None:
         metavar="X",
         type=float,
         help="cut recordings into segments no longer than this, in seconds (default: do not cut)",
+    )
+    add(
+        "--vad",
+        action="store_true",
+        help="cut them in their pauses, found by energy, and skip pauses above 1 s",
     )
 
 
@@ -206,12 +223,12 @@ def _labels(text: str | None) -> tuple[str, ...] | None:
 def run(args: argparse.Namespace) -> int:
     """Prepare, print the summary, return 0."""
     search = _search(args)
-    layout = args.corpus
+    layout, source = args.corpus, _source(args)
     if layout == "auto":
-        layout = detect_layout(args.source, search)
-        print(f"{args.source} looks like: {layout} (--corpus chooses another layout)")
+        layout = detect_layout(source, search)
+        print(f"{source} looks like: {layout} (--corpus chooses another layout)")
     options = PrepareOptions(
-        source=args.source,
+        source=source,
         dest=args.dest,
         layout=layout,
         search=search,
@@ -222,6 +239,7 @@ def run(args: argparse.Namespace) -> int:
         split_list=args.split_list,
         sample_rate=args.sample_rate,
         segment_seconds=args.segment_seconds,
+        vad=args.vad,
         labels=_labels(args.labels),
         label_from=args.label_from,
         spm_vocab_size=args.spm_vocab_size,
@@ -234,6 +252,29 @@ def run(args: argparse.Namespace) -> int:
         args.result = prepare(options, bars)
     _print_summary(args.result, options)
     return 0
+
+
+def _source(args: argparse.Namespace) -> Path:
+    """The folder of recordings, downloaded first where that is asked for and agreed to."""
+    folder: Path = args.source
+    if args.download is None:
+        return folder
+    there, corpus = place(args.download, folder), OPEN_CORPORA[args.download]
+    if not there.is_dir():
+        print(f"{corpus.title}\nfrom {corpus.archive.url} ({corpus.home})")
+        print(f"license: {corpus.license}", flush=True)
+        if not args.accept_license and not _agreed():
+            raise PrepareError(
+                f"{args.download} is not downloaded: answer yes, or pass --accept-license"
+            )
+        with Bars() as bars:
+            fetch(args.download, folder, bars)
+    return there
+
+
+def _agreed() -> bool:
+    print("Type yes to accept the license and download: ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() == "yes"
 
 
 def _print_summary(summary: Summary, options: PrepareOptions) -> None:

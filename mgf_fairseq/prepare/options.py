@@ -31,6 +31,7 @@ class PrepareOptions:
     split_list: Path | None = None
     sample_rate: int = 16000  # Hz
     segment_seconds: float | None = None
+    vad: bool = False  # cut in pauses, by energy, instead of into equal pieces
     labels: tuple[str, ...] | None = None  # None: whatever the corpus has
     label_from: str | None = None  # a regular expression of paths, with named groups
     spm_vocab_size: int = 1000
@@ -51,6 +52,8 @@ class PrepareOptions:
                 raise PrepareError(f"{name}={getattr(self, name)}: must be at least 1")
         if self.segment_seconds is not None and self.segment_seconds <= 0:
             raise PrepareError(f"segment_seconds={self.segment_seconds}: must be above 0")
+        if self.vad and self.segment_seconds is None:
+            raise PrepareError("--vad needs --segment-seconds, the longest piece")
         if self.layout not in ("auto", *LAYOUTS):
             raise PrepareError(f"layout={self.layout!r}: choose auto, {', '.join(LAYOUTS)}")
         unknown = set(self.labels or ()) - set(LABEL_KINDS)

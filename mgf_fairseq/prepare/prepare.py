@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..data.audio import AudioInfo
 from ..data.caveats import write_caveats
 from ..data.manifest import looks_like_manifest, write_manifest
 from ..data.prepared import read_record, rows_digest
@@ -24,7 +25,8 @@ from .options import PrepareOptions
 from .own_files import SKIPPED_FILE, SKIPPED_HEAD, is_ours
 from .path_labels import label_by_path
 from .publishing import publish, staging
-from .rows import Row, cut, drop_beyond_end, read_headers
+from .rows import Row, cut, drop_beyond_end, read_headers, span
+from .speech import Span, find_speech
 from .splits import assign_splits, list_test, read_split_list, split_test
 
 
@@ -77,14 +79,10 @@ def prepare(options: PrepareOptions, progress: Progress = silent) -> Summary:
         options.seed,
         corpus.valid_from_train,
     )
-    found: Rows = {}
-    for (item, info), split in zip(readable, splits, strict=True):
-        found.setdefault(split, []).extend(
-            cut(item, info, options.sample_rate, options.segment_seconds)
-        )
+    notes = list(corpus.notes)
+    found = _rows(options, corpus.root, readable, splits, skipped, notes, progress)
     rows = {split: found[split] for split in _in_order(found)}
     caveats = (*corpus.caveats, *options.caveats)
-    notes = list(corpus.notes)
     if options.convert:
         corpus, rows = _convert(options, corpus, rows, skipped, notes, progress)
     skipped.sort()
@@ -99,6 +97,43 @@ def prepare(options: PrepareOptions, progress: Progress = silent) -> Summary:
         0 if options.convert else sum(info.channels > 1 for info in used.values()),
         [*caveats, *notes],
     )
+
+
+def _rows(
+    options: PrepareOptions,
+    root: Path,
+    readable: Sequence[tuple[Utterance, AudioInfo]],
+    splits: Sequence[str],
+    skipped: list[tuple[str, str]],
+    notes: list[str],
+    progress: Progress,
+) -> Rows:
+    """The rows of each split, long recordings cut; without recordings that hold no speech."""
+    spoken: Sequence[list[Span] | None] = [None] * len(readable)
+    longest = options.segment_seconds or 0.0
+    if options.vad:
+        items = [(item, info, span(item, info)) for item, info in readable]
+        spoken = find_speech(root, items, longest, options.workers, skipped, progress)
+        notes.append(_pauses(items, spoken))
+    found: Rows = {}
+    for (item, info), split, speech in zip(readable, splits, spoken, strict=True):
+        if speech or not options.vad:
+            rows = cut(item, info, options.sample_rate, longest, speech)
+            found.setdefault(split, []).extend(rows)
+    if not found:
+        raise PrepareError(f"no speech was found in any of the {len(readable)} recordings")
+    return found
+
+
+def _pauses(
+    items: Sequence[tuple[Utterance, AudioInfo, Span]], spoken: Sequence[list[Span] | None]
+) -> str:
+    """How much of the recordings is in no piece."""
+    hours = kept = 0.0
+    for (_, info, (first, last)), spans in zip(items, spoken, strict=True):
+        hours += (last - first) / info.sample_rate / 3600
+        kept += sum(end - begin for begin, end in spans or ()) / info.sample_rate / 3600
+    return f"--vad: {hours - kept:.2f} of {hours:.2f} h are pauses and were skipped"
 
 
 def _convert(

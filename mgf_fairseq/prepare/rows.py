@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from ..data.audio import AudioError, AudioInfo, audio_info, resampled_length
@@ -70,7 +71,7 @@ def drop_beyond_end(
         seconds = info.num_samples / info.sample_rate
         start, end = item.stretch or (0.0, seconds)
         beyond = start >= seconds or math.inf > end > seconds + _ROUNDED
-        first, last = (0, 0) if beyond else _span(item, info)
+        first, last = (0, 0) if beyond else span(item, info)
         if first >= last:
             reason = f"{item.utt}, {start:g} to {end:g} s, is not within its {seconds:.3f} s"
             skipped.append((item.path, reason))
@@ -79,7 +80,7 @@ def drop_beyond_end(
     return readable
 
 
-def _span(item: Utterance, info: AudioInfo) -> tuple[int, int]:
+def span(item: Utterance, info: AudioInfo) -> tuple[int, int]:
     """First sample of the utterance in its recording, and the one after its last."""
     if item.stretch is None:
         return 0, info.num_samples
@@ -88,20 +89,32 @@ def _span(item: Utterance, info: AudioInfo) -> tuple[int, int]:
     return round(start * info.sample_rate), min(last, info.num_samples)
 
 
+def equal_pieces(first: int, last: int, longest: int) -> list[tuple[int, int]]:
+    """Bounds of equal pieces of at most `longest` samples; 0: one piece."""
+    count = max(1, -(-(last - first) // longest)) if longest else 1
+    edges = [first + piece * (last - first) // count for piece in range(count + 1)]
+    return list(pairwise(edges))
+
+
 def cut(
-    item: Utterance, info: AudioInfo, sample_rate: int, segment_seconds: float | None
+    item: Utterance,
+    info: AudioInfo,
+    sample_rate: int,
+    segment_seconds: float | None,
+    speech: Sequence[tuple[int, int]] | None = None,
 ) -> list[Row]:
-    """One row, or equal offset segments of at most `segment_seconds` for a longer utterance."""
-    first, last = _span(item, info)
-    longest = round((segment_seconds or 0) * info.sample_rate)
-    pieces = max(1, -(-(last - first) // longest)) if longest else 1
+    """One row, or offset segments: equal ones of at most `segment_seconds`, or those of `speech`.
+
+    `speech` has bounds in samples of the file.
+    """
+    first, last = span(item, info)
+    bounds = speech or equal_pieces(first, last, round((segment_seconds or 0) * info.sample_rate))
     rows = []
-    for piece in range(pieces):
-        start = first + piece * (last - first) // pieces
-        length = first + (piece + 1) * (last - first) // pieces - start
+    for start, stop in bounds:
+        length = stop - start
         count = resampled_length(length, info.sample_rate, sample_rate)
         part = (start, length) != (0, info.num_samples)
         entry = f"{item.path}:{start}:{length}" if part else item.path
         offset = (start - first) / info.sample_rate
-        rows.append(Row(item, entry, count, offset, whole=pieces == 1))
+        rows.append(Row(item, entry, count, offset, whole=len(bounds) == 1))
     return rows

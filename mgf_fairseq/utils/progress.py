@@ -14,7 +14,9 @@ from typing import Any, Protocol, TextIO
 from tqdm import tqdm
 
 _UNITS = dict.fromkeys(("read audio", "reading headers", "converting", "look"), " files")
-_UNITS |= dict.fromkeys(("extract", "transcribe", "classify"), " s of audio") | {"pack": " MB"}
+_UNITS |= dict.fromkeys(("extract", "transcribe", "classify"), " s of audio") | dict.fromkeys(
+    ("pack", "download", "unpack"), " MB"
+)
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}, {rate_noinv_fmt}]"
 
 

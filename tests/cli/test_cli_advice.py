@@ -54,7 +54,10 @@ SPEAKER = {
 # Options of other programs, which are said behind their names.
 PROGRAMS = {
     "fairseq-hydra-train": {"--config-dir", "--config-name", "--multirun", "--help"},
-    "pip": {"--no-build-isolation"},
+    "pip": {
+        *("--no-build-isolation", "--force-reinstall", "--no-deps", "--upgrade", "--no-binary"),
+    },
+    "docker": {"--shm-size", "--ipc"},
     "git": set(),
 }
 GROUPS = {

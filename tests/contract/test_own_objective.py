@@ -1,4 +1,4 @@
-"""The README's objective in a package of its own, from pre-training to a word error rate."""
+"""The page's objective in a package of its own, from pre-training to a word error rate."""
 
 import json
 import os
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package that the README shows."""
-    section = (ROOT / "README.md").read_text().partition("### Adding an objective")[2]
-    code = re.search(r"```python\n(.*?)```", section, re.S)
+    """The package that the page shows."""
+    page = (ROOT / "examples" / "objective.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.S)
     assert code is not None
     folder = tmp_path_factory.mktemp("mine") / "flux"
     folder.mkdir()

@@ -1,0 +1,13 @@
+# The environment of examples/setup_env.sh without a GPU, from the root of a checkout:
+#   docker build -f .github/docker/cpu.Dockerfile --build-arg TORCH_INDEX=URL -t mgf_fairseq:cpu .
+#   docker run --shm-size=8g -v "$PWD/data:/work/data" -it mgf_fairseq:cpu mgf doctor
+# TORCH_INDEX: an index with CPU builds of torch; without it, pip's default has the CUDA build (gigabytes).
+FROM python:3.12-slim
+ARG TORCH_INDEX=""
+ENV PIP_EXTRA_INDEX_URL=$TORCH_INDEX PIP_NO_CACHE_DIR=1 MGF_VENV=/opt/mgf
+WORKDIR /opt/mgf_fairseq
+COPY . .
+RUN bash examples/setup_env.sh
+ENV PATH=/opt/mgf/bin:$PATH
+WORKDIR /work
+CMD ["mgf", "--help"]

@@ -1,0 +1,1 @@
+"""The environment this package runs in: what is there, and what is broken."""

@@ -31,7 +31,6 @@ SAMPLE_RATE = 16000
 EDGE_SILENCE = (0.05, 0.20)  # seconds before the first phone and after the last, drawn evenly
 BLOCK = SAMPLE_RATE // 100  # lengths are whole blocks of 10 ms, so that printed times are exact
 HELD_OUT = 5  # every fifth utterance of a training speaker is for the speaker task's test
-THROATS = (0.85, 1.2)  # factors of the sample rate at which training commands are read
 STAMP = "corpus.json"
 COLUMNS = ("utt", "path", "speaker", "sex", "emotion", "fold", "num_samples", "split", "text")
 
@@ -127,11 +126,8 @@ def make_speaker(job: Job) -> Made:
         )
         lead, trail = (round(chance.uniform(*EDGE_SILENCE) * engine.sample_rate) for _ in "ab")
         raw, phones = set_edges(raw, phones, lead, trail)
-        # Read at another rate, a voice has a shorter or a longer throat: training hears many.
-        varied = job.kind == "commands" and speaker.split == "train"
-        rate = round(engine.sample_rate * (chance.uniform(*THROATS) if varied else 1.0))
         noise_seed = zlib.crc32(f"{job.seed}/{utt}".encode())
-        audio = record(raw, rate, speaker, style, noise_seed)
+        audio = record(raw, engine.sample_rate, speaker, style, noise_seed)
         soundfile.write(folder / f"{utt}.flac", audio, SAMPLE_RATE, subtype="PCM_16")
         split = speaker.split
         if job.kind == "sentences" and split == "train" and number % HELD_OUT == 0:
@@ -141,7 +137,7 @@ def make_speaker(job: Job) -> Made:
             *(fold_of(speaker), len(audio), split, transcript(sentence)),
         )
         made.metadata.append("\t".join(map(str, row)))
-        made.phones.extend(phone_lines(utt, phones, rate, len(audio)))
+        made.phones.extend(phone_lines(utt, phones, engine.sample_rate, len(audio)))
         total += len(audio)
     return dataclasses.replace(made, num_samples=total)
 

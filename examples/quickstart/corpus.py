@@ -129,15 +129,12 @@ def make_speaker(job: Job) -> Made:
         noise_seed = zlib.crc32(f"{job.seed}/{utt}".encode())
         audio = record(raw, engine.sample_rate, speaker, style, noise_seed)
         soundfile.write(folder / f"{utt}.flac", audio, SAMPLE_RATE, subtype="PCM_16")
-        held_out = job.kind == "sentences" and speaker.split == "train" and number % HELD_OUT == 0
+        split = speaker.split
+        if job.kind == "sentences" and split == "train" and number % HELD_OUT == 0:
+            split = "speaker_test"
         row = (
             *(utt, f"audio/{speaker.name}/{utt}.flac", speaker.name, speaker.sex, style_name),
-            *(
-                fold_of(speaker),
-                len(audio),
-                "speaker_test" if held_out else speaker.split,
-                transcript(sentence),
-            ),
+            *(fold_of(speaker), len(audio), split, transcript(sentence)),
         )
         made.metadata.append("\t".join(map(str, row)))
         made.phones.extend(phone_lines(utt, phones, engine.sample_rate, len(audio)))

@@ -17,7 +17,7 @@ from mgf_fairseq.host.training_process import override, training_command
 from mgf_fairseq.utils.package import config_dir
 
 HERE = Path(__file__).resolve().parent
-FINETUNING_SAMPLES = 160_000  # of a batch: 10 s, so that there are many updates
+FINETUNING_SAMPLES = 96_000  # of a batch: 6 s, so that there are many updates
 
 
 @dataclass(frozen=True)

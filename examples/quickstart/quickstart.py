@@ -74,15 +74,25 @@ def print_scores(asked: Settings) -> None:
         print("speaker probe skipped: it takes two speakers with 4 recordings each")
 
 
+def use_words(asked: Settings, recognizer: Path, children: Children) -> None:
+    """Score test again, with the list of words that training has."""
+    print("\nThe same recognizer, choosing among the words of training:")
+    score = ("mgf", "score", "--checkpoint", recognizer, "--manifest", asked.speech / "test.tsv",
+             "--words", asked.speech / "train.ltr")  # fmt: skip
+    show(score)
+    execute(Step("", recognizer, score), children)
+
+
 def transcribe_one(asked: Settings, recognizer: Path, children: Children) -> None:
     """Transcribe a recording of test and print what was really said above it."""
     manifest = read_manifest(asked.speech / "test.tsv")
     letters = read_lines(asked.speech / "test.ltr", "utf-8")[0]
     print(f"\nA recording that was in no training, and what is really said in it:\n"
           f"  {letters.replace(' ', '').replace('|', ' ').strip()}", flush=True)  # fmt: skip
-    words = ("mgf", "transcribe", recognizer, manifest.entry(0), "--txt")
-    show(words)
-    execute(Step("", recognizer, words), children)
+    greedy = ("mgf", "transcribe", recognizer, manifest.entry(0), "--txt")
+    for command in (greedy, (*greedy, "--word-list", asked.speech / "train.ltr")):
+        show(command)
+        execute(Step("", recognizer, command), children)
 
 
 def recognizer_of(asked: Settings) -> Path | None:
@@ -121,7 +131,7 @@ def settings() -> Settings:
     parser.add_argument("--minutes", type=float, default=20.0, help="sentences to synthesize, in "
         "minutes; commands are half as much again (default 20)")  # fmt: skip
     parser.add_argument("--pretrain-updates", type=int, default=1500, help="(default 1500)")
-    parser.add_argument("--finetune-updates", type=int, default=600, help="(default 600)")
+    parser.add_argument("--finetune-updates", type=int, default=1000, help="(default 1000)")
     args = parser.parse_args()
     own: Path | None = args.data and args.data.resolve()
     if own is not None and not own.exists():
@@ -144,6 +154,7 @@ def main() -> None:
         print_scores(asked)
         recognizer = recognizer_of(asked)
         if recognizer is not None:
+            use_words(asked, recognizer, children)
             transcribe_one(asked, recognizer, children)
     print(f"\npicture: {asked.dest / 'quickstart.png'}")
     if asked.results.is_dir():

@@ -55,12 +55,14 @@ class ReconstructionRecorder:
             sample_rate: Hz.
             update: the number of updates so far.
         """
-        sinks = [] if self.failed else [x for x in (self._tensorboard(), _wandb()) if x]
         objective = dict(model.objectives or {}).get("sample")
-        if not sinks or not isinstance(objective, SampleObjective):
+        if self.failed or not isinstance(objective, SampleObjective):
             return
         training = model.training
         try:
+            sinks = [sink for sink in (self._tensorboard(), _wandb()) if sink]
+            if not sinks:
+                return
             model.eval()  # no dropout: it would draw random numbers of the training
             signals = _signals(model, objective, dataset)
             for sink in sinks if signals else ():

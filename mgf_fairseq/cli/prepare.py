@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +15,11 @@ from ..prepare.corpora.base import AUDIO_EXTENSIONS, PrepareError, Search
 from ..prepare.corpora.columns import ROLES
 from ..prepare.corpora.registry import LAYOUTS, detect_layout
 from ..prepare.label_files import LABEL_KINDS
-from ..prepare.open_corpora import OPEN_CORPORA, fetch, place
 from ..prepare.options import SPLIT_BY, PrepareOptions
 from ..prepare.path_labels import FIELDS
 from ..prepare.prepare import Summary, prepare
 from ..utils.progress import Bars
+from .open_corpora import add_download, source_of
 
 HELP = "turn a folder of recordings into wav2vec manifests (.tsv), labels and dictionaries"
 EXAMPLES = """\
@@ -87,13 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a sentence that goes into every result file made from DIR; may be repeated",
     )
-    add(
-        "--download",
-        metavar="NAME",
-        choices=list(OPEN_CORPORA),
-        help=f"first download an open corpus: {', '.join(OPEN_CORPORA)}; the same command resumes",
-    )
-    add("--accept-license", action="store_true", help="do not ask about the corpus's license")
+    add_download(add)
     _add_splits(parser.add_argument_group("splits").add_argument)
     _add_audio_and_labels(parser.add_argument_group("audio and labels").add_argument)
 
@@ -223,7 +216,7 @@ def _labels(text: str | None) -> tuple[str, ...] | None:
 def run(args: argparse.Namespace) -> int:
     """Prepare, print the summary, return 0."""
     search = _search(args)
-    layout, source = args.corpus, _source(args)
+    layout, source = args.corpus, source_of(args)
     if layout == "auto":
         layout = detect_layout(source, search)
         print(f"{source} looks like: {layout} (--corpus chooses another layout)")
@@ -254,35 +247,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _source(args: argparse.Namespace) -> Path:
-    """The folder of recordings, downloaded first where that is asked for and agreed to."""
-    folder: Path = args.source
-    if args.download is None:
-        return folder
-    there, corpus = place(args.download, folder), OPEN_CORPORA[args.download]
-    if not there.is_dir():
-        print(f"{corpus.title}\nfrom {corpus.archive.url} ({corpus.home})")
-        print(f"license: {corpus.license}", flush=True)
-        if not args.accept_license and not _agreed():
-            raise PrepareError(
-                f"{args.download} is not downloaded: answer yes, or pass --accept-license"
-            )
-        with Bars() as bars:
-            fetch(args.download, folder, bars)
-    return there
-
-
-def _agreed() -> bool:
-    print("Type yes to accept the license and download: ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() == "yes"
-
-
 def _print_summary(summary: Summary, options: PrepareOptions) -> None:
     width = max(len(item.split) for item in summary.splits) + 4
     print(f"{'manifest':<{width}}  utterances     hours  speakers")
     for item in summary.splits:
-        speakers = str(item.speakers or "-")
-        name = f"{item.split}.tsv"
+        name, speakers = f"{item.split}.tsv", str(item.speakers or "-")
         print(f"{name:<{width}}  {item.utterances:10d}  {item.hours:8.2f}  {speakers:>8}")
     print(f"labels: {', '.join(summary.labels) or 'none'}")
     if summary.resampled:

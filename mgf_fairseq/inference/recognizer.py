@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from fairseq.data import Dictionary
-from fairseq.models.wav2vec.wav2vec2_asr import Wav2VecCtc
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from .. import plugin as plugin  # the model in the checkpoint may be ours
 from ..checkpoints.files import CheckpointError, interpreting
-from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
+from ..checkpoints.reading import find_checkpoint, read_checkpoint
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
 from ..extract.waveforms import Waveforms, as_list
 from ..utils.progress import Progress, silent
+from .ctc_checkpoint import build_ctc, ctc_config, dictionary_of
 from .decoding import Decoder, GreedyDecoder, Hypothesis
-from .frame_model import FrameModel, build_with_weights
+from .frame_model import FrameModel
 from .long_audio import Recording, Run, flags_of
 from .search import Built, Search, Symbols, build_search
 from .transcripts import Transcript, geometric_mean, words_of
@@ -33,14 +31,6 @@ from .wer import POST_PROCESS_OF_LABELS
 
 UNKNOWN = "\u2047"
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
-
-_FIT = {
-    "wav2vec_seq2seq": "an attention decoder (seq2seq), and only CTC is decoded here: fine-tune "
-    "with --task ctc, or get its WER by fairseq-validate with task.eval_wer=true",
-    "wav2vec_classification": "a classifier: mgf classify gives its labels",
-    "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
-    "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",
-}
 
 
 def log_probs(model: nn.Module, source: Tensor, padding_mask: Tensor) -> Tensor:
@@ -203,41 +193,6 @@ class Recognizer:
         )
 
 
-def _config_of(state: dict[str, Any], path: Path) -> DictConfig:
-    """Return the configuration, or say what kind of checkpoint this is and which command fits."""
-    config = config_of(state, path)
-    name = OmegaConf.select(config, "model._name")
-    if name == "wav2vec_ctc":
-        if not OmegaConf.select(config, "model.w2v_args"):
-            raise CheckpointError(
-                f"{path}: a wav2vec_ctc checkpoint without w2v_args; not scorable"
-            )
-        return config
-    kind = _FIT.get(
-        str(name),
-        f"a {name!r} checkpoint, not one fine-tuned with CTC: if it is pre-trained, fine-tune it "
-        "first (examples/finetune)",
-    )
-    raise CheckpointError(f"{path}: this is {kind}")
-
-
-def _dictionary_of(
-    state: dict[str, Any], labels: str, dictionary: Path | None, data: Path
-) -> tuple[Dictionary, str]:
-    """Return the dictionary and where it came from: the option, the checkpoint, the data folder."""
-    held = (state.get("task_state") or {}).get("target_dictionary")
-    if dictionary is None and isinstance(held, Dictionary):
-        return held, "the checkpoint"
-    path = dictionary or data / f"dict.{labels}.txt"
-    if path.is_dir():
-        path = path / f"dict.{labels}.txt"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such dictionary, and the checkpoint holds none; name it with --dict"
-        )
-    return Dictionary.load(str(path)), str(path)
-
-
 def load_recognizer(
     path: Path | str, data: Path | str, dictionary: Path | str | None = None
 ) -> Recognizer:
@@ -261,9 +216,9 @@ def load_recognizer(
 def _recognizer(
     state: dict[str, Any], path: Path, data: Path, dictionary: Path | None
 ) -> Recognizer:
-    config = _config_of(state, path)
+    config = ctc_config(state, path)
     labels = str(config.task.labels)
-    symbols, origin = _dictionary_of(state, labels, dictionary, data)
+    symbols, origin = dictionary_of(state, labels, dictionary, data)
     outputs = state["model"].get("w2v_encoder.proj.weight")
     if outputs is not None and outputs.shape[0] != len(symbols):
         raise CheckpointError(
@@ -276,7 +231,7 @@ def _recognizer(
         raise CheckpointError(
             f"{origin}: these are not the symbols that {path} was trained with; leave out --dict"
         )
-    model = _build(config, symbols, state["model"], data, path)
+    model = build_ctc(config, symbols, state["model"], data, path)
     encoder = config.model.w2v_args.model
     history = state.get("optimizer_history") or [{}]
     return Recognizer(
@@ -293,15 +248,3 @@ def _recognizer(
         num_updates=int(history[-1].get("num_updates", 0)),
         freeze_finetune_updates=int(config.model.freeze_finetune_updates),
     )
-
-
-def _build(
-    config: DictConfig, symbols: Dictionary, weights: dict[str, Tensor], data: Path, path: Path
-) -> nn.Module:
-    """Build ``wav2vec_ctc`` from the configuration inside the checkpoint and load its weights."""
-    OmegaConf.set_struct(config, False)
-    config.model.w2v_path = ""
-    config.model.data = config.task.data = str(data)
-    config.model.normalize = config.task.normalize
-    task = SimpleNamespace(target_dictionary=symbols)
-    return build_with_weights(lambda: Wav2VecCtc.build_model(config.model, task), weights, path)

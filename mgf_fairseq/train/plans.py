@@ -156,9 +156,8 @@ def plan_finetuning(
         override("checkpoint.save_dir", folder.resolve()),
         override("common.cpu", not torch.cuda.is_available()),
         *_pretrained(checkpoint),
+        *(["criterion.post_process=sentencepiece"] if labels == "spm" else []),
     ]
-    if labels == "spm":
-        given.append("criterion.post_process=sentencepiece")
     config = read_recipe(recipe, _merged(["common.user_dir=null"], given, overrides))
     _require_files(data, [labels], overrides, str(config.dataset.train_subset))
     if updates is not None:

@@ -34,6 +34,7 @@ SPEAKER = {
     **{f"cli/{module}.py": verb for verb, (module, _) in VERBS.items()},
     "cli/layer_table.py": "evaluate",
     "cli/class_table.py": "score",
+    "cli/open_corpora.py": "prepare",
     "evaluation/": "evaluate",
     "report/": "report",
     "evaluation/finetuning/score.py": "score",

@@ -73,7 +73,7 @@ def test_the_commands_of_the_page_on_classes_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("yes", "no")
-    tones(Path("commands"), (f"{word}/{n}.wav" for word in words for n in range(6)))
+    tones(Path("commands"), (f"{word}/{n}.wav" for word in words for n in range(10)))
     mgf_checkpoint(Path("CK"))
     Path("runs/commands").mkdir(parents=True)
     finetuned(Path("runs/commands/checkpoint_best.pt"), "classification", words)

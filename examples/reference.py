@@ -12,10 +12,10 @@ from typing import Any
 
 from mgf_fairseq.criterion import MgfCriterionConfig
 from mgf_fairseq.data.augment.config import AugmentConfig
+from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.objectives.config import ObjectiveConfig
-from mgf_fairseq.task import MgfPretrainingConfig
 
 PAGE = Path(__file__).resolve().parent / "configuration.md"
 HEAD = """\

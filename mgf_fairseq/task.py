@@ -6,26 +6,20 @@ Owns no tensors; fine-tuning builds it again from a checkpoint to build the mode
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING
 
 from .checkpoints.pretraining_data import note_training_data
 from .data.augment.augmenter import build_augmenter
-from .data.augment.config import AugmentConfig
+from .data.config import MgfPretrainingConfig, require_valid
 from .data.crops import Crops
 from .data.dataset import MgfDataset
-from .data.distinct import DISTINCT
 from .data.entries import ManifestError
-from .data.limits import PRETRAINING_MIN_SAMPLES
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
 from .host.heartbeat import moved
@@ -39,75 +33,12 @@ from .monitoring.gradient_guard import (
 )
 from .monitoring.live import LiveHealth
 from .objectives.unknown import without_unknown
-from .utils.autocast import AUTOCAST, in_autocast
+from .utils.autocast import in_autocast
 from .utils.distributed import fingerprint, is_first_rank, require_alike
-from .utils.settings import POSITIVE, require_ranges
 
 logger = logging.getLogger(__name__)
 
 BALANCE = "gradient_balance"  # in the task's state
-TASK_RANGES = {
-    "sample_rate": (1000, 1_000_000),
-    **dict.fromkeys(("views", "max_sample_size", "min_sample_size", "log_interval"), POSITIVE),
-    "num_buckets": (0, math.inf),
-}
-
-
-@dataclass
-class MgfPretrainingConfig(FairseqDataclass):
-    """Where the data lies and how utterances become rows."""
-
-    data: str = field(default=MISSING, metadata={"help": "folder of <split>.tsv manifests"})
-    # None, not {}: from a checkpoint fairseq removes what a default mapping does not hold.
-    corpora: Any = field(
-        default=None,
-        metadata={"help": "folders below data that are mixed: name -> share of the audio, or null"},
-    )
-    sample_rate: int = field(
-        default=16_000, metadata={"help": "Hz; files of another rate are resampled on reading"}
-    )
-    normalize: bool = field(default=True, metadata={"help": "zero mean and unit variance per view"})
-    views: int = field(
-        default=2, metadata={"help": "crops per utterance; the utterance objective needs two"}
-    )
-    max_sample_size: int = field(default=80_000, metadata={"help": "longest crop, in samples"})
-    min_sample_size: int = field(
-        default=PRETRAINING_MIN_SAMPLES,
-        metadata={"help": "utterances shorter than this many samples are skipped"},
-    )
-    distinct: str = field(
-        default="utterance",
-        metadata={
-            "help": "what comes at most once in a batch of training: utterance (a mixture may "
-            "read one twice in an epoch), speaker (by train.spk beside the manifest), or none"
-        },
-    )
-    num_buckets: int = field(
-        default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}
-    )
-    autocast: str = field(
-        default="none", metadata={"help": "none, bf16, or auto: bf16 where the device has it"}
-    )
-    rebuild_batches: bool = field(
-        default=True, metadata={"help": "draw new batches for every epoch"}
-    )
-    health: bool = field(
-        default=True,
-        metadata={"help": "log what is wrong with a training, and what to do about it"},
-    )
-    augment: AugmentConfig = field(
-        default_factory=AugmentConfig,
-        metadata={"help": "what changes the views of training, none of it by default"},
-    )
-    # Not interpolations as the seed: not every checkpoint holds the keys that they would follow.
-    log_interval: int = field(
-        default=100, metadata={"help": "updates between looks at health: common.log_interval"}
-    )
-    train_subset: str = field(
-        default="train",
-        metadata={"help": "the set that is shuffled and mixed by weight: dataset.train_subset"},
-    )
-    seed: int = II("common.seed")
 
 
 @register_task("mgf_pretraining", dataclass=MgfPretrainingConfig)
@@ -119,19 +50,8 @@ class MgfPretrainingTask(FairseqTask):
 
     def __init__(self, cfg: MgfPretrainingConfig) -> None:
         super().__init__(cfg)
-        if cfg.autocast not in AUTOCAST:
-            raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
-        if cfg.distinct not in DISTINCT:
-            raise ValueError(f"task.distinct={cfg.distinct!r} is none of {', '.join(DISTINCT)}")
-        require_ranges(cfg, TASK_RANGES, "task.")
-        if not 0 <= cfg.seed < 2**31:
-            raise ValueError(f"common.seed={cfg.seed} must be from 0 to 2**31 - 1")
+        require_valid(cfg)
         self.corpora = parse_corpora(cfg.corpora or {})
-        if any(self.corpora.values()) and not cfg.rebuild_batches:
-            raise ValueError(
-                "task.rebuild_batches=false would train the first epoch's draw of task.corpora in "
-                "every epoch; leave it true"
-            )
         self.objective_names: tuple[str, ...] = ()
         self.objective_parts: dict[str, tuple[str, ...]] = {}  # that get a share of the gradient
         self.criterion: Any = None  # ours, once it is built

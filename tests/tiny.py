@@ -19,8 +19,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
+from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.model import MgfConfig, MgfModel
-from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
+from mgf_fairseq.task import MgfPretrainingTask
 from mgf_fairseq.types import HostRows
 
 SAMPLE_RATE = 16000

@@ -24,9 +24,10 @@ import soundfile
 from loading import quiet_folder, train_iterator, worker_pids
 
 from mgf_fairseq.data.audio import AudioReader
+from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.data.manifest import read_manifest, write_manifest
 from mgf_fairseq.prepare.shards import ShardOptions, shard
-from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
+from mgf_fairseq.task import MgfPretrainingTask
 
 RATE = 16_000
 LINES = 5_000  # of a manifest

@@ -18,8 +18,9 @@ import numpy as np
 import soundfile
 from loading import quiet_folder, train_iterator, worker_pids
 
+from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
+from mgf_fairseq.task import MgfPretrainingTask
 
 RATE = 16_000
 SPEAKERS = 1000  # folders, all of them links to one

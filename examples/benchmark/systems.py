@@ -105,8 +105,9 @@ def synthetic_audio(setting: Setting, seed: int = 1) -> list[Tensor]:
 def build_mgf(setting: Setting, objectives: tuple[str, ...] = SCALES, name: str = "mgf") -> System:
     """Build MGF with the named objectives, run through its own criterion."""
     from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
+    from mgf_fairseq.data.config import MgfPretrainingConfig
     from mgf_fairseq.model import MgfConfig
-    from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
+    from mgf_fairseq.task import MgfPretrainingTask
 
     recipe = OmegaConf.merge(
         *(OmegaConf.load(CONFIG / "objective" / f"{objective}.yaml") for objective in objectives)

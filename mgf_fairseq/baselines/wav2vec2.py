@@ -12,8 +12,9 @@ import torch
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 
+from ..data.config import MgfPretrainingConfig
 from ..encoder.feature_extractor import init_conv_
-from ..task import MgfPretrainingConfig, MgfPretrainingTask
+from ..task import MgfPretrainingTask
 from ..utils.transfer import from_bits
 
 

@@ -1,11 +1,17 @@
-"""Group utterances of a manifest into batches with little padding, for inference.
+"""Group utterances into batches with little padding, and pad them.
 
-Scoring and feature extraction plan with it; training has its own, seeded batches in the dataset.
+Scoring and feature extraction plan with `plan_batches`; training plans in the dataset, by its seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..utils.transfer import as_bits
 
 
 def plan_batches(
@@ -21,3 +27,22 @@ def plan_batches(
         batch.append(index)
     if batch:
         yield batch
+
+
+def padded(views: Sequence[Tensor]) -> Tensor:
+    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter."""
+    return as_bits(nn.utils.rnn.pad_sequence(list(views), batch_first=True))
+
+
+def rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[np.int64]:
+    """Round each size up to the edge of its bucket, so that batches differ between epochs.
+
+    Buckets hold equal numbers of utterances; 0 buckets keep the sizes, and so the least padding.
+    """
+    if num_buckets == 0 or len(sizes) == 0:
+        return sizes
+    edges = np.quantile(sizes, np.linspace(0, 1, num_buckets + 1)[1:], method="higher").astype(
+        np.int64
+    )
+    rounded: NDArray[np.int64] = edges[np.searchsorted(edges, sizes)]
+    return rounded

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..acoustics.normalization import unit_variance
 from ..types import HostRows
 from ..utils.rng import generator
-from ..utils.transfer import as_bits
 from .audio import AudioError, AudioReader
 from .augment.augmenter import Augmenter, View
+from .batching import padded, rounded_to_buckets
 from .crops import Crops
 from .distinct import plan_distinct
 from .entries import ManifestError
@@ -59,7 +59,7 @@ class MgfDataset(FairseqDataset):
         # Line numbers of the utterances that are long enough.
         self.lines = np.flatnonzero(manifest.num_samples >= crops.min_samples)
         self.view_sizes = crops.length(manifest.num_samples[self.lines])
-        self.order_sizes = _rounded_to_buckets(self.view_sizes, num_buckets)
+        self.order_sizes = rounded_to_buckets(self.view_sizes, num_buckets)
         # Shared memory, since fairseq keeps workers alive from one epoch to the next.
         self.epoch = torch.ones(1, dtype=torch.int64)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -252,7 +252,7 @@ class MgfDataset(FairseqDataset):
             return {}
         heard = self._heard(samples)
         lengths = [len(view) for view in heard]
-        source = _padded(heard)
+        source = padded(heard)
         utterance = torch.tensor([line for line, *_ in rows])
         # One of its own for each row, also where an utterance comes again.
         row_id = [(line + again) * self.crops.views + number for line, again, number in rows]
@@ -268,7 +268,7 @@ class MgfDataset(FairseqDataset):
             ),
         }
         if self.augmenter and self.augmenter.keeps_clean:
-            net_input["clean"] = _padded([view for sample in samples for view in sample["clean"]])
+            net_input["clean"] = padded([view for sample in samples for view in sample["clean"]])
         return {
             "id": utterance,
             # What messages call the rows.
@@ -285,22 +285,3 @@ class MgfDataset(FairseqDataset):
         read = [(sample, number) for sample in samples for number in range(len(sample["views"]))]
         keys = [self._key(sample["line"], sample["repeat"], number) for sample, number in read]
         return self.augmenter.mix(heard, [sample["line"] for sample, _ in read], keys)
-
-
-def _padded(views: Sequence[Tensor]) -> Tensor:
-    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter."""
-    return as_bits(nn.utils.rnn.pad_sequence(list(views), batch_first=True))
-
-
-def _rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[np.int64]:
-    """Round each size up to the edge of its bucket, so that batches differ between epochs.
-
-    Buckets hold equal numbers of utterances; 0 buckets keep the sizes, and so the least padding.
-    """
-    if num_buckets == 0 or len(sizes) == 0:
-        return sizes
-    edges = np.quantile(sizes, np.linspace(0, 1, num_buckets + 1)[1:], method="higher").astype(
-        np.int64
-    )
-    rounded: NDArray[np.int64] = edges[np.searchsorted(edges, sizes)]
-    return rounded

@@ -21,9 +21,9 @@ from mgf_fairseq.baselines.acoustic_model import AcousticModelConfig
 from mgf_fairseq.cli import VERBS
 from mgf_fairseq.cli.options import RENAMED
 from mgf_fairseq.criterion import MgfCriterionConfig
+from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.evaluation.labeled import prepare_command
 from mgf_fairseq.model import MgfConfig
-from mgf_fairseq.task import MgfPretrainingConfig
 
 PACKAGE = Path(mgf_fairseq.__file__).parent
 HOLE = "\0"  # in place of what an f-string fills in

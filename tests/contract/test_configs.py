@@ -12,13 +12,13 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue
 
 import mgf_fairseq
 from mgf_fairseq.criterion import MgfCriterionConfig
+from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.encoder.feature_extractor import ConvFeatureExtractor
 from mgf_fairseq.encoder.geometry import STANDARD_GRID, ConvGeometry, parse_conv_layers
 from mgf_fairseq.host.start_checks import say_batch
 from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.objectives import OBJECTIVES
 from mgf_fairseq.objectives.config import parse_config
-from mgf_fairseq.task import MgfPretrainingConfig
 from mgf_fairseq.utils.package import config_dir
 
 CONFIGS = config_dir("pretrain")

@@ -18,9 +18,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mgf_fairseq.criterion import MgfCriterion, MgfCriterionConfig
+from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.encoder.config import EncoderConfig
 from mgf_fairseq.objectives import OBJECTIVES
-from mgf_fairseq.task import MgfPretrainingConfig, MgfPretrainingTask
+from mgf_fairseq.task import MgfPretrainingTask
 
 REFUSALS = (ValueError, OmegaConfBaseException)
 INFINITE = float("inf")

@@ -13,6 +13,7 @@ from mgf_fairseq.data.augment.config import AugmentConfig, read_settings
 from mgf_fairseq.data.crops import Crops
 from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.data.manifest import read_manifest
+from mgf_fairseq.utils.transfer import from_bits
 
 RATE = tiny.SAMPLE_RATE
 ALL = {"noise_prob": 1.0, "room_prob": 1.0, "gain_prob": 1.0, "speed_prob": 1.0}
@@ -36,7 +37,9 @@ def dataset(corpus: Path, seed: int = 1, epoch: int = 1, **settings) -> MgfDatas
 
 
 def batch(items: MgfDataset, rows=(0, 1, 2, 3)) -> dict[str, torch.Tensor]:
-    return items.collater([items[row] for row in rows])["net_input"]
+    inputs = items.collater([items[row] for row in rows])["net_input"]
+    waveforms = {name: from_bits(inputs[name]) for name in ("source", "clean") if name in inputs}
+    return {**inputs, **waveforms}
 
 
 @pytest.fixture

@@ -133,6 +133,10 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
             update=update,
             num_samples=None if rows is None else rows.num_samples,
         )
+        return self._run_objectives(encoded, batch)
+
+    def _run_objectives(self, encoded: EncoderOutput, batch: Batch) -> PretrainingOutput:
+        """Run each objective on a view of its own, at which its gradient can be measured."""
         objectives: Any = self.objectives or {}
         outputs: dict[str, ObjectiveOutput] = {}
         views: dict[str, EncoderOutput] = {}

@@ -102,7 +102,17 @@ ORDER = [
         "data",
     ),
     *("prepare", "check", "checkpoints", "monitoring", "host", "launching", "model", "criterion"),
-    *("task", "baselines", "plugin", "extract", "inference", "train", "evaluation", "export"),
+    *(
+        "task",
+        "baselines",
+        "plugin",
+        "extract",
+        "upstream",
+        "inference",
+        "train",
+        "evaluation",
+        "export",
+    ),
     *("units", "report", "cli"),
 ]
 # Inside functions: a process that fairseq has not set up imports the plugin itself.

@@ -55,6 +55,14 @@ def data(tmp_path: Path) -> Path:
     return data
 
 
+def test_scripts_find_names_where_they_were():
+    from mgf_fairseq.launching import Launch
+    from mgf_fairseq.upstream import load_upstream
+
+    assert Launch.__module__ == "mgf_fairseq.host.launcher"
+    assert load_upstream("fbank")([np.zeros(16000)[::-1]]).hidden_states[0].shape[0] == 1
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_an_encoder_loads_and_gives_the_same_hidden_states(name, tmp_path):
     encoder = load_encoder(checkpoint(tmp_path, name))

@@ -26,7 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `mgf average`."""
     add = parser.add_argument
     add("sources", nargs="+", type=Path, metavar="RUN|CK", help="folder of a run, or checkpoints")
-    add("--last", type=int, metavar="N", help="of a folder: how many, those with the most updates")
+    add(
+        "--last",
+        type=int,
+        metavar="N",
+        help="of a folder: number of checkpoints, those with the most updates (not with files)",
+    )
     add("--dest", type=Path, required=True, metavar="FILE", help="checkpoint to write: a .pt")
 
 

@@ -38,8 +38,8 @@ def add_decoding(add: Add, *names: str) -> None:
         "--beam",
         type=int,
         metavar="N",
-        help="hypotheses that a beam search follows (default: 50 with words or a language model, "
-        "else greedy decoding)",
+        help="number of hypotheses that a beam search follows (default: 50 with words or a "
+        "language model, else greedy decoding)",
     )
     add(
         "--lm-weight",

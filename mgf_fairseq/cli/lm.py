@@ -25,7 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("transcripts", nargs="+", type=Path, metavar="TRANSCRIPTS", help="label or text files")
     add("--dest", type=Path, required=True, metavar="FILE", help="ARPA file to write")
-    add("--order", type=int, default=3, metavar="N", help="words in the longest n-gram, 1 to 6")
+    add(
+        "--order",
+        type=int,
+        default=3,
+        metavar="N",
+        help="number of words in the longest n-gram, 1 to 6",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

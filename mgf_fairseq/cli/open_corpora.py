@@ -19,7 +19,8 @@ def add_download(add: Callable[..., Any]) -> None:
         "--download",
         metavar="NAME",
         choices=list(OPEN_CORPORA),
-        help=f"first download an open corpus: {', '.join(OPEN_CORPORA)}; the same command resumes",
+        help=f"first download an open corpus: {', '.join(OPEN_CORPORA)}; the same command resumes "
+        "(default: none)",
     )
     add("--accept-license", action="store_true", help="do not ask about the corpus's license")
 

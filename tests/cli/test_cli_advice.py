@@ -15,6 +15,7 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Config
 from fairseq.models.wav2vec.wav2vec2_asr import Wav2Vec2CtcConfig
 from fairseq.optim.adam import FairseqAdamConfig
 from fairseq.tasks.audio_finetuning import AudioFinetuningConfig
+from fairseq.tasks.hubert_pretraining import HubertPretrainingConfig
 
 import mgf_fairseq
 from mgf_fairseq.baselines.acoustic_model import AcousticModelConfig
@@ -37,7 +38,11 @@ SPEAKER = {
     "cli/open_corpora.py": "prepare",
     "evaluation/": "evaluate",
     "report/": "report",
-    "evaluation/finetuning/score.py": "score",
+    **dict.fromkeys(("evaluation/finetuning/score.py", "evaluation/finetuning/tune.py"), "score"),
+    **dict.fromkeys(("cli/decoding_options.py", "cli/plain.py"), "score"),
+    "cli/training.py": "pretrain",
+    "checkpoints/average.py": "average",
+    "units/": "units",
     "check/": "check",
     "prepare/": "prepare",
     "prepare/shards.py": "shard",
@@ -67,7 +72,7 @@ GROUPS = {
     "dataset": [configs.DatasetConfig],
     "optimization": [configs.OptimizationConfig],
     "checkpoint": [configs.CheckpointConfig],
-    "task": [MgfPretrainingConfig, AudioFinetuningConfig],
+    "task": [MgfPretrainingConfig, AudioFinetuningConfig, HubertPretrainingConfig],
     "model": [MgfConfig, AcousticModelConfig, Wav2Vec2Config, Wav2Vec2CtcConfig],
     "criterion": [MgfCriterionConfig, CtcCriterionConfig],
     "optimizer": [FairseqAdamConfig],

@@ -28,7 +28,7 @@ UNITS = (
         "width of",
         "seed",
     ),
-    *("threads", "units", "part of the path", "updates"),
+    *("threads", "units", "part of the path", "updates", "log-probabilities"),
 )
 
 

@@ -51,7 +51,8 @@ def add_decoding(add: Add, *names: str) -> None:
         "--word-score",
         type=float,
         metavar="S",
-        help="score that each word adds, above 0 for more and below for fewer words (default: 0)",
+        help="natural log-probabilities that each word adds, above 0 for more and below for "
+        "fewer words (default: 0)",
     )
 
 

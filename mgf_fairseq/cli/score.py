@@ -67,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tune",
         type=Path,
         metavar="TSV",
-        help="manifest to choose --lm-weight and --word-score on; never the one that is scored",
+        help="manifest to choose --lm-weight and --word-score on; never the one that is scored "
+        "(default: none)",
     )
     add_device(add)
     add_user_dir(add)

@@ -31,6 +31,7 @@ MAY_IMPORT_FAIRSEQ = {
     "model.py",
     "criterion.py",
     "checkpoints/reading.py",
+    "data/config.py",
     "data/dataset.py",
 }
 

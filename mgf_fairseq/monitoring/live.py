@@ -34,7 +34,8 @@ class LiveHealth:
         if meters is None or not is_first_rank():
             return
         counter = meters.get("num_updates")
-        update = 0 if counter is None else int(counter.val)
+        # Meters that were reset, as between two trainings of a process, hold None.
+        update = 0 if counter is None else int(counter.val or 0)
         if update == 0 or update % self.log_interval:
             return
         entry = _as_logged(meters.get_smoothed_values())

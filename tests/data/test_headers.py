@@ -94,6 +94,13 @@ def test_a_file_that_was_cut_short_is_refused_before_training(tmp_path, form):
         audio_info(str(path))
 
 
+def test_samples_that_would_begin_after_the_end_of_the_file_are_refused(tmp_path):
+    path = tmp_path / "a.au"
+    path.write_bytes(b".snd" + struct.pack(">IIIII", 1 << 29, 24, 1, 16000, 1) + bytes(40))
+    with pytest.raises(AudioError, match=r"a\.au: truncated.*from byte 536870912"):
+        audio_info(str(path))
+
+
 def test_what_follows_the_samples_of_a_wav_is_not_taken_for_samples(tmp_path):
     path, data = tmp_path / "a.wav", encoded("WAV", "PCM_16")
     for tail in (b"LIST\x04\0\0\0INFO", b"\0" * 5000, b"TAG" + b"x" * 125, b"ID3\x03" * 9, b"odd"):

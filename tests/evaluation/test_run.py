@@ -113,7 +113,7 @@ def test_three_probes_and_recognition_land_in_a_folder_each_and_a_table_is_shown
     (header,) = (row for row in rows if row[:1] == ["representation"])
     assert header[-2:] == ["CER", "WER"]
     (fresh,) = (row for row in rows if row[:1] == ["fresh"])
-    assert fresh[-2:] == ["90.0", "50.0"] and fresh.count("+-") == 4
+    assert fresh[-2:] == ["50.0", "90.0"] and fresh.count("+-") == 4
     assert "mgf report" in shown
 
 

@@ -127,7 +127,7 @@ def _a_broken_last_checkpoint_ends_the_run_though_an_older_one_is_whole(
     break_tensor(checkpoint(folder / "checkpoint_last.pt", 5))
     trainer = MagicMock(checkpoint_suffix="", is_data_parallel_master=True, is_fsdp=False)
     trainer.device, trainer.task = torch.device("cpu"), SimpleNamespace()
-    trainer.cfg = SimpleNamespace(optimization=SimpleNamespace(max_update=0))
+    trainer.cfg = SimpleNamespace(optimization=SimpleNamespace(max_update=0), model=None)
     trainer.get_num_updates.return_value = 5
     trainer.get_model.return_value = torch.nn.Identity()
     read = []

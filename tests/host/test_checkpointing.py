@@ -55,6 +55,7 @@ def resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             cfg=SimpleNamespace(
                 distributed_training=SimpleNamespace(use_sharded_state=shards),
                 optimization=SimpleNamespace(max_update=0),
+                model=None,
             ),
             get_num_updates=lambda: 5,
             get_model=torch.nn.Identity,

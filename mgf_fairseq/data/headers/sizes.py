@@ -41,6 +41,11 @@ def count_sized(stream: BinaryIO, begin: int) -> Correction | None:
         return None
     end = stream.seek(0, os.SEEK_END)
     there = end - samples.start
+    if there < 0:
+        raise HeaderError(
+            f"truncated, its header promises samples from byte {samples.start} on and the file has "
+            f"{end} bytes; fetch the file again"
+        )
     if _is_unknown(samples) or (samples.promised < there and _is_stale(stream, samples, there)):
         return _corrected(stream, samples, there)
     if samples.promised > there:

@@ -85,6 +85,13 @@ _FAULTS = (
         "fairseq deletes names whose count is 0",
     ),
     _patch(
+        "fairseq.logging.metrics:load_state_dict",
+        replacements.loading_active_meters,
+        "Resuming loads the meters into copies that get no numbers any more, and saves the "
+        "copies. Sums over a training, such as its hours of audio, end with the first resume.",
+        "fairseq loads into the meters that are active",
+    ),
+    _patch(
         "fairseq.models.distributed_fairseq_model:DistributedDataParallel",
         _as(replacements.data_parallel),
         "The default back end c10d gives DDP the number of a GPU, which DDP refuses for a model "

@@ -5,11 +5,14 @@ patches.py says which part each one replaces, and why.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from fairseq.logging import metrics
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -27,6 +30,20 @@ def amp_step(self: Any) -> None:
     """Step the optimizer whose gradients `clip_grad_norm` has unscaled."""
     self.scaler.step(self.optimizer)
     self.scaler.update()
+
+
+def loading_active_meters(
+    own: Callable[[dict[str, Any]], None],
+) -> Callable[[dict[str, Any]], None]:
+    """Let numbers reach the meters that were loaded, which are those that are saved."""
+
+    @functools.wraps(own)
+    def load_state_dict(state_dict: dict[str, Any]) -> None:
+        own(state_dict)
+        active = metrics._active_aggregators
+        active.update({name: metrics._aggregators[name] for name in state_dict if name in active})
+
+    return load_state_dict
 
 
 def broadcast_object(obj: Any, src_rank: int, group: Any, dist_device: torch.device) -> Any:

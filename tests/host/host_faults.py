@@ -65,6 +65,17 @@ def _a_dictionary_without_special_symbols_has_no_pad_or_eos(folder, monkeypatch)
         return True
 
 
+@fault_of("fairseq.logging.metrics:load_state_dict")
+def _a_sum_over_a_training_ends_when_it_is_resumed(folder, monkeypatch) -> bool:
+    metrics.reset()
+    metrics.log_scalar_sum("audio_h", 1.0)
+    metrics.load_state_dict(metrics.state_dict())
+    metrics.log_scalar_sum("audio_h", 1.0)
+    saved = {name: state for _, name, _, state in metrics.state_dict()["default"]}
+    metrics.reset()
+    return saved["audio_h"]["sum"] != 2.0
+
+
 @fault_of("fairseq.logging.metrics:_active_aggregators_cnt")
 def _metrics_remember_aggregations_that_are_over(folder, monkeypatch) -> bool:
     metrics.reset()

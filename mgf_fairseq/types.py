@@ -1,10 +1,10 @@
 """The dataclasses that cross borders between the parts, and the letters that name their axes.
 
-Everything between the collater and the criterion travels in one of these; nothing here computes.
+Most of what passes between the collater and the criterion is one of these; nothing here computes.
 
 Shape letters, used in every comment of this package:
 B rows (one view of one utterance each), S audio samples, T encoder frames, F feature bins,
-D model width, C channels, M masked frames, N negatives, L layers, W world size.
+D model width, C channels, M frames that count, N negatives, L layers, W world size.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Acoustic targets of the frame objective: spectra, cepstra, pitch and energy of a waveform."""
+"""Acoustic features: spectra, cepstra, pitch and energy; targets of objectives and baselines."""

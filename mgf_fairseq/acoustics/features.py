@@ -1,7 +1,7 @@
-"""Acoustic targets of the frame objective, computed on the device from the fp32 waveform.
+"""Acoustic features, computed on the device from the fp32 waveform.
 
-The frame objective calls `AcousticFeatures` under no_grad on each batch, on the encoder's own frame
-grid: frame t is centered on the middle of the encoder's receptive field.
+The frame and phoneme objectives call `AcousticFeatures` under no_grad on each batch, on the
+encoder's own frame grid: frame t is centered on the middle of the encoder's receptive field.
 
 Four kinds: `lps` log power spectrum, `mel` log-mel (Slaney scale and area normalization, as
 librosa), `mfcc` with first and second differences, `prosody` (log F0, voicing, log energy). Which

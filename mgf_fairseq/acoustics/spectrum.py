@@ -1,6 +1,6 @@
 """Signal processing on the device: framing, power, mel filters, DCT, differences, low-pass filter.
 
-`features.py` builds the acoustic targets of the frame objective from these; matrices are fp64.
+`features.py` builds acoustic features from these; matrices are fp64.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Read checkpoints without running code from them, and build the models they hold.
+"""Find checkpoints, and read them without running code from them.
 
 Every command that takes a checkpoint comes through here; training itself goes through fairseq.
 """

@@ -1,7 +1,7 @@
 """From a configuration to an encoder.
 
-The only place that reads :class:`~mgf_fairseq.encoder.config.EncoderConfig`. Modules are made in a
-fixed order, since that decides which random numbers initialize which weights.
+The only place that makes modules of :class:`~mgf_fairseq.encoder.config.EncoderConfig`. They are
+made in a fixed order, since that decides which random numbers initialize which weights.
 """
 
 from __future__ import annotations

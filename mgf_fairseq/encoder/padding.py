@@ -1,6 +1,6 @@
 """Lengths of rows as padding masks, and padding masks as lengths.
 
-All padding of the package is made and read by these two functions.
+Padding of frames is made and read by these two functions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Accuracy, unweighted average recall, confusion, class scores and their bootstrap intervals.
 
-Pure functions on class numbers, in percent as in inference/wer.py; the tasks count with them,
+Pure functions on class numbers, in percent as in inference/wer.py; the protocols count with them,
 results.py keeps what they say.
 """
 

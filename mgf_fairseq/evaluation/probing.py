@@ -1,7 +1,7 @@
 """The probed tasks: what each needs, plans with a key, runs that give a result, files of a result.
 
-The evaluation's front door: `plan_probe`, `run_probe`, `write_probe`. Protocols are in
-evaluation/protocols/held_out.py (phone, speaker) and evaluation/protocols/emotion.py (emotion).
+The evaluation's front door: `plan_probe`, `run_probe`, `write_probe`. Protocols are
+the files of evaluation/protocols; held_out.py there is what phone, speaker and label share.
 """
 
 from __future__ import annotations

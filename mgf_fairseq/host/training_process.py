@@ -1,7 +1,7 @@
 """Run a fairseq training as a sub-process: its log kept, its numbers as a progress bar.
 
-Speech recognition (evaluation/protocols/asr.py) and the quickstart train through here; the training
-itself is stock ``fairseq-hydra-train``.
+`mgf pretrain`, `mgf finetune`, speech recognition (evaluation/protocols/asr.py) and the quickstart
+train through here; the training itself is stock ``fairseq-hydra-train``.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from .frame_model import build_with_weights
 
 _FIT = {
     "wav2vec_seq2seq": "an attention decoder (seq2seq), and only CTC is decoded here: fine-tune "
-    "by mgf finetune --task ctc, or get its WER by fairseq-validate with task.eval_wer=true",
+    "by mgf finetune --task ctc, or read its WER in the log of training",
     "wav2vec_classification": "a classifier: mgf classify gives its labels",
     "hubert_ctc": "a HuBERT CTC model: mgf score reads wav2vec_ctc only",
     "hubert_seq2seq": "a HuBERT attention decoder: mgf score reads wav2vec_ctc only",

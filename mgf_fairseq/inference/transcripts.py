@@ -1,4 +1,4 @@
-"""Transcripts: words with their times and confidences, and the formats that they are written in.
+"""Transcripts: words with their times and confidences, and subtitles of them.
 
 Made of a decoder's hypothesis; `mgf transcribe` prints them, `Recognizer.transcribe` returns them.
 """

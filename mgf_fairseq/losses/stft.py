@@ -1,7 +1,7 @@
 """Distance between two waveforms on one STFT grid, with its gradient worked out by hand.
 
-`losses.multi_resolution_stft_loss` adds several of these; one complex FFT less and no stored
-intermediates make it several times as fast as autograd on a CPU.
+`reconstruction.multi_resolution_stft_loss` adds several of these; one complex FFT less and no
+stored intermediates make it several times as fast as autograd on a CPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Write the label files that a corpus has material for, and their dictionaries.
 
-The last step of `prepare`: one file per split and kind, one line per manifest row. A kind is one
-entry of `LABEL_KINDS`, or one class label that --label or --label-from asks for.
+`prepare` calls it before it writes the manifests: one file per split and kind, one line per
+manifest row. A kind is one entry of `LABEL_KINDS`, or one class label that --label or --label-from
+asks for.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The protocol of each evaluation: phone, speaker, emotion and speech recognition."""
+"""The protocol of each evaluation: phone, speaker, emotion, any label, speech recognition."""

@@ -1,4 +1,4 @@
-"""What the phone and speaker protocols share: held-out parts, and one training of their probes.
+"""What phone, speaker and label share: held-out parts, and one training of their probes.
 
 Between these protocols and the probes.
 """

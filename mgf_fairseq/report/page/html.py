@@ -1,6 +1,6 @@
 """HTML out of nested calls: text is escaped unless it is markup that these functions made.
 
-Under sections.py and page.py; no template language, so nothing from a file can become a tag.
+Under scores_table.py and page.py; no template language, so nothing from a file can become a tag.
 """
 
 from __future__ import annotations

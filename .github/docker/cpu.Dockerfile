@@ -1,6 +1,6 @@
 # The environment of examples/setup_env.sh without a GPU, from the root of a checkout:
 #   docker build -f .github/docker/cpu.Dockerfile --build-arg TORCH_INDEX=URL -t mgf_fairseq:cpu .
-#   docker run --shm-size=8g -v "$PWD/data:/work/data" -it mgf_fairseq:cpu mgf doctor
+#   docker run --shm-size=8g -v "$PWD/data:/speech" -it mgf_fairseq:cpu mgf doctor
 # TORCH_INDEX: an index with CPU builds of torch; without it, pip's default has the CUDA build (gigabytes).
 FROM python:3.12-slim
 ARG TORCH_INDEX=""
@@ -9,5 +9,5 @@ WORKDIR /opt/mgf_fairseq
 COPY . .
 RUN bash examples/setup_env.sh
 ENV PATH=/opt/mgf/bin:$PATH
-WORKDIR /work
+WORKDIR /speech
 CMD ["mgf", "--help"]

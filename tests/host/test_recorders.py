@@ -35,7 +35,7 @@ def dataset(corpus: Path) -> MgfDataset:
 
 
 class Writer:
-    """Stands for SummaryWriter; keeps what it is given."""
+    """In place of SummaryWriter; keeps what it is given."""
 
     made: list["Writer"] = []  # noqa: RUF012 (each test begins with its own)
 

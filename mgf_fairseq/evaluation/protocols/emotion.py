@@ -207,7 +207,7 @@ def _cross_validated(
                 )
             except FoldError as error:
                 raise ProbeError(
-                    f"{setup.plan.name}: {layer}, {pooling}, with {fold_names[error.fold]} left "
+                    f"{setup.plan.name}: {layer}, {pooling}, with {fold_names[error.fold]} held "
                     f"out: {error}"
                 ) from None
             inner = inner_scores(found, truth, num_classes)

@@ -24,7 +24,7 @@ def test_emotion_leaves_one_speaker_out_and_chooses_in_each_fold(emotions, probe
 
 def test_a_nan_in_features_is_an_error_that_names_task_layer_and_fold(emotions, probe, monkeypatch):
     spoil_features(monkeypatch)
-    where = r"emotion: layer 1, mean, with speaker a left out: the features of 2 of 24 utterances"
+    where = r"emotion: layer 1, mean, with speaker a held out: the features of 2 of 24 utterances"
     with pytest.raises(ProbeError, match=where):
         probe("emotion", emotions, "emo", ONE)
 

@@ -21,14 +21,15 @@ from mgf_fairseq.evaluation.result_files import ResultFolder, read_results
 from mgf_fairseq.extract.reconstruct import Signal, reconstruct
 from mgf_fairseq.losses.reconstruction import si_sdr_of
 from mgf_fairseq.monitoring.training_log import LOG_NAME, columns, read_log
+from mgf_fairseq.report.describing import POINTS_BELOW
 
 SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
 ROWS = {"mgf": "#2b6ca3", "random": "#b8b8b8", "fbank": "#dd9f40"}
 ROW_NAMES = {"mgf": "MGF", "random": "random weights", "fbank": "log-mel"}
 TASKS = {"phone": "phones", "speaker": "speakers", "emotion": "styles"}
 WHY_NOT_THE_TOP = (
-    "The highest layer is not the best everywhere: it specializes in what pre-training predicts,\n"
-    "while voice and style lie open in the signal, of which low layers keep more."
+    "Where a lower layer is ahead of the highest, that one has specialized\n"
+    "in what pre-training predicts."
 )
 SMOOTHED = 9  # logged updates that a loss is averaged over
 
@@ -98,7 +99,8 @@ def draw_layers(axes: Axes, folder: ResultFolder) -> None:
     layers = folder.upstream.layer_names
     axes.set_xticks(range(len(layers)), layers)
     axes.set(ylim=(0, 100), title="Which layer of MGF knows what: score of a linear probe, %")
-    if any(np.argmax(line.get_ydata()) < len(layers) - 1 for line in axes.lines):
+    scores = [np.asarray(line.get_ydata()) for line in axes.lines]
+    if any(score.max() - score[-1] > POINTS_BELOW for score in scores):
         axes.set_xlabel(WHY_NOT_THE_TOP)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9)

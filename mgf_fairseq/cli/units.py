@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .options import (
+    add_batch_seconds,
     add_checkpoint,
     add_device,
     add_user_dir,
@@ -57,13 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="audio that is clustered, drawn from the first manifest, in hours; its frames are in "
         "memory",
     )
-    add(
-        "--batch-seconds",
-        type=float,
-        default=60.0,
-        metavar="S",
-        help="padded audio per batch, in seconds",
-    )
+    add_batch_seconds(add)
     add_device(add)
     add_user_dir(add)
 

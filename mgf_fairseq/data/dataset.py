@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..acoustics.normalization import unit_variance
+from ..encoder.padding import padding_mask_of
 from ..types import HostRows
 from ..utils.rng import generator
 from .audio import AudioError, AudioReader
@@ -258,7 +259,7 @@ class MgfDataset(FairseqDataset):
         row_id = [(line + again) * self.crops.views + number for line, again, number in rows]
         net_input = {
             "source": source,
-            "padding_mask": torch.arange(source.shape[1]) >= torch.tensor(lengths)[:, None],
+            "padding_mask": padding_mask_of(lengths, source.shape[1], source.device),
             "utterance": utterance,
             "row_id": torch.tensor(row_id),
             "rows": HostRows(

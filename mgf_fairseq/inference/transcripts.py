@@ -1,4 +1,4 @@
-"""Transcripts: words with their times and confidences, and subtitles of them.
+"""Transcripts: words with their times and confidences,
 
 Made of a decoder's hypothesis; `mgf transcribe` prints them, `Recognizer.transcribe` returns them.
 """
@@ -99,22 +99,3 @@ def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
         cue.append(word)
     if cue:
         yield cue
-
-
-def as_srt(words: Sequence[Word], one_by_one: bool = False) -> str:
-    """SubRip subtitles; with `one_by_one` a subtitle per word."""
-    groups = [[word] for word in words] if one_by_one else list(cues(words))
-    blocks = [
-        f"{number}\n{_clock(group[0].start)} --> {_clock(group[-1].end)}\n"
-        f"{' '.join(word.text for word in group)}\n"
-        for number, group in enumerate(groups, start=1)
-    ]
-    return "\n".join(blocks)
-
-
-def _clock(seconds: float) -> str:
-    """Seconds -> 01:02:03,456."""
-    whole = round(seconds * 1000)
-    minutes, milliseconds = divmod(whole, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"

@@ -22,6 +22,8 @@ _KINDS = {
 }
 _ALL = ("sample", "frame", "phoneme", "utterance")
 
+POINTS_BELOW = 1.0  # of the highest layer; pre-training seeds differ by as much
+
 
 def usual_title(table: Table) -> str:
     """Name the page by the tasks that are there."""
@@ -73,24 +75,21 @@ def caveats(table: Table) -> list[str]:
 
 
 def why_not_the_top(table: Table, column: Column) -> str:
-    """One sentence where the highest layer of an MGF row is not its best; else nothing."""
+    """One sentence where a lower layer of an MGF row is clearly ahead of the top; else nothing."""
     lower = []
     for row in (row for row in table.rows if not row.is_baseline):
         results = table.results.get((row.label, column.task, column.variant), [])
         layers = row.members[0].upstream.layer_names
-        best = {
-            max(means, key=lambda name: means[name])
-            for result in results
-            if isinstance(result, TaskResult)
-            and (means := _by_layer(result, column.metric, layers))
-        }
-        if len(layers) > 1 and best and layers[-1] not in best:
+        probed = [result for result in results if isinstance(result, TaskResult)]
+        found = [_by_layer(result, column.metric, layers) for result in probed]
+        leads = [max(means.values()) - means[layers[-1]] for means in found if layers[-1] in means]
+        if leads and min(leads) > POINTS_BELOW:
             lower.append(row.label)
     if not lower:
         return ""
     return (
-        f"The highest layer is not the best for {', '.join(lower)}: the last layers specialize in "
-        "what pre-training predicts, and give up some of what lower layers keep of the signal. "
+        f"A lower layer is ahead of the highest by more than {POINTS_BELOW:g} point for "
+        f"{', '.join(lower)}: the last layers specialize in what pre-training predicts. "
         f"Take the layer that a task's valid split chooses, or the {WEIGHTED_SUM}."
     )
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mgf_fairseq.inference.decoding import GreedyDecoder, Hypothesis
-from mgf_fairseq.inference.transcripts import Word, as_srt, cues, geometric_mean, words_of
+from mgf_fairseq.inference.formats import as_srt
+from mgf_fairseq.inference.transcripts import Word, cues, geometric_mean, words_of
 from mgf_fairseq.inference.wer import join_symbols
 
 

@@ -51,12 +51,17 @@ def test_it_is_explained_where_the_highest_layer_is_not_best_and_only_there(tmp_
     phone = fab.probed("phone", 40.0)  # best on the last layer but one
     fab.write_folder(tmp_path / "low", fab.upstream("all"), phone)
     table = make_table(collect([tmp_path / "low"]))
-    assert "The highest layer is not the best for all:" in why_not_the_top(table, table.columns[0])
+    assert "highest by more than 1 point for all:" in why_not_the_top(table, table.columns[0])
     first, second, third, last = phone.representations
     top = replace(third, test=second.test)
     phone = replace(phone, representations=[first, replace(second, test=first.test), top, last])
     fab.write_folder(tmp_path / "top", fab.upstream("all"), phone)
     table = make_table(collect([tmp_path / "top"]))
+    assert why_not_the_top(table, table.columns[0]) == ""
+    near = {m: [score - 0.9 for score in scores] for m, scores in second.test.items()}
+    ahead = [first, second, replace(third, test=near), last]  # by less than seeds differ
+    fab.write_folder(tmp_path / "near", fab.upstream("all"), replace(phone, representations=ahead))
+    table = make_table(collect([tmp_path / "near"]))
     assert why_not_the_top(table, table.columns[0]) == ""
 
 

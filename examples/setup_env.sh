@@ -116,7 +116,7 @@ run_step() {   # $1: what it does, then the command; its output goes to the log
         if [ $((SECONDS - told)) -ge 20 ]; then
             told=$SECONDS
             printf '[%d/%d %s]   still running (%d s): %s\n' "$step" "$steps" "$(elapsed)" \
-                $((SECONDS - begun)) "$(tail -n 1 "$log" | tr -d '\r' | cut -c 1-80)"
+                $((SECONDS - begun)) "$(grep -v ^WARNING "$log" | tail -n 1 | tr -d '\r' | cut -c 1-80)"
         fi
     done
     if ! wait "$worker"; then

@@ -28,8 +28,8 @@ ROWS = {"mgf": "#2b6ca3", "random": "#b8b8b8", "fbank": "#dd9f40"}
 ROW_NAMES = {"mgf": "MGF", "random": "random weights", "fbank": "log-mel"}
 TASKS = {"phone": "phones", "speaker": "speakers", "emotion": "styles"}
 WHY_NOT_THE_TOP = (
-    "Where a lower layer is ahead of the highest, that one has specialized\n"
-    "in what pre-training predicts."
+    "Where the highest layer falls behind a lower one:\n"
+    "it specializes in what pre-training predicts."
 )
 SMOOTHED = 9  # logged updates that a loss is averaged over
 

@@ -210,11 +210,11 @@ def _loaded(source: Source, folder: Path) -> Any:
         raise UnfitError(
             f"transformers and the export differ in {', '.join(map(str, wrong))[:300]}"
         )
-    model.eval()
+    model.eval().double()
 
     def said(rows: Rows) -> dict[str, Tensor]:
         output = model(
-            rows.waveform,
+            rows.waveform.double(),
             attention_mask=(~rows.padding_mask).long(),
             output_hidden_states=True,
         )

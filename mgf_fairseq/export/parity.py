@@ -84,7 +84,8 @@ def expected(source: Source, rows: Rows) -> tuple[dict[str, Tensor], list[int]]:
     """The checkpoint's hidden states and context, (B, T, D) each, and logits; and valid frames.
 
     In double precision, so that a difference is all the export's: our group norm, channels last,
-    is off by 4e-4 itself in fp32 where rows are padded.
+    is off by 4e-4 itself in fp32 where rows are padded. Formats that can be cast speak in double
+    precision too, so that no checkpoint is refused for its rounding.
     """
     encoder = copy.deepcopy(source.encoder).double()
     encoded, _ = encoder.encode(rows.waveform.double(), rows.padding_mask)

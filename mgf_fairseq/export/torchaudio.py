@@ -51,7 +51,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
         "labels": list(source.symbols),
     }
     write_json(folder / CONFIG, told)
-    model = _model_module().wav2vec2_model(**config).eval()
+    model = _model_module().wav2vec2_model(**config).eval().double()
     model.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True), strict=True)
     return compare(source, lambda rows: _said(model, source, rows))
 
@@ -84,8 +84,9 @@ def arguments(source: Source) -> dict[str, Any]:
 def _said(model: Any, source: Source, rows: Rows) -> dict[str, Tensor]:
     """What torchaudio's model says; it has no name for the Transformer's input."""
     lengths = (~rows.padding_mask).sum(dim=1)
-    layers, _ = model.extract_features(rows.waveform, lengths)
-    top, _ = model(rows.waveform, lengths)
+    waveform = rows.waveform.double()
+    layers, _ = model.extract_features(waveform, lengths)
+    top, _ = model(waveform, lengths)
     said = {f"layer {number}": state for number, state in enumerate(layers, start=1)}
     return {**said, "logits" if source.head else "context": top}
 

@@ -64,6 +64,7 @@ def encoder(path: Path, **overrides: Any) -> Path:
     """A pre-trained MGF that says how it was trained."""
     config = pretraining_config(**overrides)
     values = {k: v for k, v in config["model"].items() if k != "_name"}
+    torch.manual_seed(1)
     model = shuffled(MgfModel(MgfConfig(**values)))
     config["model"]["objectives"] = {"frame": {"level": "50%"}}
     hours: Any = [(10, "audio_h", "", {"sum": torch.tensor(2.5)})]
@@ -89,6 +90,7 @@ def _tuned(
     held |= {"autoregressive": name == "wav2vec_seq2seq", "tpu": False}
     held = {key: value for key, value in held.items() if not str(value).startswith("${")}
     task = SimpleNamespace(target_dictionary=symbols, source_dictionary=None)
+    torch.manual_seed(1)
     built = kind.build_model(OmegaConf.create(held, flags={"allow_objects": True}), task)
     outer: dict[str, Any] = {"model": held, "task": {**TASK, "labels": labels, "data": "gone"}}
     classifies = name == "wav2vec_classification"

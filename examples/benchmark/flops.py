@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,7 +45,7 @@ def matrix_rate(
 
 def step_flops(name: str, setting: Setting) -> int:
     """Count the matrix FLOPs of one step of a system, forward and backward."""
-    system = build(name, replace(setting, compiled=False))
+    system = build(name, setting)
     counter = FlopCounterMode(display=False)
     with counter:
         system.step(0)

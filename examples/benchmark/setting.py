@@ -37,7 +37,6 @@ class Setting:
     rows: int = 16  # of which MGF sees two views of each of rows / 2 utterances
     extractor_mode: str = "layer_norm"  # or default: group norm after the first convolution
     num_batches: int = 4  # made once and used in turn
-    compiled: bool = False  # by torch.compile
 
     def model_values(self) -> dict[str, Any]:
         """Read the encoder's shape and dropouts from the recipe."""

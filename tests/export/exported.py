@@ -73,20 +73,25 @@ def encoder(path: Path, **overrides: Any) -> Path:
 
 
 def dictionary(symbols: tuple[str, ...], special: bool = True) -> Dictionary:
-    found = Dictionary() if special else Dictionary(extra_special_symbols=None)
-    if not special:
-        found.symbols, found.count, found.indices = [], [], {}
+    found = Dictionary(add_special_symbols=special)
     for symbol in symbols:
         found.add_symbol(symbol)
     return found
 
 
 def _tuned(
-    path: Path, kind: Any, config: Any, name: str, labels: str, symbols: Any, **settings: Any
+    path: Path,
+    kind: Any,
+    config: Any,
+    name: str,
+    labels: str,
+    symbols: Any,
+    shape: str = "post-norm",
+    **settings: Any,
 ) -> Path:
     held = {**_plain(OmegaConf.structured(config)), **settings, "_name": name}
     held |= {"w2v_path": "", "data": str(path.parent), "normalize": True}
-    held |= {"w2v_args": pretraining_config(), "ddp_backend": "legacy_ddp"}
+    held |= {"w2v_args": pretraining_config(**SHAPES[shape]), "ddp_backend": "legacy_ddp"}
     held |= {"autoregressive": name == "wav2vec_seq2seq", "tpu": False}
     held = {key: value for key, value in held.items() if not str(value).startswith("${")}
     task = SimpleNamespace(target_dictionary=symbols, source_dictionary=None)
@@ -136,8 +141,8 @@ def classifier_model(path: Path) -> torch.nn.Module:
     return model.eval()
 
 
-def classifier(path: Path, activation: str = "linear") -> Path:
-    """A wav2vec_classification of three classes."""
+def classifier(path: Path, activation: str = "linear", shape: str = "post-norm") -> Path:
+    """A wav2vec_classification of three classes, on an encoder of one of `SHAPES`."""
     classes = dictionary(("ann", "bob", "eve"), special=False)
     return _tuned(
         path,
@@ -146,6 +151,7 @@ def classifier(path: Path, activation: str = "linear") -> Path:
         "wav2vec_classification",
         "speaker",
         classes,
+        shape,
         pooling="mean",
         activation_fn=activation,
         latent_embed_dim=6,

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 from exported import TORCHAUDIO_MODELS, WITHOUT_TORCHAUDIO, run_elsewhere
+from fairseq.data import Dictionary
 from tiny import speech_like
 from tiny_checkpoints import waveforms
 
@@ -155,7 +156,16 @@ keep(script=torch.jit.load("script/model.ts")(torch.load("rows.pt"), mask))
     torch.testing.assert_close(kept["script"], wanted, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["encoder", "ctc", "seq2seq"])
+def test_transformers_hears_the_last_norm_of_a_pre_norm_encoder_below_a_head(
+    tmp_path: Path,
+) -> None:
+    checkpoint = exported.classifier(tmp_path / "ck.pt", shape="pre-norm")
+    found = export(checkpoint, "huggingface", tmp_path / "exported").parity
+    assert {x.what for x in found} == {"layer 0", "layer 1", "context", "logits"}
+    assert all(x.largest <= EXACT * max(x.scale, 1.0) for x in found)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "ctc", "classifier", "seq2seq"])
 def test_stock_fairseq_loads_its_export_without_us(tmp_path: Path, kind: str) -> None:
     checkpoint = getattr(exported, kind)(tmp_path / "ck.pt")
     export(checkpoint, "fairseq", tmp_path / "exported")
@@ -179,6 +189,12 @@ keep(kind=type(inner).__name__, x=found["x"], source=source, mask=mask)
         torch.testing.assert_close(
             kept["x"][row, :frames], encoded.context[row, :frames], rtol=0, atol=5e-5
         )
+    written = list((tmp_path / "exported").glob("dict.*.txt"))
+    assert len(written) == (kind != "encoder")
+    for symbols in written:
+        held = torch.load(checkpoint, weights_only=True)["task_state"]["target_dictionary"]
+        special = hasattr(held, "nspecial")
+        assert Dictionary.load(str(symbols), add_special_symbols=special) == held
     assert load_upstream(tmp_path / "exported").fingerprint == load_upstream(checkpoint).fingerprint
 
 

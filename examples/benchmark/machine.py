@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+STATUS = Path("/proc/self/status")
+
 
 def processor() -> str:
     """Name the processor."""
@@ -56,6 +58,12 @@ def describe_machine(device: str, threads: int) -> dict[str, Any]:
         "versions": versions,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def status_mib(key: str) -> float:
+    """Read a size of this process; unlike ru_maxrss it knows nothing of the parent's."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) / 1024
 
 
 def progress(text: str) -> None:

@@ -14,11 +14,10 @@ import sys
 from pathlib import Path
 
 import torch
-from machine import progress
+from machine import STATUS, progress, status_mib
 from setting import Setting
 from systems import build
 
-STATUS = Path("/proc/self/status")
 # Every sizeable block straight from and back to the system: the process is as large as its tensors.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 MEMORY_STEPS = 3
@@ -35,22 +34,16 @@ def memory_of(name: str, setting: Setting) -> float | None:
     small = Setting(rows=2, seconds=0.5)
     _run_for_memory(name, small)  # loads the libraries, which are not what is compared
     gc.collect()
-    before = _status_mib("VmRSS")
+    before = status_mib("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
     _run_for_memory(name, setting)
-    return _status_mib("VmHWM") - before
+    return status_mib("VmHWM") - before
 
 
 def _run_for_memory(name: str, setting: Setting) -> None:
     system = build(name, setting)
     for number in range(MEMORY_STEPS):
         system.step(number)
-
-
-def _status_mib(key: str) -> float:
-    """Read a size of this process; unlike ru_maxrss it knows nothing of the parent's."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) / 1024
 
 
 def measure_memory(names: list[str]) -> dict[str, float | None]:

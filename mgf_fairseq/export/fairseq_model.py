@@ -64,11 +64,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
     # of a fine-tuned model are written as the file that fairseq looks for in task.data.
     symbols: Any = (state.get("task_state") or {}).get("target_dictionary")
     if inner and symbols is not None:
-        # Not by its own `save`, which fails where there are no special symbols (classes).
-        lines = zip(symbols.symbols, symbols.count, strict=True)
-        text = [f"{symbol} {count}\n" for symbol, count in lines][getattr(symbols, "nspecial", 0) :]
-        name = f"dict.{config['task']['labels']}.txt"
-        (folder / name).write_text("".join(text), encoding="utf-8")
+        _write_symbols(symbols, folder / f"dict.{config['task']['labels']}.txt")
     history = (state.get("optimizer_history") or [{}])[-1]
     torch.save(
         {
@@ -89,6 +85,13 @@ def write(source: Source, folder: Path) -> list[Difference]:
         return {**layers, "context": encoded.context}
 
     return compare(source, said)
+
+
+def _write_symbols(symbols: Any, path: Path) -> None:
+    """Write a dictionary; its own `save` fails where there are no special symbols (classes)."""
+    lines = zip(symbols.symbols, symbols.count, strict=True)
+    text = [f"{symbol} {count}\n" for symbol, count in lines][getattr(symbols, "nspecial", 0) :]
+    path.write_text("".join(text), encoding="utf-8")
 
 
 def pretraining_config(source: Source) -> dict[str, Any]:

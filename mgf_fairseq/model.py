@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .acoustics.normalization import unit_variance_rows
 from .encoder.build import build_parts
 from .encoder.config import EncoderConfig
+from .encoder.depth import mark_depths
 from .encoder.speech_encoder import EncoderParts, SpeechEncoder
 from .objectives import build_objectives
 from .objectives.gradient_balance import view_apart
@@ -187,6 +188,8 @@ class MgfModel(SpeechEncoder, BaseFairseqModel):
         """Remove what fine-tuning does not use; ``mask_emb`` stays, since fine-tuning masks too.
 
         None, not ``del``: a child that is None lets ``objectives.*`` in a checkpoint pass a
-        strict load, which is what fairseq's fine-tuning models ask for.
+        strict load, which is what fairseq's fine-tuning models ask for. What is left is marked by
+        its depth, for the optimizer ``adam_layer_decay``.
         """
         self.objectives = None
+        mark_depths(self)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 from fairseq.optim.adam import Adam
-from systems import Setting, build_mgf
+from setting import Setting
+from systems import build_mgf
 
 from mgf_fairseq.host.adam import fused
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from systems import System
+from setting import System
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 

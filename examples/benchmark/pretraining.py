@@ -8,45 +8,42 @@ within one round. `README.md` says what is equal between them and what is not.
 from __future__ import annotations
 
 import argparse
-import datetime
 import gc
 import json
 import logging
 import os
-import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from flops import add_utilization, print_utilization
+from machine import describe_machine, progress
+from memory import measure_memory, memory_of
 from parts import profile_parts
-from systems import PEERS, SCALES, Setting, System, available_peers, build, without
+from peers import PEERS, available_peers
+from setting import Setting, System
+from systems import SCALES, build, without
 
 MGF = "mgf"
 PHONEME_ONLY = "mgf phoneme only"
-STATUS = Path("/proc/self/status")
-# Every sizeable block straight from and back to the system: the process is as large as its tensors.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-MEMORY_STEPS = 3
 WARM_UP_STEPS = 2
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line; what depends on the shape or device has its default here."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--shape", choices=("small", "base"), default="small")
+    parser.add_argument("--shape", choices=("debug", "mini", "small", "base"), default="small")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--seconds", type=float, help="per row; default: 3 (small), 10 (base)")
-    parser.add_argument("--rows", type=int, help="even; default: 16 (small), 2 on CPU, 8 (base)")
+    parser.add_argument("--seconds", type=float, help="per row; default: 3, or 10 (base)")
+    parser.add_argument("--rows", type=int, help="even; default: 16, or base: 8, 2 on CPU")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU")
     parser.add_argument("--rounds", type=int, default=7, help="in which each system has its turn")
     parser.add_argument("--steps", type=int, default=1, help="per turn")
@@ -59,14 +56,15 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--no-shares", action="store_true", help="leave out the objectives' shares")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
+    parser.add_argument("--mfu", action="store_true", help="add the share of the matrix rate")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    small, cpu = arguments.shape == "small", arguments.device == "cpu"
+    base, cpu = arguments.shape == "base", arguments.device == "cpu"
     if arguments.seconds is None:
-        arguments.seconds = 3.0 if small else 10.0
+        arguments.seconds = 10.0 if base else 3.0
     if arguments.rows is None:
-        arguments.rows = 16 if small else 2 if cpu else 8
+        arguments.rows = 16 if not base else 2 if cpu else 8
     if arguments.rows < 2 or arguments.rows % 2:
         parser.error(f"--rows {arguments.rows} must be even: MGF sees two views per utterance")
     if arguments.clock == "cpu" and not cpu:
@@ -86,11 +84,16 @@ def setting_of(arguments: argparse.Namespace) -> Setting:
     )
 
 
+def clock_of(arguments: argparse.Namespace) -> Callable[[], float]:
+    """Choose the clock."""
+    return time.process_time if arguments.clock == "cpu" else time.perf_counter
+
+
 def measure_speed(
     names: list[str], setting: Setting, arguments: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, dict[str, Any]]]:
     """Let the systems take turns: seconds per step of each round, and facts, by name."""
-    clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
+    clock = clock_of(arguments)
     systems = [build(name, setting) for name in names]
     masked: dict[str, list[float]] = {name: [] for name in names}
     for system in systems:
@@ -102,7 +105,7 @@ def measure_speed(
             start = WARM_UP_STEPS + number * arguments.steps
             seconds[system.name].append(_timed(system, start, arguments.steps, clock))
             masked[system.name].append(system.masked_frames())
-        _progress(f"round {number + 1} of {arguments.rounds}")
+        progress(f"round {number + 1} of {arguments.rounds}")
     facts = {
         system.name: {
             "parameters": system.num_parameters,
@@ -122,50 +125,6 @@ def _timed(system: System, start: int, steps: int, clock: Callable[[], float]) -
     if system.setting.device == "cuda":
         torch.cuda.synchronize()
     return (clock() - began) / steps
-
-
-def memory_of(name: str, setting: Setting) -> float | None:
-    """Measure the peak MiB of parameters, gradients, optimizer and activations, in this process."""
-    if setting.device == "cuda":
-        torch.cuda.init()
-        _run_for_memory(name, setting)
-        return float(torch.cuda.max_memory_allocated() / 2**20)
-    if not STATUS.exists():
-        return None  # only Linux reports it
-    small = Setting(rows=2, seconds=0.5)
-    _run_for_memory(name, small)  # loads the libraries, which are not what is compared
-    gc.collect()
-    before = _status_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts again from here
-    _run_for_memory(name, setting)
-    return _status_mib("VmHWM") - before
-
-
-def _run_for_memory(name: str, setting: Setting) -> None:
-    system = build(name, setting)
-    for number in range(MEMORY_STEPS):
-        system.step(number)
-
-
-def _status_mib(key: str) -> float:
-    """Read a size of this process; unlike ru_maxrss it knows nothing of the parent's."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) / 1024
-
-
-def measure_memory(names: list[str]) -> dict[str, float | None]:
-    """Measure each system in a process of its own: MiB by name."""
-    peaks: dict[str, float | None] = {}
-    for name in names:
-        command = [sys.executable, *sys.argv, "--memory-of", name]
-        done = subprocess.run(
-            command, env={**os.environ, **MALLOC}, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"{shlex.join(command)} failed:\n{done.stderr[-2000:]}")
-        peaks[name] = json.loads(done.stdout.splitlines()[-1])
-        _progress(f"memory of {name}")
-    return peaks
 
 
 def compare(
@@ -232,32 +191,25 @@ def print_shares(share: dict[str, dict[str, float]], parts: dict[str, dict[str, 
         print(f"  {scale + ', all of it':<32}{own:>28.1%}")
 
 
-def describe_machine(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Name the hardware, the versions and the load that others put on the machine."""
-    cpu = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        cpu = models[0].split(":")[1].strip() if models else cpu
-    hardware = f"{cpu}, {os.cpu_count()} cores, {arguments.threads} threads used"
-    if arguments.device == "cuda":
-        hardware = f"{torch.cuda.get_device_name()}; {hardware}"
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    for package in ("fairseq-fixed", "fairseq", "transformers"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "hardware": hardware,
-        "load_before": os.getloadavg()[0],
-        "versions": versions,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _progress(text: str) -> None:
-    print(f"  {text}", file=sys.stderr, flush=True)
+def compare_all(arguments: argparse.Namespace, setting: Setting) -> dict[str, Any]:
+    """Measure and print everything that was asked for; returns what the JSON file holds."""
+    names = [MGF, PHONEME_ONLY, *available_peers()]
+    seconds, facts = measure_speed(names, setting, arguments)
+    memory = {} if arguments.no_memory else measure_memory(names)
+    table = compare(seconds, memory, setting.audio_seconds)
+    print_comparison(table, facts)
+    result: dict[str, Any] = {"clock": arguments.clock, "setting": asdict(setting)}
+    if arguments.mfu:
+        result["matrix_rate"] = add_utilization(table, setting, clock_of(arguments))
+        print_utilization(table, result["matrix_rate"])
+    result["systems"] = {name: {**facts[name], **row} for name, row in table.items()}
+    if not arguments.no_shares:
+        variants = [MGF, *(without(scale) for scale in SCALES)]
+        gc.collect()
+        result["shares"] = shares(measure_speed(variants, setting, arguments)[0])
+        result["parts"] = profile_parts(build(MGF, setting))
+        print_shares(result["shares"], result["parts"])
+    return result
 
 
 def main() -> None:
@@ -270,30 +222,13 @@ def main() -> None:
     if arguments.memory_of:
         print(json.dumps(memory_of(arguments.memory_of, setting)))
         return
-    machine = describe_machine(arguments)
+    machine = describe_machine(arguments.device, arguments.threads)
     print(f"{machine['hardware']}; load {machine['load_before']:.1f} before; {machine['versions']}")
     print(f"{setting}; seconds are of the {arguments.clock} clock")
-    peers = available_peers()
-    for name in sorted(set(PEERS) - set(peers)):
+    for name in sorted(set(PEERS) - set(available_peers())):
         print(f"{name} is not installed and skipped: pip install {name}")
-    names = [MGF, PHONEME_ONLY, *peers]
-    seconds, facts = measure_speed(names, setting, arguments)
-    memory = {} if arguments.no_memory else measure_memory(names)
-    table = compare(seconds, memory, setting.audio_seconds)
-    print_comparison(table, facts)
-    result = {
-        "command": shlex.join(["python", *sys.argv]),
-        **machine,
-        "clock": arguments.clock,
-        "setting": asdict(setting),
-        "systems": {name: {**facts[name], **row} for name, row in table.items()},
-    }
-    if not arguments.no_shares:
-        variants = [MGF, *(without(scale) for scale in SCALES)]
-        gc.collect()
-        result["shares"] = shares(measure_speed(variants, setting, arguments)[0])
-        result["parts"] = profile_parts(build(MGF, setting))
-        print_shares(result["shares"], result["parts"])
+    command = shlex.join(["python", *sys.argv])
+    result = {"command": command, **machine, **compare_all(arguments, setting)}
     if arguments.output:
         arguments.output.parent.mkdir(parents=True, exist_ok=True)
         arguments.output.write_text(json.dumps(result, indent=1) + "\n")

@@ -18,9 +18,9 @@ from ..utils.progress import Progress, silent
 from .files import CheckpointError, interpreting, peek_state, write_whole
 from .reading import BEST, SAFE_CLASSES, config_of, read_checkpoint
 
-KEY = "averaged"  # entry of an average: its sources, a list of (file name, updates)
+AVERAGED = "averaged"  # entry of an average: its sources, a list of (file name, updates)
 # What belongs to one state of a training and not to a mean of several.
-_DROPPED = ("last_optimizer_state",)
+DROPPED = ("last_optimizer_state",)
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def last_checkpoints(folder: Path, count: int) -> list[Path]:
     for path in sorted(folder.glob("checkpoint*.pt"), key=lambda path: (path.name == BEST, path)):
         with interpreting(path):
             state = peek_state(path, SAFE_CLASSES)
-            if KEY not in state:
-                found.setdefault(_updates_of(state), path)
+            if AVERAGED not in state:
+                found.setdefault(updates_of(state), path)
     if len(found) < count:
         have = ", ".join(f"{found[n].name} ({n} updates)" for n in sorted(found)) or "none"
         raise CheckpointError(
@@ -87,8 +87,8 @@ def average(paths: Sequence[Path], dest: Path, progress: Progress = silent) -> A
             if newest:
                 _require_alike(newest, state, paths[0], path)
             _add(sums, state["model"])
-            sources.append((path.name, _updates_of(state)))
-            if not newest or sources[-1][1] > _updates_of(newest):
+            sources.append((path.name, updates_of(state)))
+            if not newest or sources[-1][1] > updates_of(newest):
                 newest = state
         progress("average", number, len(paths))
     weights = newest["model"]
@@ -97,8 +97,8 @@ def average(paths: Sequence[Path], dest: Path, progress: Progress = silent) -> A
         for name, tensor in weights.items()
     }
     sources.sort(key=lambda source: source[1])
-    kept = {key: value for key, value in newest.items() if key not in _DROPPED}
-    state = {**kept, "model": mean, KEY: [list(source) for source in sources]}
+    kept = {key: value for key, value in newest.items() if key not in DROPPED}
+    state = {**kept, "model": mean, AVERAGED: [list(source) for source in sources]}
     dest.parent.mkdir(parents=True, exist_ok=True)
     write_whole(dest, lambda part: torch.save(state, part))
     return Averaged(dest, sources, len(sums), [name for name in weights if name not in sums])
@@ -107,7 +107,7 @@ def average(paths: Sequence[Path], dest: Path, progress: Progress = silent) -> A
 def is_average(path: Path) -> bool:
     """Whether a file is an average that this module has written."""
     try:
-        return KEY in peek_state(path, SAFE_CLASSES)
+        return AVERAGED in peek_state(path, SAFE_CLASSES)
     except CheckpointError:
         return False
 
@@ -119,7 +119,8 @@ def _add(sums: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
             sums[name] = tensor.double() if there is None else there.add_(tensor)
 
 
-def _updates_of(state: dict[str, Any]) -> int:
+def updates_of(state: dict[str, Any]) -> int:
+    """The number of updates of a training when it saved this state; 0 if it does not say."""
     history = state.get("optimizer_history") or [{}]
     return int(history[-1].get("num_updates", 0))
 

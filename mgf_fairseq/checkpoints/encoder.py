@@ -6,7 +6,7 @@ from what is returned here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def read_encoder(path: str | Path, kinds: Sequence[str] = PRETRAINED) -> Encoder
 def _encoder_of(state: dict[str, Any], path: Path, kinds: Sequence[str]) -> EncoderCheckpoint:
     config = outer = config_of(state, path)
     weights: dict[str, Tensor] = state["model"]
-    prefix = next((p for p in _PREFIXES if any(k.startswith(p) for k in weights)), "")
+    prefix = encoder_prefix(weights)
     if prefix:
         if not OmegaConf.select(outer, "model.w2v_args"):
             raise CheckpointError(
@@ -81,6 +81,11 @@ def _encoder_of(state: dict[str, Any], path: Path, kinds: Sequence[str]) -> Enco
         normalize=bool(config.task.normalize),
         history=_history(state, config, fine_tuned=bool(prefix)),
     )
+
+
+def encoder_prefix(weights: Mapping[str, Tensor]) -> str:
+    """What the names of the encoder's weights begin with; empty where it is not fine-tuned."""
+    return next((p for p in _PREFIXES if any(name.startswith(p) for name in weights)), "")
 
 
 def _history(state: dict[str, Any], config: DictConfig, fine_tuned: bool) -> dict[str, Any]:

@@ -1,24 +1,32 @@
-"""`mgf average`: one checkpoint with the mean weights of several of a run.
+"""`mgf average`: mean weights of several checkpoints of a run, or of a fine-tuning and its start.
 
-checkpoints/average.py reads, compares and writes; this file has the options.
+checkpoints/average.py and checkpoints/interpolate.py read, compare and write; this file has the
+options.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .options import quiet_libraries
 
-HELP = "average the weights of checkpoints of one run"
+if TYPE_CHECKING:
+    from ..checkpoints.average import Averaged
+
+HELP = "average the weights of checkpoints of one run, or of a fine-tuning and its start"
 EXAMPLES = """\
 examples:
   mgf average runs/ctc --last 5 --dest runs/ctc/average.pt
   mgf average runs/ctc/checkpoint_2_1000.pt runs/ctc/checkpoint_3_1500.pt --dest average.pt
+  mgf average runs/ctc --start runs/mgf_mini/all --start-weight 0.2 --dest runs/ctc/between.pt
 
 As fairseq's scripts/average_checkpoints.py. The result is used like the others: fine-tuned,
 extracted from, scored, exported; nothing resumes from it. A run keeps several checkpoints with
 checkpoint.keep_interval_updates=5, saved every checkpoint.save_interval_updates.
+--start mixes the encoder of a fine-tuned checkpoint with the pre-trained one that it began with
+(WiSE-FT), against forgetting; choose the weight on valid data.
 """
 
 
@@ -31,6 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="of a folder: number of checkpoints, those with the most updates (not with files)",
+    )
+    add(
+        "--start",
+        type=Path,
+        metavar="CK",
+        help="pre-trained checkpoint that the one fine-tuned checkpoint RUN|CK began with",
+    )
+    add(
+        "--start-weight",
+        type=float,
+        metavar="W",
+        help="with --start: its share of the encoder's weights, between 0 and 1",
     )
     add("--dest", type=Path, required=True, metavar="FILE", help="checkpoint to write: a .pt")
 
@@ -45,9 +65,12 @@ def run(args: argparse.Namespace) -> int:
     if args.dest.suffix != ".pt":
         raise ValueError(f"--dest {args.dest} must end in .pt")
     refuse_foreign([args.dest], is_average, "--dest")
-    paths = _paths(args.sources, args.last)
-    with Bars() as bars:
-        found = average(paths, args.dest, bars)
+    if args.start is not None or args.start_weight is not None:
+        found = _between(args)
+    else:
+        paths = _paths(args.sources, args.last)
+        with Bars() as bars:
+            found = average(paths, args.dest, bars)
     for name, updates in found.sources:
         print(f"  {name}, {updates} updates")
     print(f"{found.tensors} weights are means; wrote {found.dest}")
@@ -55,6 +78,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"whole numbers, as in the newest: {', '.join(found.kept)}")
     args.result = found
     return 0
+
+
+def _between(args: argparse.Namespace) -> Averaged:
+    """Mix a fine-tuned checkpoint with its start."""
+    from ..checkpoints.interpolate import interpolate
+    from ..checkpoints.reading import find_checkpoint
+
+    if args.start is None or args.start_weight is None:
+        raise ValueError("--start and --start-weight need each other, as --start-weight 0.2")
+    if len(args.sources) > 1 or args.last is not None:
+        raise ValueError("--start takes one fine-tuned checkpoint, or the folder of its run")
+    return interpolate(find_checkpoint(args.sources[0]), args.start, args.start_weight, args.dest)
 
 
 def _paths(sources: list[Path], last: int | None) -> list[Path]:

@@ -22,16 +22,12 @@ examples:
 The same command resumes. The amounts are recipes: `quick` learns in minutes on a CPU, `10min`, `1h`
 and `all` are for that much labeled speech. Labels lie beside the manifests: train.ltr, train.tsv.
 """
+_SCORE = "mgf score --checkpoint {folder} --manifest {data}/valid.tsv"
+_TRANSCRIBE = "mgf transcribe {folder} RECORDINGS"
 _USE = {
-    "ctc": (
-        "mgf score --checkpoint {folder} --manifest {data}/valid.tsv",
-        "mgf transcribe {folder} RECORDINGS",
-    ),
-    "classification": (
-        "mgf score --checkpoint {folder} --manifest {data}/valid.tsv",
-        "mgf classify {folder} RECORDINGS",
-    ),
-    "seq2seq": (),
+    "ctc": (_SCORE, _TRANSCRIBE),
+    "classification": (_SCORE, "mgf classify {folder} RECORDINGS"),
+    "seq2seq": (_SCORE, _TRANSCRIBE),
 }
 
 

@@ -1,4 +1,4 @@
-"""`mgf score`: word and character error rate of a CTC fine-tuned checkpoint.
+"""`mgf score`: error rates of a fine-tuned checkpoint.
 
 Last step after stock fine-tuning; inference/decoding.py transcribes, inference/wer.py counts, this
 file prints.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..inference.wer import CorpusScore, UtteranceScore
 
 HELP = (
-    "error rates of a fine-tuned wav2vec_ctc checkpoint, accuracy of a wav2vec_classification one"
+    "error rates of a fine-tuned wav2vec_ctc or wav2vec_seq2seq, accuracy of a classification one"
 )
 EXAMPLES = """\
 examples:
@@ -204,20 +204,27 @@ def _print_report(
         f"word errors  {corpus.substitutions} substituted, {corpus.deletions} deleted, "
         f"{corpus.insertions} inserted"
     )
-    print(f"blank ratio  {corpus.blank_ratio:.3f} of frames")
-    for line in advice(corpus, recognizer.num_updates, recognizer.freeze_finetune_updates):
+    if recognizer.attention is None:
+        print(f"blank ratio  {corpus.blank_ratio:.3f} of frames")
+    for line in advice(corpus, recognizer):
         print(line)
 
 
-def advice(corpus: CorpusScore, num_updates: int, freeze_finetune_updates: int) -> list[str]:
+def advice(corpus: CorpusScore, recognizer: Recognizer) -> list[str]:
     """Say why a model may have learned nothing yet; empty where the score shows that it has."""
     if corpus.wer < 100.0 and corpus.blank_ratio <= 0.98:
         return []
+    num_updates, frozen = recognizer.num_updates, recognizer.freeze_finetune_updates
     lines = ["", "this model recognizes nothing yet. Look at these, in this order:"]
-    if num_updates <= freeze_finetune_updates:
+    if num_updates <= frozen:
         lines.append(
             f"- the encoder is still frozen: {num_updates} updates done, "
-            f"freeze_finetune_updates={freeze_finetune_updates}.\n  Train on, or lower it"
+            f"freeze_finetune_updates={frozen}.\n  Train on, or lower it"
+        )
+    elif recognizer.attention is not None:
+        lines.append(
+            f"- too few updates: {num_updates} done. An attention decoder writes likely letters at "
+            "first,\n  whatever is said, until it finds where to look; CTC needs less data"
         )
     else:
         lines.append(

@@ -1,4 +1,4 @@
-"""`mgf transcribe`: what is said in recordings, by a CTC fine-tuned checkpoint.
+"""`mgf transcribe`: what is said in recordings, by a fine-tuned checkpoint.
 
 inference/ does the work; this file chooses what is written where.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..inference.sources import Source
     from ..inference.transcripts import Transcript
 
-HELP = "transcribe recordings of any length, rate and format with a wav2vec_ctc checkpoint"
+HELP = "transcribe recordings of any length, rate and format with a fine-tuned checkpoint"
 EXAMPLES = """\
 examples:
   mgf transcribe runs/ctc lecture.mp3
@@ -41,7 +41,8 @@ examples:
 One line per recording, in the order given: its path, a tab, its text. `--txt` writes the text
 alone, with an empty line for a recording that was skipped; `--srt` subtitles; `--json` everything.
 Standard input (-) is one path per line, or the audio itself. Long recordings are read and
-recognized in pieces of 30 seconds that overlap. Exit code: 0 all are transcribed, 1 some were
+recognized in pieces of 30 seconds that overlap. An attention decoder (wav2vec_seq2seq) does not
+know where words are: no --words and --srt. Exit code: 0 all are transcribed, 1 some were
 skipped, which standard error names, 2 none could be.
 """
 
@@ -95,6 +96,11 @@ def _transcribe(
 
     checkpoint = Path(checkpoint_of(args.checkpoint))
     recognizer = searching(Recognizer.load(checkpoint, args.dict, device), search)
+    if (args.srt or args.words) and not recognizer.has_times:
+        raise ValueError(
+            f"{checkpoint}: an attention decoder (wav2vec_seq2seq) does not know where words are: "
+            "leave --srt and --words out, or fine-tune with --task ctc"
+        )
     found, skipped = [], []
     with Bars() as bars:
         run = recognizer.transcription(batch_seconds=args.batch_seconds, progress=bars)

@@ -63,8 +63,12 @@ def write(source: Source, folder: Path) -> list[Difference]:
     # Only plain containers and tensors, which is all that torch.load reads by itself: the symbols
     # of a fine-tuned model are written as the file that fairseq looks for in task.data.
     symbols: Any = (state.get("task_state") or {}).get("target_dictionary")
-    if inner and hasattr(symbols, "save"):
-        symbols.save(str(folder / f"dict.{config['task']['labels']}.txt"))
+    if inner and symbols is not None:
+        # Not by its own `save`, which fails where there are no special symbols (classes).
+        lines = zip(symbols.symbols, symbols.count, strict=True)
+        text = [f"{symbol} {count}\n" for symbol, count in lines][getattr(symbols, "nspecial", 0) :]
+        name = f"dict.{config['task']['labels']}.txt"
+        (folder / name).write_text("".join(text), encoding="utf-8")
     history = (state.get("optimizer_history") or [{}])[-1]
     torch.save(
         {

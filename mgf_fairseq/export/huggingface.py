@@ -213,12 +213,13 @@ def _loaded(source: Source, folder: Path) -> Any:
     model.eval().double()
 
     def said(rows: Rows) -> dict[str, Tensor]:
-        output = model(
-            rows.waveform.double(),
-            attention_mask=(~rows.padding_mask).long(),
-            output_hidden_states=True,
-        )
-        return {**_layers(source, output.hidden_states), **_tops(source, output)}
+        given = (rows.waveform.double(), (~rows.padding_mask).long())
+        # Asked of the encoder itself: above one with pre-norm, the last hidden state that a model
+        # with a head returns may be from before the last norm, depending on transformers.
+        encoder = model if source.task == ENCODER else model.wav2vec2
+        heard = encoder(*given, output_hidden_states=True)
+        found = {**_layers(source, heard.hidden_states), "context": heard.last_hidden_state}
+        return found if source.task == ENCODER else {**found, "logits": model(*given).logits}
 
     return said
 
@@ -245,9 +246,3 @@ def _layers(source: Source, states: Sequence[Tensor]) -> dict[str, Tensor]:
     """Transformers' last hidden state is the context, in pre-norm models after the last norm."""
     top = len(states) - 1 if source.held.config.layer_norm_first else len(states)
     return {f"layer {number}": state for number, state in enumerate(states[:top])}
-
-
-def _tops(source: Source, output: Any) -> dict[str, Tensor]:
-    if source.task == ENCODER:
-        return {"context": output.last_hidden_state}
-    return {"context": output.hidden_states[-1], "logits": output.logits}

@@ -30,7 +30,7 @@ from .long_audio import Recording, Run, flags_of
 KIND = "wav2vec_classification"
 _FIT = {
     "wav2vec_ctc": "a recognizer: mgf transcribe",
-    "wav2vec_seq2seq": "an attention decoder, which has no labels",
+    "wav2vec_seq2seq": "a recognizer: mgf transcribe",
 }
 
 

@@ -1,6 +1,6 @@
-"""Decoders of CTC: log-probabilities of the frames of one recording in, hypotheses out.
+"""Decoders: frames of one recording in, hypotheses out; here the greedy one of CTC.
 
-Between the recognizer, which makes the log-probabilities, and transcripts.py, which makes words.
+Between the recognizer, which makes the frames, and transcripts.py, which makes words.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Hypothesis:
     """A sequence of symbols with the frames that each of them takes."""
 
     symbols: list[int]
-    first: list[int]  # frame where each symbol begins
+    first: list[int]  # frame where each symbol begins; empty if the decoder does not know
     last: list[int]  # and the last frame that it takes
     confidence: list[float]  # of each symbol, 0 to 1
     score: float  # log-probability; the best hypothesis has the highest
@@ -30,14 +30,15 @@ class Hypothesis:
 
 
 class Decoder(Protocol):
-    """What turns log-probabilities into hypotheses; a search with a language model is another."""
+    """What turns frames into hypotheses; beam_search.py and attention.py have others."""
 
-    def decode(self, log_probs: Iterable[Tensor]) -> list[Hypothesis]:
+    def decode(self, frames: Iterable[Tensor], /) -> list[Hypothesis]:
         """Decode one recording.
 
         Args:
-            log_probs: consecutive stretches of its frames, (T, V) each. A long recording comes in
-                many, so that a decoder can work without holding all of it.
+            frames: consecutive stretches of its frames: with CTC the log-probabilities of symbols,
+                (T, V) each; for an attention decoder the encoder's frames, (T, D). A long recording
+                comes in many, so that a decoder can work without holding all of it.
 
         Returns:
             the hypotheses, the best one first; at least one.

@@ -1,4 +1,4 @@
-"""A fine-tuned stock ``wav2vec_ctc`` checkpoint: recordings in, transcripts out.
+"""A fine-tuned stock ``wav2vec_ctc`` or ``wav2vec_seq2seq``: recordings in, transcripts out.
 
 Its frames go through a decoder (decoding.py) to words (transcripts.py); nothing stored in the
 checkpoint is executed.
@@ -21,13 +21,14 @@ from ..checkpoints.reading import find_checkpoint, read_checkpoint
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
 from ..extract.waveforms import Waveforms, as_list
 from ..utils.progress import Progress, silent
-from .ctc_checkpoint import build_ctc, ctc_config, dictionary_of
+from .attention import AttentionDecoder, encoder_frames
+from .checkpoint_parts import SEQ2SEQ, build_recognizer, dictionary_of, recognizer_config
 from .decoding import Decoder, GreedyDecoder, Hypothesis
 from .frame_model import FrameModel
 from .long_audio import Recording, Run, flags_of
 from .search import Built, Search, Symbols, build_search
 from .transcripts import Transcript, geometric_mean, words_of
-from .wer import POST_PROCESS_OF_LABELS
+from .wer import POST_PROCESS_OF_LABELS, join_symbols
 
 UNKNOWN = "\u2047"
 BLANK = "<s>"  # fairseq/tasks/audio_finetuning.py, AudioFinetuningTask.blank_symbol
@@ -42,7 +43,7 @@ def log_probs(model: nn.Module, source: Tensor, padding_mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Recognizer:
-    """A CTC model with all that is needed to use it as it was trained."""
+    """A CTC or attention model with all that is needed to use it as it was trained."""
 
     model: nn.Module
     dictionary: Dictionary
@@ -54,7 +55,8 @@ class Recognizer:
     padding_invariant: bool  # False: valid frames change with padding, so batches hold one row
     num_updates: int
     freeze_finetune_updates: int
-    search: Built | None = None  # beam search; greedy decoding if None
+    search: Built | None = None  # beam search of CTC; greedy decoding if None
+    attention: AttentionDecoder | None = None  # of a wav2vec_seq2seq; None with CTC
 
     @classmethod
     def load(
@@ -74,7 +76,7 @@ class Recognizer:
         It decodes greedily if none of words, lm and beam is given.
 
         Args:
-            path: of a ``wav2vec_ctc`` fine-tuning run, from MGF or stock wav2vec 2.0.
+            path: of a ``wav2vec_ctc`` or ``wav2vec_seq2seq`` run, from MGF or stock wav2vec 2.0.
             dictionary: ``dict.<labels>.txt``, for a checkpoint that holds none.
             device: where to compute.
             words: the only words to recognize: a file (text or labels), or a list of words.
@@ -87,11 +89,11 @@ class Recognizer:
             CheckpointError: another kind of checkpoint, or weights and dictionary do not fit.
             LexiconError: the word list is empty or has symbols that the dictionary lacks.
             LanguageModelError: the language model is broken, or its words are of other symbols.
+            ValueError: words or a language model for an attention decoder.
         """
         listed = Path(words) if isinstance(words, str | Path) else words
         search = Search(listed, None if lm is None else Path(lm), beam, lm_weight, word_score)
-        path = find_checkpoint(path)
-        found = load_recognizer(path, path.parent, dictionary)
+        found = load_recognizer(path, dictionary=dictionary)
         found.model.to(device)
         return found.searching(search)
 
@@ -99,10 +101,17 @@ class Recognizer:
         """The same model with another way to decode.
 
         Raises:
-            LexiconError, LanguageModelError: as `load` does.
+            LexiconError, LanguageModelError, ValueError: as `load` does.
         """
         if search.is_greedy:
             return self
+        if self.attention is not None:
+            if search.words is not None or search.lm is not None:
+                raise ValueError(
+                    "an attention decoder (wav2vec_seq2seq) takes no words and no language model: "
+                    "only --beam, or fine-tune with --task ctc"
+                )
+            return replace(self, attention=replace(self.attention, beam=search.beam or 1))
         spelled = self.spell(range(len(self.dictionary)))
         greedy = self.greedy
         symbols = Symbols(spelled, self.post_process, greedy.blank, greedy.ignored)
@@ -110,8 +119,13 @@ class Recognizer:
 
     @property
     def decoder(self) -> Decoder:
-        """What decodes: beam search if one was asked for, else the greedy decoder."""
-        return self.search.decoder if self.search else self.greedy
+        """What decodes: the attention decoder, beam search if asked for, or the greedy one."""
+        return self.attention or (self.search.decoder if self.search else self.greedy)
+
+    @property
+    def has_times(self) -> bool:
+        """Whether it is known where the words are: not by an attention decoder."""
+        return self.attention is None
 
     @property
     def blank(self) -> int:
@@ -120,10 +134,10 @@ class Recognizer:
 
     @property
     def frames(self) -> FrameModel:
-        """The model as waveforms in, log-probabilities of the symbols out."""
+        """The model as waveforms in, what its decoder reads out."""
         return FrameModel(
             self.model,
-            log_probs,
+            log_probs if self.attention is None else encoder_frames,
             self.geometry,
             len(self.dictionary),
             self.sample_rate,
@@ -178,30 +192,29 @@ class Recognizer:
         flags = flags_of(recording, self.geometry)
         frame_seconds = self.geometry.hop_length / self.sample_rate
         # Whatever the model makes of a flagged recording, nobody speaks in it.
-        words = (
-            []
-            if flags
-            else words_of(best, self.spell(best.symbols), self.post_process, frame_seconds)
-        )
+        spelled = [] if flags else self.spell(best.symbols)
+        text = join_symbols(" ".join(spelled), self.post_process)
+        timed = text and self.has_times
         return Transcript(
             name=recording.name,
-            text=" ".join(word.text for word in words),
+            text=text,
             seconds=round(recording.seconds, 3),
-            confidence=geometric_mean(best.confidence) if words else None,
-            words=words,
+            confidence=geometric_mean(best.confidence) if text else None,
+            words=words_of(best, spelled, self.post_process, frame_seconds) if timed else [],
             flags=flags,
         )
 
 
 def load_recognizer(
-    path: Path | str, data: Path | str, dictionary: Path | str | None = None
+    path: Path | str, data: Path | str | None = None, dictionary: Path | str | None = None
 ) -> Recognizer:
-    """Build the CTC model of a fine-tuned checkpoint; no path stored inside it is used.
+    """Build the model of a fine-tuned checkpoint; no path stored inside it is used.
 
     Args:
-        path: the checkpoint of a ``wav2vec_ctc`` fine-tuning run, or the run's folder; from MGF or
-            stock wav2vec 2.0.
-        data: the manifest's folder, where ``dict.<labels>.txt`` is looked for if need be.
+        path: the checkpoint of a ``wav2vec_ctc`` or ``wav2vec_seq2seq`` fine-tuning run, or the
+            run's folder; from MGF or stock wav2vec 2.0.
+        data: the manifest's folder, where ``dict.<labels>.txt`` is looked for if need be; the
+            checkpoint's own folder if None.
         dictionary: a dictionary file (or its folder) to use instead of the checkpoint's own.
 
     Raises:
@@ -210,13 +223,14 @@ def load_recognizer(
     path = find_checkpoint(path)
     state = read_checkpoint(path)
     with interpreting(path):
-        return _recognizer(state, path, Path(data), Path(dictionary) if dictionary else None)
+        folder = path.parent if data is None else Path(data)
+        return _recognizer(state, path, folder, Path(dictionary) if dictionary else None)
 
 
 def _recognizer(
     state: dict[str, Any], path: Path, data: Path, dictionary: Path | None
 ) -> Recognizer:
-    config = ctc_config(state, path)
+    config = recognizer_config(state, path)
     labels = str(config.task.labels)
     symbols, origin = dictionary_of(state, labels, dictionary, data)
     outputs = state["model"].get("w2v_encoder.proj.weight")
@@ -231,13 +245,16 @@ def _recognizer(
         raise CheckpointError(
             f"{origin}: these are not the symbols that {path} was trained with; leave out --dict"
         )
-    model = build_ctc(config, symbols, state["model"], data, path)
+    model = build_recognizer(config, symbols, state["model"], data, path)
     encoder = config.model.w2v_args.model
+    geometry = ConvGeometry.of(parse_conv_layers(str(encoder.conv_feature_layers)))
+    frame_rate = float(config.task.sample_rate) / geometry.hop_length
+    attends = config.model._name == SEQ2SEQ
     history = state.get("optimizer_history") or [{}]
     return Recognizer(
         model=model,
         dictionary=symbols,
-        geometry=ConvGeometry.of(parse_conv_layers(str(encoder.conv_feature_layers))),
+        geometry=geometry,
         normalize=bool(config.task.normalize),
         sample_rate=int(config.task.sample_rate),
         labels=labels,
@@ -247,4 +264,5 @@ def _recognizer(
         padding_invariant=OmegaConf.select(encoder, "extractor_mode") != "default",
         num_updates=int(history[-1].get("num_updates", 0)),
         freeze_finetune_updates=int(config.model.freeze_finetune_updates),
+        attention=AttentionDecoder(model, symbols, frame_rate) if attends else None,
     )

@@ -34,7 +34,7 @@ class Transcript:
     text: str
     seconds: float  # of audio
     confidence: float | None  # geometric mean over all symbols; None where there are none
-    words: list[Word]
+    words: list[Word]  # none from an attention decoder, which does not know where they are
     flags: list[str]  # what a reader must know: silent, too short
 
 

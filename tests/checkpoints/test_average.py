@@ -70,6 +70,14 @@ def test_an_average_is_used_as_its_checkpoints_are(run: Path, tmp_path: Path) ->
     assert recognizer.num_updates == 1000 and recognizer.transcribe(waveform)[0].seconds == 1.0
 
 
+def test_an_average_of_pre_training_is_exported(tmp_path: Path) -> None:
+    paths = [mgf_checkpoint(tmp_path / f"{seed}.pt", seed=seed) for seed in (1, 2)]
+    average(paths, tmp_path / "average.pt")
+    dest = tmp_path / "exported"
+    given = ["export", str(tmp_path / "average.pt"), "--to", "torchscript", "--dest", str(dest)]
+    assert main(given) == 0 and any(dest.iterdir())
+
+
 def test_what_cannot_be_averaged_is_named_and_nothing_is_written(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

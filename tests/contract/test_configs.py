@@ -124,6 +124,17 @@ def test_mgf_base_trains_the_published_batch_with_each_run(run, ranks, monkeypat
     assert "(1.56 h)" in say_batch(config)
 
 
+@pytest.mark.parametrize("gigabytes", [16, 24, 40, 80])
+@pytest.mark.parametrize("ranks", [1, 8])
+def test_a_preset_for_a_card_fits_its_memory_and_keeps_the_published_batch(ranks, gigabytes):
+    config = composed("mgf_base", f"run=gpu_{ranks}", f"batch=gpu_{ranks}_{gigabytes}gb")
+    seconds = config.dataset.max_tokens / 16000
+    hours = seconds * ranks * config.optimization.update_freq[0] / 3600
+    assert hours == pytest.approx(1.56, abs=0.01)
+    # 68 MiB per second of audio, 16 bytes for each of 95 million parameters; a quarter stays free.
+    assert 68 * 2**20 * seconds + 16 * 95e6 < 0.75 * gigabytes * 1e9
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_conv_stack_of_a_recipe_hears_how_loud_a_frame_is(name):
     # Layer norms undo any factor, unless something is added before them.

@@ -13,6 +13,7 @@ from fairseq.dataclass.initialize import add_defaults
 from fairseq.models import build_model
 from omegaconf import DictConfig, OmegaConf
 
+from mgf_fairseq.checkpoints.average import average
 from mgf_fairseq.model import MgfModel
 
 LETTERS = "ABCDEF"
@@ -243,6 +244,20 @@ def test_freeze_finetune_updates_keeps_the_encoder_still(checkpoint, data, updat
 def test_another_normalization_than_in_pre_training_is_refused(checkpoint, data):
     with pytest.raises(AssertionError, match="normalization is the same"):
         built("wav2vec_ctc", checkpoint, data, normalize=False)
+
+
+def test_an_average_is_fine_tuned_as_its_checkpoints_are(checkpoint, data, tmp_path):
+    state = torch.load(checkpoint, weights_only=True)
+    for name, tensor in state["model"].items():
+        if tensor.is_floating_point():
+            state["model"][name] = tensor + 0.01
+    state["optimizer_history"][0]["num_updates"] = 2
+    torch.save(state, tmp_path / "later.pt")
+    average([checkpoint, tmp_path / "later.pt"], tmp_path / "average.pt")
+    task, model, config = built("wav2vec_ctc", tmp_path / "average.pt", data)
+    expected = state["model"]["layer_norm.weight"] - 0.005
+    assert torch.allclose(encoder_of(model).layer_norm.weight, expected, rtol=0, atol=1e-6)
+    assert torch.isfinite(one_step(task, model, config))
 
 
 @pytest.mark.parametrize("spoil", ["missing", "stray"])

@@ -120,6 +120,19 @@ def identity(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
+def test_a_run_with_augmentation_resumes_bit_for_bit(tmp_path, start, straight):
+    kinds = ("noise", "room", "gain", "speed")
+    given = [f"+task.augment.{kind}_prob=0.5" for kind in kinds]
+    whole = start(tmp_path / "whole", *given)
+    assert whole.exit_code() == 0, whole.output()[-3000:]
+    assert whole.updates() != straight[1].updates()  # other sound
+    first = start(tmp_path / "run", *given, moment="SIGTERM update 3")
+    assert first.exit_code() == EXIT_CODE, first.output()[-3000:]
+    second = start(tmp_path / "run", *given)
+    assert second.exit_code() == 0, second.output()[-3000:]
+    assert_as_uninterrupted((tmp_path / "whole", whole), tmp_path / "run", first, second)
+
+
 def test_after_kill_9_it_resumes_from_the_last_save(tmp_path, start, straight, stopped):
     folder = shutil.copytree(stopped[0], tmp_path / "run")
     saves = "checkpoint.save_interval_updates=2"

@@ -68,6 +68,8 @@ def tune(
         ManifestError: the manifest cannot be used.
         ValueError: its labels are missing or of another length, or no audio can be read.
     """
+    if recognizer.attention is not None:
+        raise ValueError("an attention decoder has no weights to tune: leave --tune out")
     search = recognizer.search
     if search is None or (search.decoder.model is None and search.word_list is None):
         raise ValueError("nothing to tune without --words or --lm: give one of them")

@@ -58,7 +58,6 @@ def test_every_picture_says_in_words_what_it_shows(page):
     for part in (
         "Phoneme classification, best first: all 52.0, fbank 38.3",
         "Phoneme classification by layer",
-        "which layers the weighted sum uses",
         "Sample scale",
         "utterances by speaker, t-SNE",
         "utterances by emotion, t-SNE",

@@ -86,6 +86,10 @@ def test_what_a_row_lacks_is_said_in_its_section(page):
         assert text in page.text, text
 
 
+def test_the_head_names_each_commit_once(page):
+    assert "commits 0123abc, 4567def." in page.text
+
+
 def test_the_page_carries_the_circumstances_of_each_number(page):
     for value in fab.PROVENANCE.values():
         assert str(value) in page.text or value == 61.5

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -36,6 +37,8 @@ class Batch:
     row_id: Tensor  # (B,) int64, unique per (utterance, view): what random choices depend on
     draw: int = 0  # changes with every update; with row_id it decides every random choice
     rows: HostRows | None = None  # the same on the host; None: ask the device
+    # What several objectives make of the waveform, each once: `AcousticFeatures` keeps it here.
+    shared: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

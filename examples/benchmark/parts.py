@@ -34,13 +34,14 @@ def profile_parts(system: System) -> dict[str, dict[str, float]]:
 
 
 def mark_parts(system: System) -> None:
-    """Wrap the model's parts, the objectives' three steps and the update in profiler ranges."""
+    """Wrap the model's parts, the objectives and the update in profiler ranges."""
     model: Any = system.model
     _mark(model.feature_extractor, "forward", "conv stack")
     _mark(model.encoder, "forward", "Transformer")
     for name, objective in model.objectives.items():
-        for step in ("target", "predict", "compare"):
-            _mark(objective, step, f"{name}: {step}")
+        _mark(objective, "forward", f"{name}: heads and loss")
+        if getattr(objective, "features", None) is not None:
+            _mark(objective.features, "forward", f"{name}: acoustic features")
     _mark(system.optimizer, "step", "optimizer")
 
 

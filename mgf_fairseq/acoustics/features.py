@@ -10,7 +10,8 @@ kinds and sizes is our choice; the MGF abstract does not say. All logarithms are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -102,6 +103,8 @@ class AcousticFeatures(Fp32Constants):
         self.hop_length, self.n_fft = hop_length, n_fft
         self.center = receptive_field // 2
         self.normalization = normalization
+        # What decides the values before normalization: those who agree may share them.
+        self._kind = (sample_rate, hop_length, receptive_field, n_fft, num_mels, num_mfcc)
         self.window: Tensor
         self.mel_matrix: Tensor
         self.dct: Tensor
@@ -117,12 +120,18 @@ class AcousticFeatures(Fp32Constants):
 
     @torch.no_grad()
     def forward(
-        self, waveform: Tensor, padding_mask: Tensor, num_frames: int, frame_valid: Tensor
+        self,
+        waveform: Tensor,
+        padding_mask: Tensor,
+        num_frames: int,
+        frame_valid: Tensor,
+        shared: dict[Any, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Returns each feature (B, T, F) in fp32, zeros where a frame is not valid.
 
         waveform (B, S); padding_mask (B, S) bool, True = padding; num_frames is T;
-        frame_valid (B, T) bool, valid frames first. Raises ValueError when shapes disagree.
+        frame_valid (B, T) bool, valid frames first; shared is of this batch alone: what it holds is
+        not computed again, whoever put it there. Raises ValueError when shapes disagree.
         """
         if padding_mask.shape != waveform.shape:
             shapes = f"{tuple(padding_mask.shape)} and {tuple(waveform.shape)}"
@@ -130,26 +139,48 @@ class AcousticFeatures(Fp32Constants):
         if frame_valid.shape != (len(waveform), num_frames):
             shapes = f"{tuple(frame_valid.shape)} and {(len(waveform), num_frames)}"
             raise ValueError(f"frame_valid and (B, num_frames) must agree: {shapes}")
+        made = {} if shared is None else shared
+
+        def once(name: str, make: Callable[[], Tensor]) -> Tensor:
+            key = (name, *self._kind)
+            if key not in made:
+                made[key] = make()
+            return made[key]
+
         with torch.autocast(device_type=waveform.device.type, enabled=False):
-            signal = waveform.float().masked_fill(padding_mask, 0)
-            raw = self._raw(signal, num_frames, frame_valid)
+            raw = self._raw(waveform, padding_mask, frame_valid, once)
             return {name: self._normalize(name, raw[name], frame_valid) for name in self.names}
 
-    def _raw(self, signal: Tensor, num_frames: int, frame_valid: Tensor) -> dict[str, Tensor]:
-        """All requested features in natural units, from one power spectrum."""
-        power = self.power_spectrum(signal, num_frames)  # (B, T, n_fft // 2 + 1)
-        raw: dict[str, Tensor] = {}
-        if "lps" in self.names:
-            raw["lps"] = power.clamp(min=LOG_FLOOR).log_()
-        if "mel" in self.names or "mfcc" in self.names:
-            raw["mel"] = (power @ self.mel_matrix).clamp_(min=LOG_FLOOR).log_()
-        if "mfcc" in self.names:
-            cepstrum = raw["mel"] @ self.dct
+    def _raw(
+        self,
+        waveform: Tensor,
+        padding_mask: Tensor,
+        frame_valid: Tensor,
+        once: Callable[[str, Callable[[], Tensor]], Tensor],
+    ) -> dict[str, Tensor]:
+        """All requested features in natural units, from one power spectrum, each made `once`."""
+
+        def signal() -> Tensor:
+            return once("signal", lambda: waveform.float().masked_fill(padding_mask, 0))
+
+        def power() -> Tensor:  # (B, T, n_fft // 2 + 1)
+            return once("power", lambda: self.power_spectrum(signal(), frame_valid.shape[1]))
+
+        def mel() -> Tensor:
+            return once("mel", lambda: (power() @ self.mel_matrix).clamp_(min=LOG_FLOOR).log_())
+
+        def mfcc() -> Tensor:
+            cepstrum = mel() @ self.dct
             first = deltas(cepstrum, frame_valid)
-            raw["mfcc"] = torch.cat([cepstrum, first, deltas(first, frame_valid)], dim=-1)
-        if "prosody" in self.names:
-            raw["prosody"] = self.prosody(signal, power, frame_valid)
-        return raw
+            return torch.cat([cepstrum, first, deltas(first, frame_valid)], dim=-1)
+
+        make: dict[str, Callable[[], Tensor]] = {
+            "lps": lambda: power().clamp(min=LOG_FLOOR).log_(),
+            "mel": mel,
+            "mfcc": mfcc,
+            "prosody": lambda: self.prosody(signal(), power(), frame_valid),
+        }
+        return {name: once(name, make[name]) for name in self.names}
 
     def power_spectrum(self, signal: Tensor, num_frames: int) -> Tensor:
         """(B, S) -> (B, T, n_fft // 2 + 1) squared magnitudes of Hann-windowed frames."""
@@ -173,19 +204,21 @@ class AcousticFeatures(Fp32Constants):
         return torch.stack([log_f0, voiced.float(), energy.clamp(min=LOG_FLOOR).log()], dim=-1)
 
     def _normalize(self, name: str, values: Tensor, frame_valid: Tensor) -> Tensor:
-        """(B, T, F) -> the same, normalized in place where that will do, zeros where not valid."""
+        """(B, T, F) -> a copy that is normalized, zeros where not valid."""
         counted = frame_valid[..., None]
         if name == "prosody":
             counted = counted.repeat(1, 1, values.shape[2])
             counted[..., LOG_F0] &= values[..., VOICED] > 0.5
         if self.normalization == "global":
             mean, std = getattr(self, f"{name}_stats")
-            values = values.sub_(mean).div_(std)
+            values = values.sub(mean).div_(std)
         elif self.normalization == "utterance":
             fixed = values[..., VOICED]
             values = _standardize(values, counted)
             if name == "prosody":
                 values[..., VOICED] = fixed
+        else:
+            return values.masked_fill(~counted, 0)
         return values.masked_fill_(~counted, 0)
 
 

@@ -27,8 +27,8 @@ class LayerDecayAdamConfig(FairseqAdamConfig):  # type: ignore[misc]
     layer_decay: float = field(
         default=1.0,
         metadata={
-            "help": "the learning rate of a layer is this power of its distance from the output: "
-            "below 1, the lower a layer, the less it changes"
+            "help": "each layer learns at this many times the rate of the one above it; 1: all "
+            "learn at the same rate"
         },
     )
 

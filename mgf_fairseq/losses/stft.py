@@ -48,7 +48,8 @@ class _StftDistance(torch.autograd.Function):
         floor: float,
     ) -> Tensor:
         spectrum = _spectrum(prediction, window, hop_length)
-        power = squared_magnitude(spectrum.clone())
+        parts = torch.view_as_real(spectrum).square()
+        power = parts[..., 0] + parts[..., 1]
         moves = power > floor**2
         produced = power.clamp_(min=floor**2).sqrt_()
         wanted = squared_magnitude(_spectrum(target, window, hop_length))

@@ -122,7 +122,7 @@ class FrameObjective(Objective[FrameConfig]):
         """Compute the features in fp32: name -> (B, T, F)."""
         valid = ~encoded.padding_mask
         features: dict[str, Tensor] = self.features(
-            batch.waveform, batch.padding_mask, valid.shape[1], valid
+            batch.waveform, batch.padding_mask, valid.shape[1], valid, batch.shared
         )
         return features
 

@@ -153,7 +153,9 @@ class PhonemeObjective(Objective[PhonemeConfig]):
             values = encoded.latents if self.config.target_gradient else encoded.latents.detach()
         else:
             valid = ~encoded.padding_mask
-            features = self.features(batch.waveform, batch.padding_mask, valid.shape[1], valid)
+            features = self.features(
+                batch.waveform, batch.padding_mask, valid.shape[1], valid, batch.shared
+            )
             values = features[self.config.target]
         return windows(values, encoded.num_frames, self.config.offsets)
 

@@ -1,12 +1,11 @@
 """The phoneme objective: targets, and where negatives come from."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from encoded import build, encoded_batch, row_of
-
-from mgf_fairseq.types import Batch
 
 
 def test_detached_targets_keep_the_phoneme_objective_off_the_latents() -> None:
@@ -51,7 +50,7 @@ def test_negatives_change_with_the_update_and_stay_for_the_same_row_in_another_b
     encoded, batch = encoded_batch()
     objective = build("phoneme")
     first, _ = objective.draw_negatives(encoded.mask_indices, batch)
-    later = Batch(**{**vars(batch), "draw": 6})
+    later = replace(batch, draw=6)
     assert not torch.equal(first, objective.draw_negatives(encoded.mask_indices, later)[0])
     one, of_one = row_of(encoded, batch, 2)
     alone, _ = objective.draw_negatives(one.mask_indices, of_one)

@@ -1,11 +1,13 @@
 """The sample objective: stretches of the waveform, and their loss."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from encoded import build, encoded_batch
 
 from mgf_fairseq.losses.reconstruction import multi_resolution_stft_loss, si_sdr
-from mgf_fairseq.types import Batch, EncoderOutput
+from mgf_fairseq.types import EncoderOutput
 
 
 def test_the_sample_objective_cuts_prediction_and_target_at_the_same_place() -> None:
@@ -43,7 +45,7 @@ def test_stretches_of_the_sample_objective_start_at_every_frame_that_leaves_room
     objective = build("sample")  # stretches of 8 frames
     starts = set()
     for draw in range(60):
-        moved = Batch(**{**vars(batch), "draw": draw})
+        moved = replace(batch, draw=draw)
         starts |= set(objective.segment_starts(encoded, moved)[0].tolist())
     # Three places, 120 draws: one is missed with probability 3 * (2/3)^120 < 1e-20.
     assert starts == {0, 1, 2}

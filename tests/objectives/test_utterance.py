@@ -1,16 +1,18 @@
 """The utterance objective: pooling, and losses without what all rows share."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from encoded import build, encoded_batch
 
 from mgf_fairseq.losses import contrastive
-from mgf_fairseq.types import Batch, EncoderOutput
+from mgf_fairseq.types import EncoderOutput
 
 
 def test_rows_of_a_dummy_batch_do_not_count_for_the_utterance_objective() -> None:
     encoded, batch = encoded_batch()
-    ignored = Batch(**{**vars(batch), "utterance": torch.full((4,), -1)})
+    ignored = replace(batch, utterance=torch.full((4,), -1))
     output = build("utterance")(encoded, ignored)
     assert float(output.count) == 0
     output.loss_sum.backward()

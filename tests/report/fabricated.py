@@ -149,7 +149,7 @@ def recognized(cer: float, **changes: Any) -> RecognitionResult:
     """A result of fine-tuning with three seeds."""
     values = [cer - 0.4, cer, cer + 0.4]
     made = RecognitionResult(
-        **PROVENANCE,
+        **{**PROVENANCE, "commit": "0123abc, trained at 4567def, 0123abc"},
         data=data("asr"),
         protocol={"config": "ctc_quick", "updates": 1000, "decoding": "greedy"},
         key=f"asr {cer}",

@@ -102,11 +102,11 @@ def layer_maps(table: Table, column: Column) -> list[Picture]:
         ]
         title = f"{column.heading} by layer" + (f", pooled by {pooling}" if pooling else "")
         rows = [row for row in rows if row.scores]
-        if any(len(row.scores) > 1 for row in rows):
+        if len(rows) > 1 and any(len(row.scores) > 1 for row in rows):
             pictures.append(draw_layers(title, f"{column.info.title} on test, %", rows))
     weights = [_weights(row, by_row[row.label]) for row in table.rows]
     weights = [row for row in weights if row.scores]
-    if weights:
+    if len(weights) > 1:
         title = f"{column.heading}: which layers the weighted sum uses"
         pictures.append(draw_weights(title, weights))
     return pictures

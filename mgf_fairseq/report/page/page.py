@@ -57,9 +57,11 @@ def make_page(shown: Table, title: str, say: Progress) -> Html:
 def _opening(shown: Table, title: str) -> Html:
     results = [r for row in shown.rows for m in row.members for r in m.results]
     dates = sorted(result.date[:10] for result in results) or ["no results"]
-    commits = sorted({result.commit[:20] for result in results})
+    named = (result.commit.replace("trained at ", "").split(", ") for result in results)
+    commits = sorted({commit[:20] for several in named for commit in several})
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    told = f"{len(shown.rows)} representations, measured {when}, commit {', '.join(commits)}."
+    code = f"commit{'s' * (len(commits) > 1)} {', '.join(commits)}"
+    told = f"{len(shown.rows)} representations, measured {when}, {code}."
     warnings = [element("div", note, class_="warning", role="note") for note in shown.notes]
     return element(
         "header",

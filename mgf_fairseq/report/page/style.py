@@ -37,7 +37,7 @@ thead th { vertical-align: bottom; font-weight: 600; }
   min-width: 8.5rem; max-width: 14rem; z-index: 1; }
 .scores { font-size: .94rem; } .scores small { font-size: .74rem; }
 .scores thead th { border-bottom: 2px solid var(--line); }
-.scores td small, .scores th small { display: block; font-weight: 400; }
+.scores td small, .scores th small { display: block; font-weight: 400; white-space: normal; }
 .scores td { white-space: nowrap; border-left: 1px solid var(--line); }
 .scores td.best { background: var(--best); }
 .scores td.best b::after { content: " \\2605"; color: var(--accent); }

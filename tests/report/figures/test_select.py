@@ -113,6 +113,9 @@ def test_the_heat_map_averages_the_members_of_a_group(tmp_path):
     for seed, score in ((1, 50.0), (2, 54.0)):
         about = fab.upstream(f"all-s{seed}", group="all", seed=seed)
         fab.write_folder(tmp_path, about, fab.probed("phone", score))
+    alone = make_table(collect([tmp_path]))
+    assert layer_maps(alone, alone.columns[0]) == []  # one row is no heat map
+    fab.write_folder(tmp_path, fab.upstream("frame"), fab.probed("phone", 40.0))
     table = make_table(collect([tmp_path]))
     scores, weights = layer_maps(table, table.columns[0])
     assert "Best: all: layer 1" in scores.alt
@@ -125,7 +128,7 @@ def test_what_each_fold_chose_is_no_layer_of_the_heat_map(tmp_path):
     fab.write_folder(tmp_path, fab.upstream("fbank", "fbank"), fbank)
     table = make_table(collect([tmp_path]))
     titles = [made.alt for made in layer_maps(table, table.columns[0])]
-    assert len(titles) == 3  # two poolings and the weights
+    assert len(titles) == 2  # two poolings; weights of one row alone are not drawn
     assert "pooled by mean. Best: all: layer 1, fbank: features" in titles[0]
 
 

@@ -58,7 +58,6 @@ def test_every_picture_says_in_words_what_it_shows(page):
     for part in (
         "Phoneme classification, best first: all 52.0, fbank 38.3",
         "Phoneme classification by layer",
-        "which layers the weighted sum uses",
         "Sample scale",
         "utterances by speaker, t-SNE",
         "utterances by emotion, t-SNE",
@@ -85,6 +84,10 @@ def test_what_a_row_lacks_is_said_in_its_section(page):
         "not measured",
     ):
         assert text in page.text, text
+
+
+def test_the_head_names_each_commit_once(page):
+    assert "commits 0123abc, 4567def." in page.text
 
 
 def test_the_page_carries_the_circumstances_of_each_number(page):

@@ -61,9 +61,9 @@ def look(page: Path, tmp_path: Path) -> dict:
 
 def test_every_picture_and_sound_is_present_and_nothing_is_fetched(report, tmp_path):
     seen = look(report / "index.html", tmp_path)
-    # 1 ranking (one row makes none), 3 x (layers and weights) and a second pooling, 5 curves and
-    # 5 losses, 3 scatters, 3 confusions and the one of fbank, 1 reconstruction.
-    assert len(seen["images"]) == 1 + 7 + 10 + 3 + 4 + 1
+    # 1 ranking and 1 heat map of layers (one row makes none), 5 curves and 5 losses, 3 scatters,
+    # 3 confusions and the one of fbank, 1 reconstruction.
+    assert len(seen["images"]) == 1 + 1 + 10 + 3 + 4 + 1
     assert [alt for alt, width in seen["images"] if not width or not alt] == []
     assert seen["audio"] == pytest.approx([2.0, 2.0], abs=0.05)  # Chromium rounds to its frames
     assert [name for name in seen["fetched"] if not name.startswith("data:")] == []

@@ -15,6 +15,15 @@ from mgf_fairseq.model import MgfConfig
 from mgf_fairseq.utils.package import config_dir, package_dir
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--device``, for the tests of tests/gpu."""
+    parser.addoption(
+        "--device",
+        choices=("cpu", "cuda"),
+        help="where tests/gpu computes (default: cuda if there is one, else they are skipped)",
+    )
+
+
 @pytest.fixture(autouse=True)
 def random_states() -> Iterator[None]:
     """Start every test from the same random state and leave the state as it was."""

@@ -23,6 +23,7 @@ ACROSS = {
     "contract": "what fairseq and users rely on",
     "examples": "the scripts of examples/",
     "fuzz": "random input",
+    "gpu": "each kind of work once on a GPU",
     "pages": "the pages of the documentation",
     "quickstart": "examples/quickstart",
     "soak": "a training for hours under faults",

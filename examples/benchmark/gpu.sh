@@ -2,7 +2,7 @@
 # What to run first on a machine with a GPU; needs no network. All parts, or those that are named:
 #   bash examples/benchmark/gpu.sh [tests] [small] [base] [train]
 # Each part ends within 4 minutes. DEST (default runs/gpu) gets a log and the JSON of each part.
-# DEVICE=cpu runs the same at toy size (tests are skipped), to try the script; its numbers mean nothing.
+# DEVICE=cpu runs the same at toy size, to try the script; its numbers mean nothing.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 dest="${DEST:-runs/gpu}" device="${DEVICE:-cuda}"
@@ -24,7 +24,8 @@ failed=()
 [ $# -gt 0 ] || set -- tests small base train
 for name in "$@"; do
     case "$name:$device" in
-    tests:*) part tests 230 python -m pytest -q -m gpu -p no:cacheprovider tests/test_criterion_counts.py ;;
+    tests:*) part tests 230 python -m pytest -q -m gpu --device "$device" -p no:cacheprovider \
+        tests/gpu tests/test_criterion_counts.py ;;
     small:cpu | base:cpu) part "$name" 230 "${speed[@]}" "${toy[@]}" --output "$dest/$name.json" ;;
     small:* | base:*) part "$name" 230 "${speed[@]}" --shape "$name" --output "$dest/$name.json" ;;
     train:cpu)

@@ -41,6 +41,22 @@ def test_a_summary_has_speed_wait_and_losses_and_refuses_a_log_that_is_too_short
         training.summary(log)
 
 
+def test_a_line_of_the_history_has_where_it_was_measured_and_medians_of_ratios(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))  # it imports the other scripts
+    ratios = loaded("ratios")
+    took = {ratios.MGF: 2.0, ratios.PHONEME_ONLY: 1.0, ratios.WAV2VEC2: 8.0}
+    rounds = [ratios.ratios(took, plain, loaded=1.0) for plain in (2.0, 4.0, 10.0)]
+    line = ratios.history_line(rounds, {"commit": "abc", "on": "a card"})
+    assert line["ratios"] == {
+        "mgf_speed_over_wav2vec2": 4.0,
+        "four_objectives_over_one": 2.0,
+        "loader_speed_over_sequential": 0.25,
+    }
+    for text in ratios.HISTORY.read_text().splitlines():
+        kept = json.loads(text)
+        assert kept["commit"] and kept["on"] and set(kept["ratios"]) == set(line["ratios"])
+
+
 def test_the_gpu_script_names_its_parts(tmp_path):
     command = ["bash", str(FOLDER / "gpu.sh"), "nonsense"]
     done = subprocess.run(

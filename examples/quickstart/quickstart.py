@@ -33,11 +33,12 @@ speaker and emotion are settings of a synthesizer here, which log-mel nearly spe
 
 def table(pretrain: Path) -> str:
     """Make the table of pre-training from its log: first and last update, last validation."""
-    first, last = (read_log(pretrain / LOG_NAME, "train_inner")[i] for i in (0, -1))
+    logged = read_log(pretrain / LOG_NAME, "train_inner")
     valid = read_log(pretrain / LOG_NAME, "valid")[-1]
 
     def row(scale: str, what: str, name: str, reference: str, form: Callable[..., str]) -> str:
-        values = (form(entry[name]) for entry in (first, last, valid))
+        trained = [entry[name] for entry in logged if name in entry]  # not in every short batch
+        values = (form(value) for value in (trained[0], trained[-1], valid[name]))
         return f"{scale:<11}{what:<29}" + "".join(f"{v:>10}" for v in values) + f"   {reference}"
 
     def percent(value: float) -> str:

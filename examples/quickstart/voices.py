@@ -1,4 +1,4 @@
-"""Who speaks in the quickstart's corpus, and how: forty voices of espeak-ng, five styles.
+"""Who speaks in the quickstart's corpus, and how: eighty voices of espeak-ng, five styles.
 
 The first twenty speak sentences, all of them commands: recognition of unheard voices needs many.
 Styles are rate, pitch, pitch range and volume of a synthesizer, and no more than that. `fold_of`
@@ -8,6 +8,7 @@ assigns whole speakers to five folds for the emotion task.
 from __future__ import annotations
 
 import dataclasses
+import random
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +87,43 @@ SPEAKERS = (
     Speaker("s40", "en-us+ed", "M", 40, 170, -0.15, "train"),
 )
 
+# Further voices of the commands. A variant's name is in one split only, whatever its dialect.
+MORE = (
+    *(("train", "F", name) for name in (
+        *("en+f1", "en-gb-scotland+f2", "en-029+f3", "en-us+f4", "en-gb-x-gbclan+f5"),
+        *("en+Annie", "en-gb-x-rp+linda", "en-us+anika", "en-029+Alicia", "en-gb-x-gbcwmd+aunty"),
+        *("en-us+grandma", "en-us-nyc+f1"),
+    )),
+    *(("train", "M", name) for name in (
+        *("en-us+Diogo", "en+Henrique", "en-us+Hugo", "en-gb-x-rp+Jacky", "en-us+Marco"),
+        *("en-029+antonio", "en+benjamin", "en-us+boris", "en-gb-scotland+caleb", "en-us+david"),
+        *("en-us+edward", "en-gb-x-gbclan+gustave", "en-us+ian", "en+iven", "en-us-nyc+john"),
+        *("en-us+max", "en+miguel", "en-us+norbert", "en-gb-x-gbcwmd+pablo", "en-us+robert"),
+    )),
+    *(("valid", sex, name) for sex, name in (("M", "en-us+paul"), ("M", "en-gb-x-rp+Reed"))),
+    *(("test", sex, name) for sex, name in (
+        *(("F", "en-us+shelby"), ("M", "en+travis"), ("M", "en-gb-x-rp+zac")),
+        *(("M", "en-029+quincy"), ("M", "en-gb-scotland+pedro"), ("M", "en-us+victor")),
+    )),
+)  # fmt: skip
+
+
+def _drawn(number: int, split: str, sex: str, voice: str) -> Speaker:
+    """A speaker whose pitch, rate and microphone are drawn by its number."""
+    chance = random.Random(f"s{number}")
+    pitch, rate = chance.randint(40, 60), chance.randint(156, 184)
+    tilt = chance.randint(-4, 5) / 20
+    return Speaker(f"s{number}", voice, sex, pitch, rate, tilt, split)
+
+
+ALL_SPEAKERS = (*SPEAKERS, *(_drawn(n, *who) for n, who in enumerate(MORE, start=41)))
+
 
 def fold_of(speaker: Speaker) -> str:
     """The fold of a speaker: as many in each, half of either sex."""
-    return f"fold{SPEAKERS.index(speaker) % FOLDS + 1}"
+    return f"fold{ALL_SPEAKERS.index(speaker) % FOLDS + 1}"
 
 
 def speakers_of(kind: str) -> tuple[Speaker, ...]:
     """Who speaks texts of a kind."""
-    return SPEAKERS[:20] if kind == "sentences" else SPEAKERS
+    return SPEAKERS[:20] if kind == "sentences" else ALL_SPEAKERS

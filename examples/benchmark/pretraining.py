@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from flops import add_utilization, print_utilization
 from machine import describe_machine, progress
-from memory import measure_memory, memory_of
 from parts import profile_parts
+from peak_memory import measure_memory, memory_of
 from peers import PEERS, available_peers
 from setting import Setting, System
 from systems import SCALES, build, without

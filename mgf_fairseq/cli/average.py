@@ -44,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start",
         type=Path,
         metavar="CK",
-        help="pre-trained checkpoint that the one fine-tuned checkpoint RUN|CK began with",
+        help="pre-trained checkpoint that the one fine-tuned checkpoint RUN|CK began with "
+        "(default: none, average the checkpoints of a run)",
     )
     add(
         "--start-weight",
         type=float,
         metavar="W",
-        help="with --start: its share of the encoder's weights, between 0 and 1",
+        help="with --start: its share of the encoder's weights, between 0 and 1 (no default)",
     )
     add("--dest", type=Path, required=True, metavar="FILE", help="checkpoint to write: a .pt")
 

@@ -109,7 +109,7 @@ class Recognizer:
             if search.words is not None or search.lm is not None:
                 raise ValueError(
                     "an attention decoder (wav2vec_seq2seq) takes no words and no language model: "
-                    "only --beam, or fine-tune with --task ctc"
+                    "only --beam, or train another by `mgf finetune --task ctc`"
                 )
             return replace(self, attention=replace(self.attention, beam=search.beam or 1))
         spelled = self.spell(range(len(self.dictionary)))

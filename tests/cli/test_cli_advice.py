@@ -24,6 +24,7 @@ from mgf_fairseq.cli.options import RENAMED
 from mgf_fairseq.criterion import MgfCriterionConfig
 from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.evaluation.labeled import prepare_command
+from mgf_fairseq.host.layer_decay import LayerDecayAdamConfig
 from mgf_fairseq.model import MgfConfig
 
 PACKAGE = Path(mgf_fairseq.__file__).parent
@@ -41,7 +42,7 @@ SPEAKER = {
     **dict.fromkeys(("evaluation/finetuning/score.py", "evaluation/finetuning/tune.py"), "score"),
     **dict.fromkeys(("cli/decoding_options.py", "cli/plain.py"), "score"),
     "cli/training.py": "pretrain",
-    "checkpoints/average.py": "average",
+    **dict.fromkeys(("checkpoints/average.py", "checkpoints/interpolate.py"), "average"),
     "units/": "units",
     "check/": "check",
     "prepare/": "prepare",
@@ -75,7 +76,7 @@ GROUPS = {
     "task": [MgfPretrainingConfig, AudioFinetuningConfig, HubertPretrainingConfig],
     "model": [MgfConfig, AcousticModelConfig, Wav2Vec2Config, Wav2Vec2CtcConfig],
     "criterion": [MgfCriterionConfig, CtcCriterionConfig],
-    "optimizer": [FairseqAdamConfig],
+    "optimizer": [FairseqAdamConfig, LayerDecayAdamConfig],
 }
 WORD = re.compile(
     rf"(?<![\w-])(?:(mgf) ([a-z][a-z-]*)|({'|'.join(PROGRAMS)})|(--[a-z][a-z-]+))(?![\w-])"

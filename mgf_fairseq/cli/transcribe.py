@@ -99,7 +99,7 @@ def _transcribe(
     if (args.srt or args.words) and not recognizer.has_times:
         raise ValueError(
             f"{checkpoint}: an attention decoder (wav2vec_seq2seq) does not know where words are: "
-            "leave --srt and --words out, or train another by `mgf finetune --task ctc`"
+            "give neither --srt nor --words, or train another by `mgf finetune --task ctc`"
         )
     found, skipped = [], []
     with Bars() as bars:

@@ -42,7 +42,7 @@ def require_finite_losses(training: Training) -> None:
     updates = training.updates()
     assert max(updates) == 3, training.output()[-3000:]
     words = [word.split() for update in updates.values() for word in update]
-    # The recipe computes the sample objective in every other update only: None in between.
+    # None: in this update all rows were too short for the objective.
     found = [(name, float(value)) for name, value in words if value != "None"]
     assert {f"loss_{name}" for name in tiny.OBJECTIVES} <= {name for name, _ in found}
     assert all(math.isfinite(value) for name, value in found if name.startswith("loss"))

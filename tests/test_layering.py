@@ -113,6 +113,7 @@ ORDER = [
         "train",
         "evaluation",
         "export",
+        "releases",
     ),
     *("units", "report", "cli"),
 ]

@@ -53,6 +53,7 @@ SPEAKER = {
     "train/": "finetune",
     "export/": "export",
     "export/importing.py": "import",
+    "releases/": "models",
     "extract/": "extract",
     # Shared by the verbs that read checkpoints, of which this is one.
     **dict.fromkeys(("cli/options.py", "host/user_packages.py", "objectives/base.py"), "extract"),
@@ -66,6 +67,7 @@ PROGRAMS = {
     },
     "docker": {"--shm-size", "--ipc"},
     "git": set(),
+    "sha256sum": {"--check"},
 }
 GROUPS = {
     "common": [configs.CommonConfig],

@@ -90,6 +90,10 @@ if [ -z "$checkpoint" ]; then
     else
         cat "$work/trained" >>"$commands"
     fi
+elif [ -f "$checkpoint/.hydra/overrides.yaml" ]; then   # what hydra keeps of the command of a training
+    config="$(sed -n 's/^ *config_name: //p' "$checkpoint/.hydra/hydra.yaml")"
+    settings="$(sed -n 's/^- / /p' "$checkpoint/.hydra/overrides.yaml" | tr -d '\n')"
+    echo "fairseq-hydra-train --config-dir \$(mgf configs) --config-name $config$settings" >>"$commands"
 fi
 if [ -z "$results" ]; then
     # shellcheck disable=SC2086

@@ -13,7 +13,7 @@ from ..utils.atomic import replace_file
 from ..utils.download import Remote, download
 from ..utils.progress import Progress, silent
 from .card import CARD, SUMS, ReleaseError, card_text, parse_card, sums_text, verify
-from .sources import Found
+from .sources import PARTIAL, Found
 
 
 def fetch(found: Found, dest: Path, progress: Progress = silent) -> Path:
@@ -32,7 +32,7 @@ def fetch(found: Found, dest: Path, progress: Progress = silent) -> Path:
     if folder.exists():
         _require_same(found, folder, progress)
         return folder
-    part = dest / f"{release.name}.partial"
+    part = dest / f"{release.name}{PARTIAL}"
     done = 0.0
     for file in release.files:
 

@@ -123,9 +123,7 @@ def _page(parts: Parts, release: Release, facts: dict[str, Any]) -> str:
     tag = parts.license.lower().replace(" ", "-")
     commands = "\n".join(parts.commands)
     corpora = "\n".join(f"- {corpus}" for corpus in release.data)
-    exports = "".join(
-        f"\n- `{name}/`: an export; its README shows its use" for name in parts.exports
-    )
+    exports = "".join(f"\n- `{name}/`: an export, with its own README" for name in parts.exports)
     return f"""\
 ---
 license: {tag}

@@ -15,6 +15,7 @@ from ..utils.download import read_small
 from ..utils.suggestions import did_you_mean
 from .card import CARD, INDEX, MAKER, Release, ReleaseError, parse_card, require_name
 
+PARTIAL = ".partial"  # end of the name of a folder that is being downloaded
 _SCHEMES = ("https://", "http://")
 
 
@@ -29,6 +30,11 @@ class Found:
     def remote(self) -> bool:
         """Whether it has to be downloaded."""
         return is_url(self.place)
+
+
+def is_whole(name: str) -> bool:
+    """Whether a folder of this name is no download or release in progress."""
+    return not name.startswith(".") and not name.endswith(PARTIAL)
 
 
 def is_url(given: str) -> bool:
@@ -67,7 +73,8 @@ def _in_folder(folder: Path) -> list[Found]:
     if not folder.is_dir():
         raise ReleaseError(f"{folder}: no such folder; give a folder of releases, or a URL")
     single = folder / CARD
-    cards = [single] if single.is_file() else sorted(folder.glob(f"*/{CARD}"))
+    whole = (card for card in folder.glob(f"*/{CARD}") if is_whole(card.parent.name))
+    cards = [single] if single.is_file() else sorted(whole)
     if not cards:
         raise ReleaseError(
             f"{folder} is not a release (no {CARD} in it or in a folder of it); {MAKER} makes one"

@@ -214,6 +214,15 @@ def test_a_source_or_name_that_is_none_is_named_with_the_nearest(
     assert "check the URL" in message("http://127.0.0.1:9/models")
 
 
+def test_a_download_that_is_not_complete_is_not_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    release(tmp_path)
+    (release(tmp_path, "small")).rename(tmp_path / "small.partial")
+    assert main(["models", str(tmp_path), "--json"]) == 0
+    assert [found["name"] for found in json.loads(capsys.readouterr().out)] == ["mini"]
+
+
 def test_a_single_release_needs_no_name(site: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", f"{site}/mini", "--dest", ".", "--accept-license", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["place"] == "mini"

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..acoustics.normalization import unit_variance
-from ..encoder.padding import padding_mask_of
 from ..types import HostRows
 from ..utils.rng import generator
 from .audio import AudioError, AudioReader
 from .augment.augmenter import Augmenter, View
-from .batching import padded, rounded_to_buckets
+from .batching import rounded_to_buckets
+from .collated import batch_of, padded
 from .crops import Crops
 from .distinct import plan_distinct
 from .entries import ManifestError
@@ -252,31 +252,21 @@ class MgfDataset(FairseqDataset):
         if not rows:
             return {}
         heard = self._heard(samples)
-        lengths = [len(view) for view in heard]
-        source = padded(heard)
-        utterance = torch.tensor([line for line, *_ in rows])
         # One of its own for each row, also where an utterance comes again.
         row_id = [(line + again) * self.crops.views + number for line, again, number in rows]
-        net_input = {
-            "source": source,
-            "padding_mask": padding_mask_of(lengths, source.shape[1], source.device),
-            "utterance": utterance,
-            "row_id": torch.tensor(row_id),
-            "rows": HostRows(
-                num_samples=tuple(lengths),
+        keeps_clean = self.augmenter and self.augmenter.keeps_clean
+        clean = [view for sample in samples for view in sample["clean"]] if keeps_clean else []
+        return batch_of(
+            padded(heard),
+            padded(clean) if clean else None,
+            HostRows(
+                num_samples=tuple(len(view) for view in heard),
                 row_id=tuple(row_id),
                 counted=tuple(range(len(rows))),
             ),
-        }
-        if self.augmenter and self.augmenter.keeps_clean:
-            net_input["clean"] = padded([view for sample in samples for view in sample["clean"]])
-        return {
-            "id": utterance,
-            # What messages call the rows.
-            "entries": [self.manifest.entry(line) for line, *_ in rows],
-            "net_input": net_input,
-            "num_skipped": 0,
-        }
+            [self.manifest.entry(line) for line, *_ in rows],
+            [line for line, *_ in rows],
+        )
 
     def _heard(self, samples: list[dict[str, Any]]) -> list[Tensor]:
         """What the encoder hears of each row: with the batch's other utterances mixed in, maybe."""

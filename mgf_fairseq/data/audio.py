@@ -140,7 +140,7 @@ class AudioReader:
         if not low <= self.native_sample_rate <= high:
             return (
                 f"its header says {self.native_sample_rate} Hz, which is not from {low} to {high}; "
-                "correct the header, or remove its line"
+                "correct the header, or do without it"
             )
         if total == 0:
             return "the file holds no samples"
@@ -219,14 +219,14 @@ class AudioReader:
         if len(data) != num_samples:
             raise AudioError(
                 f"{self.entry}: truncated, {num_samples} samples from {start} requested and "
-                f"{len(data)} found; fetch the file again or remove its line"
+                f"{len(data)} found; fetch the file again or do without it"
             )
         waveform = data[:, 0] if self.channels == 1 else data.mean(axis=1)  # (S, C) -> (S,)
         whole = self.subtype.startswith("PCM_")  # numbers, scaled to -1 to 1
         if not (whole or np.abs(waveform).max(initial=0.0) <= _LOUDEST):  # nor where one is NaN
             raise AudioError(
                 f"{self.entry}: holds NaN or infinite samples, or some beyond {_LOUDEST:g}; "
-                "remove its line"
+                "do without it"
             )
         return np.ascontiguousarray(waveform, dtype=np.float32)
 

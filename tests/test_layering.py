@@ -114,6 +114,7 @@ ORDER = [
         "train",
         "evaluation",
         "export",
+        "releases",
     ),
     *("units", "report", "cli"),
 ]

@@ -2,7 +2,8 @@
 
     python examples/tutorial/notebook.py         writes the file; a test compares it with the page
 
-Prose becomes text cells, and each command block a code cell that runs its lines in the shell.
+Prose becomes text cells, and each command block a code cell that runs its lines in the shell. The
+block of text right after it, which is what the commands printed, becomes the output of the cell.
 """
 
 from __future__ import annotations
@@ -25,23 +26,29 @@ while not pathlib.Path("examples/tutorial").is_dir() and pathlib.Path.cwd() != p
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
-def cell(number: int, kind: str, text: str) -> dict[str, Any]:
+def cell(number: int, kind: str, text: str, output: str = "") -> dict[str, Any]:
     """A cell in the format of notebooks, version 4.5."""
     made: dict[str, Any] = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}}
     if kind == "code":
-        made |= {"execution_count": None, "outputs": []}
+        lines = output.splitlines(keepends=True)
+        shown = [{"name": "stdout", "output_type": "stream", "text": lines}] if output else []
+        made |= {"execution_count": None, "outputs": shown}
     return made | {"source": text.splitlines(keepends=True)}
 
 
 def notebook(page: str) -> dict[str, Any]:
     """The whole notebook of a page."""
-    cells = [("code", START)]
-    for number, part in enumerate(re.split(r"^```\n(.*?)^```\n", page, flags=re.S | re.M)):
-        if number % 2:
-            cells.append(("code", "\n".join(f"!{line}" for line in part.splitlines())))
-        elif part.strip():
-            cells.append(("markdown", part.strip()))
-    made = [cell(number, kind, text) for number, (kind, text) in enumerate(cells)]
+    cells = [("code", START, "")]
+    block = r"^```\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?"
+    parts = re.split(block, page, flags=re.S | re.M)  # prose, commands, output, prose, ...
+    rest = zip([*parts[1::3], ""], [*parts[2::3], ""], strict=True)
+    for prose, (commands, output) in zip(parts[::3], rest, strict=True):
+        if prose.strip():
+            cells.append(("markdown", prose.strip(), ""))
+        if commands:
+            lines = "\n".join(f"!{line}" for line in commands.splitlines())
+            cells.append(("code", lines, output or ""))
+    made = [cell(number, *contents) for number, contents in enumerate(cells)]
     return {"cells": made, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
 
 

@@ -43,6 +43,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "import_model",
         "make a checkpoint from a wav2vec 2.0 or HuBERT of transformers or fairseq",
     ),
+    "models": ("models", "list, check and download pre-trained models of a folder or URL"),
     "info": ("info", "show versions, machine, devices and missing optional packages"),
     "doctor": ("doctor", "find what is broken in this environment, and name the fix"),
     "completion": ("completion", "print a script with which bash or zsh completes mgf"),

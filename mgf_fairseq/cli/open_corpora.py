@@ -1,4 +1,7 @@
-"""What `mgf prepare --download` asks before it downloads an open corpus: a yes to its license."""
+"""What is asked before anything is downloaded: a yes to its license.
+
+`mgf prepare --download` and `mgf models` share it; the options of the first are here too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..prepare.corpora.base import PrepareError
 from ..prepare.open_corpora import OPEN_CORPORA, fetch, place
 from ..utils.progress import Bars
 
@@ -22,7 +24,12 @@ def add_download(add: Callable[..., Any]) -> None:
         help=f"first download an open corpus: {', '.join(OPEN_CORPORA)}; the same command resumes "
         "(default: none)",
     )
-    add("--accept-license", action="store_true", help="do not ask about the corpus's license")
+    add_accept_license(add)
+
+
+def add_accept_license(add: Callable[..., Any]) -> None:
+    """``--accept-license``."""
+    add("--accept-license", action="store_true", help="do not ask about the license")
 
 
 def source_of(args: argparse.Namespace) -> Path:
@@ -33,16 +40,21 @@ def source_of(args: argparse.Namespace) -> Path:
     there, corpus = place(args.download, folder), OPEN_CORPORA[args.download]
     if not there.is_dir():
         print(f"{corpus.title}\nfrom {corpus.archive.url} ({corpus.home})")
-        print(f"license: {corpus.license}", flush=True)
-        if not args.accept_license and not _agreed():
-            raise PrepareError(
-                f"{args.download} is not downloaded: answer yes, or pass --accept-license"
-            )
+        require_agreed(args, args.download, corpus.license)
         with Bars() as bars:
             fetch(args.download, folder, bars)
     return there
 
 
-def _agreed() -> bool:
+def require_agreed(args: argparse.Namespace, what: str, license_of: str) -> None:
+    """Show a license and ask for a yes.
+
+    Raises:
+        ValueError: the answer is another.
+    """
+    print(f"license: {license_of}", flush=True)
+    if args.accept_license:
+        return
     print("Type yes to accept the license and download: ", end="", flush=True)
-    return sys.stdin.readline().strip().lower() == "yes"
+    if sys.stdin.readline().strip().lower() != "yes":
+        raise ValueError(f"{what} is not downloaded: answer yes, or pass --accept-license")

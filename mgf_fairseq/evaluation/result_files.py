@@ -18,7 +18,6 @@ from ..utils.atomic import replace_file, replacing
 from ..utils.dataclass_json import decode, dumps, encode
 from .results import (
     FORMAT,
-    PROBE_TASKS,
     RECOGNITION,
     UPSTREAM_FILE,
     Embeddings,
@@ -26,6 +25,7 @@ from .results import (
     TaskResult,
     UpstreamResult,
 )
+from .tasks import PROBE_TASKS
 
 Record = TypeVar("Record")
 

@@ -19,10 +19,8 @@ from .protocols.asr import run_recognition
 from .protocols.asr_plan import Plan, RecognitionOptions, plan_recognition
 from .result_files import ResultError, ResultFolder, read_record, read_results, write_record
 from .result_folders import Evaluated, EvaluationError, load_all, write_description
-from .results import PROBE_TASKS, RECOGNITION, RecognitionResult, TaskResult
-
-ALL_TASKS = (*PROBE_TASKS, RECOGNITION)
-_LABELS = {"phone": "phn", "speaker": "spk", "emotion": "emo"}  # what a task cannot do without
+from .results import RECOGNITION, RecognitionResult, TaskResult
+from .tasks import TASKS, task_named
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Request:
     specs: tuple[str, ...]  # checkpoints, fbank, mfcc, random:CHECKPOINT
     data: Path
     dest: Path
-    tasks: tuple[str, ...] = ALL_TASKS
+    tasks: tuple[str, ...] = tuple(TASKS)
     emotion_data: Path | None = None  # another prepared folder for the emotion task
     names: tuple[str, ...] = ()
     group: str | None = None
@@ -45,7 +43,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if not self.tasks:
-            raise EvaluationError(f"--tasks is empty: choose from {', '.join(ALL_TASKS)}")
+            raise EvaluationError(f"--tasks is empty: choose from {', '.join(TASKS)}")
         if RECOGNITION in self.tasks and self.recipe is None:
             raise EvaluationError("task asr needs a fine-tuning recipe")
 
@@ -136,7 +134,7 @@ def _check_folder_of(request: Request, task: str) -> None:
         )
     if task != RECOGNITION:
         protocol_of(task, data)
-    ending = _LABELS.get(task)
+    ending = task_named(task).labels
     if ending is None or any(data.glob(f"*.{ending}")):
         return
     elsewhere = ", or name a folder that has them with --emotion-data" if task == "emotion" else ""

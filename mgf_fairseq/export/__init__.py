@@ -67,9 +67,10 @@ def export(
     module = importlib.import_module(f"{__name__}.{FORMATS[to]}")
     require_installed(to, module)
     from . import card, parity
+    from .scores import read_scores
     from .source import read_source
 
-    scores = card.read_scores(results)
+    scores = read_scores(results)
     source = read_source(checkpoint, dictionary, module.HEADS)
     with new_folder(dest) as folder:
         differences = module.write(source, folder)

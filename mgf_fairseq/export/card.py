@@ -5,13 +5,11 @@ What it does not say is called unknown; scores are those of result files, with t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .parity import Difference, output_names
+from .scores import Score
 from .source import CLASSIFIER, CTC, ENCODER, Source
 
 TASK_TAGS = {
@@ -20,65 +18,6 @@ TASK_TAGS = {
     CLASSIFIER: "audio-classification",
 }
 UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Score:
-    """One number, and the command that gave it."""
-
-    task: str
-    value: str
-    command: str
-
-
-class ScoreError(ValueError):
-    """A result file that cannot be read."""
-
-
-def read_scores(paths: Iterable[Path]) -> list[Score]:
-    """Read folders of `mgf evaluate` and JSON files of `mgf score`.
-
-    Raises:
-        ScoreError: one is neither.
-    """
-    return [score for path in paths for score in _scores(path)]
-
-
-def _scores(path: Path) -> list[Score]:
-    if path.is_dir():
-        from ..evaluation.result_files import read_results
-
-        results = read_results(path)
-        found = [
-            Score(
-                f"{name}, {task.representations[task.chosen].name}",
-                f"{task.metric} {_mean(task.representations[task.chosen].test[task.metric])} % "
-                f"({task.low:.1f} to {task.high:.1f})",
-                task.command,
-            )
-            for name, task in results.tasks.items()
-        ]
-        asr = results.recognition
-        if asr is not None:
-            value = ", ".join(f"{name} {_mean(asr.test[name])} %" for name in ("wer", "cer"))
-            found.append(Score("recognition after fine-tuning", value, asr.command))
-        return found
-    try:
-        corpus = json.loads(path.read_text(encoding="utf-8"))["corpus"]
-        value = (
-            f"WER {corpus['wer']:.2f} % ({corpus['wer_low']:.2f} to {corpus['wer_high']:.2f}), "
-            f"CER {corpus['cer']:.2f} %, {corpus['utterances']} utterances"
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ScoreError(
-            f"--results {path}: neither a folder of mgf evaluate nor a JSON file of mgf score "
-            f"({error})"
-        ) from None
-    return [Score("recognition", value, f"mgf score, {path.name}")]
-
-
-def _mean(values: Sequence[float]) -> str:
-    return f"{sum(values) / len(values):.1f}"
 
 
 def facts_of(source: Source) -> dict[str, Any]:
@@ -121,8 +60,8 @@ def written(
         f"# {name}\n\n{kinds[source.task]} Exported from `{source.path.name}` by "
         f"`mgf export --to {to}` of mgf_fairseq.",
         f"## Use\n\n```python\n{code}```",
-        f"## Training\n\n{_training(facts)}",
-        f"## Scores\n\n{_score_table(scores)}",
+        f"## Training\n\n{training_table(facts)}",
+        f"## Scores\n\n{score_table(scores)}",
         f"## Difference from the checkpoint\n\n{parity_table(differences)}",
         f"## Limits\n\n{_limits(source, to)}",
     ]
@@ -136,7 +75,8 @@ def _front_matter(source: Source, to: str) -> str:
     return "\n".join([*lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
 
 
-def _training(facts: dict[str, Any]) -> str:
+def training_table(facts: dict[str, Any]) -> str:
+    """What `facts_of` says, as Markdown."""
     fine_tuned = bool(facts.get("fine_tuned"))
     hours, seconds = facts.get("audio_hours"), facts.get("train_seconds")
     run = "fine-tuning" if fine_tuned else "pre-training"
@@ -169,7 +109,8 @@ def _objectives(facts: dict[str, Any]) -> str:
     )
 
 
-def _score_table(scores: Sequence[Score]) -> str:
+def score_table(scores: Sequence[Score]) -> str:
+    """Scores with their commands, as Markdown."""
     if not scores:
         return "None were given to `mgf export` (`--results`)."
     rows = ((f"{score.task}", f"{score.value} | `{score.command}`") for score in scores)

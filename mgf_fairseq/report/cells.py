@@ -11,9 +11,10 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..evaluation.tasks import TASKS
 from .collect import Member, Result, Row, chosen_name, conditions, scores
 from .paired import Paired, compare
-from .wording import TASKS, Metric, in_order, metric_info, task_name
+from .wording import Metric, in_order, metric_info, task_name
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,12 @@ from typing import Any
 
 from ..evaluation.result_files import ResultError, ResultFolder, read_results
 from ..evaluation.results import (
-    PROBE_TASKS,
-    RECOGNITION,
     UPSTREAM_FILE,
     RecognitionResult,
     TaskResult,
     UpstreamResult,
 )
+from ..evaluation.tasks import TASKS
 from .wording import in_order
 
 Result = TaskResult | RecognitionResult
@@ -114,7 +113,7 @@ def find_folders(sources: Sequence[Path]) -> list[Path]:
 
 
 def _looks_like_results(path: Path) -> bool:
-    names = (UPSTREAM_FILE, *(f"{task}.json" for task in (*PROBE_TASKS, RECOGNITION)))
+    names = (UPSTREAM_FILE, *(f"{task}.json" for task in TASKS))
     return any((path / name).exists() for name in names)
 
 

@@ -8,16 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..evaluation.results import PROBE_TASKS, RECOGNITION
-
-TASKS = (*PROBE_TASKS, RECOGNITION)
-TASK_NAMES = {
-    "phone": "phoneme classification",
-    "speaker": "speaker classification",
-    "emotion": "emotion classification",
-    "asr": "speech recognition",
-}
-ITEMS = {"phone": "frames", "speaker": "segments", "emotion": "utterances", "asr": "words"}
+from ..evaluation.results import RECOGNITION
+from ..evaluation.tasks import PROBE_TASKS, task_named
 
 
 @dataclass(frozen=True)
@@ -41,12 +33,12 @@ METRICS = {
 
 def task_name(task: str) -> str:
     """A task in words."""
-    return TASK_NAMES.get(task, f"{task} classification")
+    return task_named(task).title
 
 
 def items_of(task: str) -> str:
     """What is classified or transcribed."""
-    return ITEMS.get(task, "utterances")
+    return task_named(task).items
 
 
 def metric_info(name: str) -> Metric:

@@ -18,6 +18,7 @@ from typing import IO
 from .progress import Progress, silent
 
 _BLOCK = 1 << 20  # bytes
+_SMALL = 1 << 22  # bytes that a file may have which is read at once
 _MB = 1e6
 TIMEOUT_S = 60
 
@@ -60,6 +61,26 @@ def download(remote: Remote, path: Path, progress: Progress = silent) -> None:
         part.unlink()
         raise
     os.replace(part, path)
+
+
+def read_small(url: str) -> bytes | None:
+    """The content of a small file on a server; None where the server has no such file.
+
+    Raises:
+        OSError: it cannot be reached, or is larger than 4 MiB.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            content: bytes = answer.read(_SMALL + 1)
+    except urllib.error.HTTPError as error:
+        if error.code in (http.HTTPStatus.NOT_FOUND, http.HTTPStatus.GONE):
+            return None
+        raise OSError(f"{url}: {error}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise OSError(f"{url}: {str(error) or type(error).__name__}; check the URL") from error
+    if len(content) > _SMALL:
+        raise OSError(f"{url} is larger than {_SMALL} bytes, so it is not what was looked for")
+    return content
 
 
 def _receive(remote: Remote, part: Path, progress: Progress) -> None:

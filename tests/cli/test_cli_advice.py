@@ -54,6 +54,7 @@ SPEAKER = {
     "export/": "export",
     "export/importing.py": "import",
     "export/imported_heads.py": "import",
+    "releases/": "models",
     "extract/": "extract",
     # Shared by the verbs that read checkpoints, of which this is one.
     **dict.fromkeys(("cli/options.py", "host/user_packages.py", "objectives/base.py"), "extract"),
@@ -67,6 +68,7 @@ PROGRAMS = {
     },
     "docker": {"--shm-size", "--ipc"},
     "git": set(),
+    "sha256sum": {"--check"},
 }
 GROUPS = {
     "common": [configs.CommonConfig],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCKERFILES = sorted((ROOT / ".github" / "docker").glob("*.Dockerfile"))
+DOCKERFILES = sorted((ROOT / "examples" / "docker").glob("*.Dockerfile"))
 
 
 def python_chosen(folder: Path, torch: dict[str, bool]) -> str:

@@ -1,7 +1,8 @@
 # The environment of examples/setup_env.sh with CUDA, from the root of a checkout. torch's wheels of pip's
 # default index carry the CUDA libraries; the machine needs NVIDIA's driver and container toolkit:
-#   docker build -f .github/docker/cuda.Dockerfile -t mgf_fairseq:cuda .
+#   docker build -f examples/docker/cuda.Dockerfile -t mgf_fairseq:cuda .
 #   docker run --gpus all --shm-size=8g -v "$PWD/data:/speech" -it mgf_fairseq:cuda mgf doctor
+# Not built yet: base images could not be fetched where this was written.
 FROM python:3.12-slim
 # Triton, which torch.compile uses, builds its launchers with a C compiler.
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*

@@ -31,7 +31,14 @@ from .protocols.speaker import plan_speaker, run_speaker
 from .provenance import provenance
 from .result_files import write_embeddings, write_record
 from .result_folders import check_folder, describe_upstream
-from .results import PROBE_TASKS, RECOGNITION, UPSTREAM_FILE, Embeddings, TaskResult
+from .results import (
+    ENHANCEMENT,
+    PROBE_TASKS,
+    RECOGNITION,
+    UPSTREAM_FILE,
+    Embeddings,
+    TaskResult,
+)
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,9 @@ def protocol_of(task: str, data: Path) -> _Task:
     if not is_label_name(task) or not labeled_splits(data, task):
         there = labels_of(data) if data.is_dir() else []
         found = f", or a label of {data} ({', '.join(there)})" if there else ""
+        names = ", ".join((*TASKS, RECOGNITION, ENHANCEMENT))
         raise ProbeError(
-            f"no task {task!r}: choose from {', '.join((*TASKS, RECOGNITION))}{found}; "
+            f"no task {task!r}: choose from {names}{found}; "
             f"mgf prepare SOURCE --dest {data} --label NAME makes a label of a column of the table"
         )
     return _LABEL

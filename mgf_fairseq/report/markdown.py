@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.results import TaskResult
+from ..evaluation.results import ProbedResult
 from .cells import Cell, Column
 from .collect import Row
 from .describing import caveats, what_it_is, why_not_the_top
@@ -105,7 +105,7 @@ def layers_of(table: Table, row: Row, column: Column) -> dict[str, float]:
     results = table.results.get((row.label, column.task, column.variant), [])
     found: dict[str, list[float]] = {}
     for result in results:
-        if isinstance(result, TaskResult):
+        if isinstance(result, ProbedResult):
             for pooling in dict.fromkeys(r.pooling for r in result.representations):
                 for layer, mean in layer_means(result, column.metric, pooling).items():
                     name = f"{layer}, {pooling}" if pooling else layer

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..evaluation.result_files import ResultError
-from ..evaluation.results import UNTRAINED, TaskResult
+from ..evaluation.results import UNTRAINED, ProbedResult
 from .cells import (
     Cell,
     Column,
@@ -156,7 +156,7 @@ def _columns(task: str, variant: str, results: Sequence[Result]) -> list[Column]
     names = dict.fromkeys([leading, *(name for r in results for name in scores(r))])
     chance: dict[str, float] = {}
     for result in results:
-        if isinstance(result, TaskResult):
+        if isinstance(result, ProbedResult):
             chance = {**result.chance, **chance}
     return [
         Column(task, name, variant, name == leading, chance.get(name))

@@ -31,47 +31,38 @@ from .protocols.speaker import plan_speaker, run_speaker
 from .provenance import provenance
 from .result_files import write_embeddings, write_record
 from .result_folders import check_folder, describe_upstream
-from .results import (
-    ENHANCEMENT,
-    PROBE_TASKS,
-    RECOGNITION,
-    UPSTREAM_FILE,
-    Embeddings,
-    TaskResult,
-)
+from .results import UPSTREAM_FILE, Embeddings, TaskResult
+from .tasks import PROBE_TASKS, TASKS
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Protocol:
     plan: Callable[[Asked], TaskPlan]
     run: Callable[[Setup], Outcome]
 
 
-TASKS = {
-    "phone": _Task(plan_phone, run_phone),
-    "speaker": _Task(plan_speaker, run_speaker),
-    "emotion": _Task(plan_emotion, run_folds),
+_PROTOCOLS = {
+    "phone": _Protocol(plan_phone, run_phone),
+    "speaker": _Protocol(plan_speaker, run_speaker),
+    "emotion": _Protocol(plan_emotion, run_folds),
 }
-assert tuple(TASKS) == PROBE_TASKS
+assert tuple(_PROTOCOLS) == PROBE_TASKS
+_LABEL = _Protocol(plan_label, run_label)
 
 
-_LABEL = _Task(plan_label, run_label)
-
-
-def protocol_of(task: str, data: Path) -> _Task:
+def protocol_of(task: str, data: Path) -> _Protocol:
     """The protocol of a task, which may be the name of a label of utterances.
 
     Raises:
         ProbeError: it is neither.
     """
-    if task in TASKS:
-        return TASKS[task]
+    if task in _PROTOCOLS:
+        return _PROTOCOLS[task]
     if not is_label_name(task) or not labeled_splits(data, task):
         there = labels_of(data) if data.is_dir() else []
         found = f", or a label of {data} ({', '.join(there)})" if there else ""
-        names = ", ".join((*TASKS, RECOGNITION, ENHANCEMENT))
         raise ProbeError(
-            f"no task {task!r}: choose from {names}{found}; "
+            f"no task {task!r}: choose from {', '.join(TASKS)}{found}; "
             f"mgf prepare SOURCE --dest {data} --label NAME makes a label of a column of the table"
         )
     return _LABEL
@@ -110,7 +101,7 @@ def plan_probe(
     """Check a task's data and say by a key what decides its result, before anything long runs.
 
     Args:
-        task: one of ``TASKS``, or a label of the folder (``<split>.<task>``).
+        task: one of ``PROBE_TASKS``, or a label of the folder (``<split>.<task>``).
         upstream: what is probed.
         data: a folder of ``mgf prepare``.
         cache: folder of features; what is known of audio files is kept there.

@@ -19,7 +19,6 @@ from ..utils.dataclass_json import decode, dumps, encode
 from .results import (
     ENHANCEMENT,
     FORMAT,
-    PROBE_TASKS,
     RECOGNITION,
     UPSTREAM_FILE,
     Embeddings,
@@ -28,6 +27,7 @@ from .results import (
     TaskResult,
     UpstreamResult,
 )
+from .tasks import PROBE_TASKS
 
 Record = TypeVar("Record")
 

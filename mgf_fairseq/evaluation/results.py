@@ -19,7 +19,6 @@ from ..utils.dataclass_json import ADDED
 FORMAT = 1  # of the JSON files
 UPSTREAM_FILE = "upstream.json"
 ORIGINAL, DECODED = "original.wav", "reconstruction.wav"  # what the sample objective decodes
-PROBE_TASKS = ("phone", "speaker", "emotion")
 ENHANCEMENT = "enhancement"
 RECOGNITION = "asr"
 UNTRAINED = ("fbank", "mfcc", "random")  # kinds of upstream without pre-training

@@ -23,16 +23,12 @@ from .result_files import ResultError, ResultFolder, read_record, read_results, 
 from .result_folders import Evaluated, EvaluationError, load_all, write_description
 from .results import (
     ENHANCEMENT,
-    PROBE_TASKS,
     RECOGNITION,
     EnhancementResult,
     RecognitionResult,
     TaskResult,
 )
-
-USUAL_TASKS = (*PROBE_TASKS, RECOGNITION)
-ALL_TASKS = (*USUAL_TASKS, ENHANCEMENT)
-_LABELS = {"phone": "phn", "speaker": "spk", "emotion": "emo"}  # what a task cannot do without
+from .tasks import TASKS, USUAL_TASKS, task_named
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Request:
 
     def __post_init__(self) -> None:
         if not self.tasks:
-            raise EvaluationError(f"--tasks is empty: choose from {', '.join(ALL_TASKS)}")
+            raise EvaluationError(f"--tasks is empty: choose from {', '.join(TASKS)}")
         if RECOGNITION in self.tasks and self.recipe is None:
             raise EvaluationError("task asr needs a fine-tuning recipe")
 
@@ -154,9 +150,10 @@ def _check_folder_of(request: Request, task: str) -> None:
         raise EvaluationError(
             f"{data} holds no manifest: mgf prepare SOURCE --dest {data} writes one"
         )
-    if task not in (RECOGNITION, ENHANCEMENT):
+    known = task_named(task)
+    if task not in TASKS or known.probed:
         protocol_of(task, data)
-    ending = _LABELS.get(task)
+    ending = known.labels
     if ending is None or any(data.glob(f"*.{ending}")):
         return
     elsewhere = ", or name a folder that has them with --emotion-data" if task == "emotion" else ""

@@ -14,9 +14,6 @@ from typing import Any
 
 from ..evaluation.result_files import ResultError, ResultFolder, read_results
 from ..evaluation.results import (
-    ENHANCEMENT,
-    PROBE_TASKS,
-    RECOGNITION,
     UPSTREAM_FILE,
     EnhancementResult,
     ProbedResult,
@@ -24,6 +21,7 @@ from ..evaluation.results import (
     TaskResult,
     UpstreamResult,
 )
+from ..evaluation.tasks import TASKS
 from .wording import in_order
 
 Result = TaskResult | EnhancementResult | RecognitionResult
@@ -117,7 +115,7 @@ def find_folders(sources: Sequence[Path]) -> list[Path]:
 
 
 def _looks_like_results(path: Path) -> bool:
-    names = (UPSTREAM_FILE, *(f"{task}.json" for task in (*PROBE_TASKS, ENHANCEMENT, RECOGNITION)))
+    names = (UPSTREAM_FILE, *(f"{task}.json" for task in TASKS))
     return any((path / name).exists() for name in names)
 
 

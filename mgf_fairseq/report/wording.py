@@ -8,23 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..evaluation.results import ENHANCEMENT, PROBE_TASKS, RECOGNITION
-
-TASKS = (*PROBE_TASKS, RECOGNITION)
-TASK_NAMES = {
-    "phone": "phoneme classification",
-    "speaker": "speaker classification",
-    "emotion": "emotion classification",
-    "enhancement": "speech enhancement",
-    "asr": "speech recognition",
-}
-ITEMS = {
-    "phone": "frames",
-    "speaker": "segments",
-    "emotion": "utterances",
-    "enhancement": "frames",
-    "asr": "words",
-}
+from ..evaluation.tasks import PROBE_TASKS, TASKS, task_named
 
 
 @dataclass(frozen=True)
@@ -60,12 +44,12 @@ METRICS = {
 
 def task_name(task: str) -> str:
     """A task in words."""
-    return TASK_NAMES.get(task, f"{task} classification")
+    return task_named(task).title
 
 
 def items_of(task: str) -> str:
     """What is classified or transcribed."""
-    return ITEMS.get(task, "utterances")
+    return task_named(task).items
 
 
 def metric_info(name: str) -> Metric:
@@ -79,7 +63,6 @@ def in_order(tasks: Iterable[str]) -> list[str]:
     def place(task: str) -> tuple[int, int, str]:
         if task in PROBE_TASKS:
             return 0, PROBE_TASKS.index(task), ""
-        last = (ENHANCEMENT, RECOGNITION)
-        return (2, last.index(task), "") if task in last else (1, 0, task)
+        return (2, list(TASKS).index(task), "") if task in TASKS else (1, 0, task)
 
     return sorted(set(tasks), key=place)

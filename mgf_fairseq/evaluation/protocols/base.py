@@ -31,7 +31,6 @@ from ..metrics import (
 )
 from ..options import ProbeOptions
 from ..results import (
-    RECOGNITION,
     WEIGHTED_SUM,
     Embeddings,
     Provenance,
@@ -40,11 +39,8 @@ from ..results import (
     TaskData,
     TaskResult,
 )
+from ..tasks import task_named
 from ..utterances import counts_of
-
-# Raise a task's number by hand when a change of the code changes what it measures beyond rounding,
-# where the protocol's own words and numbers stay the same.
-VERSIONS = {"phone": 1, "speaker": 1, "emotion": 2, RECOGNITION: 2}
 
 Index = npt.NDArray[np.int64]
 
@@ -214,5 +210,5 @@ def _tallies(outcome: Outcome, predicted: Index) -> list[Tally]:
 
 def version_of(task: str) -> dict[str, int]:
     """The protocol's entry; version 1 is not written, so that its keys stay."""
-    version = VERSIONS.get(task, 1)
+    version = task_named(task).version
     return {"version": version} if version > 1 else {}

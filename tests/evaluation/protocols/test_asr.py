@@ -18,9 +18,9 @@ from mgf_fairseq.evaluation.finetuning.training import RecognitionError
 from mgf_fairseq.evaluation.protocols import asr, asr_plan
 from mgf_fairseq.evaluation.protocols.asr import run_recognition
 from mgf_fairseq.evaluation.protocols.asr_plan import RecognitionOptions, plan_recognition
-from mgf_fairseq.evaluation.protocols.base import VERSIONS
 from mgf_fairseq.evaluation.result_files import read_record, write_record
 from mgf_fairseq.evaluation.results import RecognitionResult
+from mgf_fairseq.evaluation.tasks import TASKS
 from mgf_fairseq.extract.upstream import load_upstream
 from mgf_fairseq.host.training_process import TrainingError
 from mgf_fairseq.inference.wer import score_corpus, score_utterance
@@ -135,7 +135,8 @@ def test_the_key_follows_upstream_recipe_audio_labels_version_and_seeds(
     waveform, rate = soundfile.read(path)
     soundfile.write(path, waveform[::-1], rate)  # same name, length and labels
     others.append(plan(upstream, options()))
-    monkeypatch.setitem(VERSIONS, "asr", VERSIONS["asr"] + 1)
+    raised = dataclasses.replace(TASKS["asr"], version=TASKS["asr"].version + 1)
+    monkeypatch.setitem(TASKS, "asr", raised)
     others.append(plan(upstream, options()))
     assert len({first.key, *(plan.key for plan in others)}) == 7
     assert len({first.run_key, *(plan.run_key for plan in others)}) == 6

@@ -9,7 +9,7 @@ from planted import ONE, OPTIONS, phone_lines
 
 from mgf_fairseq.evaluation.probing import plan_probe, run_probe
 from mgf_fairseq.evaluation.protocols import base as outcome_module
-from mgf_fairseq.evaluation.protocols.base import VERSIONS
+from mgf_fairseq.evaluation.tasks import TASKS
 
 pytestmark = pytest.mark.usefixtures("short_epochs")
 
@@ -76,7 +76,7 @@ def test_a_raised_version_is_another_key_and_version_1_goes_unsaid(
     folder = request.getfixturevalue(data)
 
     def plan(version):
-        monkeypatch.setitem(VERSIONS, task, version)
+        monkeypatch.setitem(TASKS, task, replace(TASKS[task], version=version))
         return plan_probe(task, prepared.upstream(), folder, tmp_path / "cache", OPTIONS)
 
     plans = [plan(version) for version in (1, 2, 3)]

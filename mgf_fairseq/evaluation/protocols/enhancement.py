@@ -83,9 +83,10 @@ def run_enhancement(plan: EnhancementPlan, progress: Progress | None = None) -> 
     low, high = metric_interval(mean_of, [sum_by(tally_of_gains(utterances), units.of_utterance)])
     split = plan.mixtures["test"].split
     recordings = dict.fromkeys(split.recording(mixture.row) for mixture in tested.mixtures)
+    ideal = _mean_gain(tested, [part.spectra.ideal_mask() for part in tested.encoded])
     return EnhancementResult(
         **asdict(provenance(started, plan.options.device)),
-        data=_data(plan, heard),
+        data=_data(plan, heard, ideal),
         protocol=plan.protocol,
         key=plan.key,
         seeds=list(plan.options.seeds),
@@ -94,7 +95,7 @@ def run_enhancement(plan: EnhancementPlan, progress: Progress | None = None) -> 
         low=low,
         high=high,
         chance={METRIC: _mean_gain(tested, [fixed] * len(tested.encoded))},
-        ideal={METRIC: _mean_gain(tested, [e.spectra.ideal_mask() for e in tested.encoded])},
+        ideal={METRIC: ideal},
         layer_weights=_layer_weights(plan, trained),
         overlap=find_overlap(plan.upstream, list(recordings)),
         interval_over=units.words,
@@ -212,10 +213,13 @@ def _layer_weights(plan: EnhancementPlan, trained: TrainedProbes) -> list[float]
     return [shares.get(name, 0.0) for name in plan.upstream.layer_names] if shares else []
 
 
-def _data(plan: EnhancementPlan, heard: dict[str, _Heard]) -> TaskData:
+def _data(plan: EnhancementPlan, heard: dict[str, _Heard], ideal: float) -> TaskData:
     rate = plan.upstream.sample_rate
     sizes = {part: found.size(rate) for part, found in heard.items()}
     skipped = sum(len(plan.mixtures[part]) - len(heard[part].mixtures) for part in PARTS)
-    notes = [f"{skipped} utterance(s) are unreadable or silent and were skipped"] if skipped else []
+    notes = [f"the ideal mask of the same spectra would gain {ideal:.1f} dB"]
+    notes += (
+        [f"{skipped} utterance(s) are unreadable or silent and were skipped"] if skipped else []
+    )
     notes += read_caveats(plan.data)
     return TaskData(folder=plan.data.name, classes=[], **sizes, note="; ".join(notes))

@@ -52,7 +52,8 @@ def test_probes_learn_the_mask_that_a_layer_shows_however_few_outputs_are_held_a
     config = ProbeConfig(batch_size=32, epoch_items=3000, max_epochs=8)
     learned = learned_masks(1, 3, 2)
     trained = train(data, held_out, 2, [1], config, torch.device("cpu"), learned=learned)
-    outputs = trained.probes(trained.standardizer(torch.from_numpy(held_out.vectors))[None])
+    with torch.no_grad():
+        outputs = trained.probes(trained.standardizer(torch.from_numpy(held_out.vectors))[None])
     errors = mask_losses(outputs, torch.from_numpy(held_out.labels)[None]).mean(dim=2)[0]
     assert float(errors[1]) < 0.1 and float(errors[2]) < 0.3  # the layer, and the sum
     assert float(errors[0]) > 1  # a layer of noise: half of the energy of two bins stays wrong

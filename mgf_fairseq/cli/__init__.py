@@ -33,7 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "extract": ("extract", "write features of chosen layers of a checkpoint as .npy files"),
     "units": ("units", "cluster a layer into the units that fairseq's HuBERT trains on"),
     "probe": ("probe", "earlier name of evaluate"),
-    "evaluate": ("evaluate", "run the four evaluations of one or many representations"),
+    "evaluate": ("evaluate", "run the evaluations of one or many representations"),
     "report": ("report", "make one page with the tables and pictures of evaluations"),
     "export": (
         "export",

@@ -1,4 +1,4 @@
-"""`mgf evaluate`: the four evaluations of one or several representations, in one command.
+"""`mgf evaluate`: the evaluations of one or several representations, in one command.
 
 evaluation/run.py does the work; this file reads options and prints the table.
 """
@@ -40,9 +40,9 @@ examples:
       --data data/ls --dest results
 
 DATA is a folder written by mgf prepare: .phn for phone, .spk for speaker, .emo for emotion, .ltr
-for asr. Everything is checked before anything long runs; a finished result is skipped, so the
-same command resumes after an interruption. `mgf report RESULTS --dest OUT` makes a page of
-it. examples/evaluate/README.md states the protocol.
+for asr; enhancement needs no labels. Everything is checked before anything long runs; a finished
+result is skipped, so the same command resumes after an interruption. `mgf report RESULTS --dest
+OUT` makes a page of it. examples/evaluate/README.md states the protocol.
 """
 DEFAULT_TASKS = "phone,speaker,emotion,asr"
 _COLUMNS = (  # task, metric, heading
@@ -50,6 +50,7 @@ _COLUMNS = (  # task, metric, heading
     ("phone", "accuracy_no_sil", "w/o silence"),
     ("speaker", "accuracy", "speaker acc."),
     ("emotion", "uar", "emotion UAR"),
+    ("enhancement", "si_sdr_gain", "SI-SDR gain"),
     ("asr", "cer", "CER"),
     ("asr", "wer", "WER"),
 )
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--emotion-data", type=Path, metavar="DATA", help="another prepared folder, for task "
         "emotion (default: --data)")  # fmt: skip
     add("--tasks", "--task", nargs="+", action="extend", metavar="T,T", help="phone, speaker, "
-        "emotion, asr, or labels of the data (default: phone,speaker,emotion,asr)")  # fmt: skip
+        "emotion, asr, enhancement, or labels (default: phone,speaker,emotion,asr)")  # fmt: skip
     add(
         "--dest",
         type=Path,
@@ -129,13 +130,14 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="width of a hidden layer of the probes; 0: one linear layer alone",
     )
-    add("--test-split", metavar="SPLIT", help="split that phone, speaker and labels are scored on "
+    add("--test-split", metavar="SPLIT", help="split that all probes but emotion are scored on "
         "(default: test; of speaker speaker_test)")  # fmt: skip
     add(
         "--disjoint",
         choices=["speakers", "utterances"],
         default="speakers",
-        help="what the splits of task phone must not share (utterances: the CPC split)",
+        help="what the splits of tasks phone and enhancement must not share (utterances: the CPC "
+        "split)",
     )
     add("--silence", default="SIL", metavar="P,P", help="phones that the score `w/o silence` skips")
     add("--ignore", default="SPN", metavar="P,P", help="phones that are neither learned nor scored")
@@ -235,7 +237,10 @@ def request_of(args: argparse.Namespace) -> Request:
 
 
 def table(folders: Sequence[ResultFolder]) -> str:
-    """Representations x tasks: mean and deviation over seeds on test, chosen on valid; percent."""
+    """Representations x tasks: mean and deviation over seeds on test, chosen on valid.
+
+    In percent, but for the gain in SI-SDR, which is in dB.
+    """
     scores = [_scores(folder) for folder in folders]
     labels = sorted({task for found in scores for task, _ in found} - {c[0] for c in _COLUMNS})
     others = [(task, m, f"{task} {m}"[-14:]) for task in labels for m in ("accuracy", "uar")]

@@ -40,7 +40,7 @@ def confusion_matrix(
 class Tally:
     """Items and hits of each class in each utterance: all that the metrics need."""
 
-    hits: npt.NDArray[Any]  # (U, C); whole numbers, or means over runs
+    hits: npt.NDArray[Any]  # (U, C); whole numbers, means over runs, or sums of values
     counts: npt.NDArray[np.int64]  # (U, C)
 
 
@@ -82,6 +82,11 @@ def accuracy_without(ignored: Sequence[int]) -> Metric:
         return accuracy(hits[..., kept], counts[..., kept])
 
     return metric
+
+
+def mean_of(values: FloatArray, counts: FloatArray) -> FloatArray:
+    """Mean of values that are no hits, such as gains in dB: (..., C) twice -> (...)."""
+    return _quotient(values.sum(-1), counts.sum(-1))
 
 
 def _quotient(above: FloatArray, below: FloatArray) -> FloatArray:

@@ -17,10 +17,12 @@ import numpy as np
 from ..utils.atomic import replace_file, replacing
 from ..utils.dataclass_json import decode, dumps, encode
 from .results import (
+    ENHANCEMENT,
     FORMAT,
     RECOGNITION,
     UPSTREAM_FILE,
     Embeddings,
+    EnhancementResult,
     RecognitionResult,
     TaskResult,
     UpstreamResult,
@@ -72,18 +74,21 @@ class ResultFolder:
 
     path: Path
     upstream: UpstreamResult
-    tasks: dict[str, TaskResult]
+    tasks: dict[str, TaskResult | EnhancementResult]  # of probes, by name
     recognition: RecognitionResult | None
 
 
 def read_results(folder: Path) -> ResultFolder:
     """Read a result folder: its upstream, and the tasks that have results."""
     upstream = read_record(folder / UPSTREAM_FILE, UpstreamResult)
-    tasks = {
+    tasks: dict[str, TaskResult | EnhancementResult] = {
         path.stem: read_record(path, TaskResult)
         for path in sorted(folder.glob("*.json"))
         if path.stem in PROBE_TASKS or _is_label_result(path)
     }
+    enhancement = folder / f"{ENHANCEMENT}.json"
+    if enhancement.exists():
+        tasks[ENHANCEMENT] = read_record(enhancement, EnhancementResult)
     recognition = folder / f"{RECOGNITION}.json"
     return ResultFolder(
         folder,
@@ -95,7 +100,7 @@ def read_results(folder: Path) -> ResultFolder:
 
 def _is_label_result(path: Path) -> bool:
     """Whether a file that is not of a fixed task is the result of a label of the corpus."""
-    if path.name in (UPSTREAM_FILE, f"{RECOGNITION}.json"):
+    if path.name in (UPSTREAM_FILE, f"{ENHANCEMENT}.json", f"{RECOGNITION}.json"):
         return False
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

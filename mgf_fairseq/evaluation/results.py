@@ -1,15 +1,15 @@
 """Results as dataclasses: what the probes and the recognizer measure.
 
 result_files.py writes and reads them; `mgf report` shows them. All metrics, intervals and class
-scores are in percent (as in inference/wer.py); only names that end in `_ratio` are shares between
-0 and 1.
+scores are in percent (as in inference/wer.py), but for `si_sdr_gain`, which is in dB; names that
+end in `_ratio` are shares between 0 and 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from ..utils.dataclass_json import ADDED
 FORMAT = 1  # of the JSON files
 UPSTREAM_FILE = "upstream.json"
 ORIGINAL, DECODED = "original.wav", "reconstruction.wav"  # what the sample objective decodes
+ENHANCEMENT = "enhancement"
 RECOGNITION = "asr"
 UNTRAINED = ("fbank", "mfcc", "random")  # kinds of upstream without pre-training
 # Representations that are no layer of the upstream.
@@ -101,6 +102,17 @@ class UtteranceCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UtteranceGain:
+    """What enhancement made of one test mixture."""
+
+    entry: str  # of the manifest
+    speaker: str  # empty where nobody knows
+    noise: str
+    snr_db: float
+    gain: float  # SI-SDR over that of the mixture, in dB, mean over seeds
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overlap:
     """Test recordings that the encoder was pre-trained on, as far as that can be known."""
 
@@ -136,11 +148,13 @@ class Provenance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskResult(Provenance):
-    """A probed task (`phone.json`, `speaker.json`, `emotion.json`)."""
+class ProbedResult(Provenance):
+    """A task of probes on frozen features: what all such tasks have."""
+
+    without_features: ClassVar[str]  # how `chance` is reached, in a word or three
 
     task: str
-    metric: str  # the leading one: accuracy, uar
+    metric: str  # the leading one: accuracy, uar, si_sdr_gain
     data: TaskData
     protocol: dict[str, Any]  # everything that decides the numbers
     key: str  # digest of upstream, protocol, manifests and labels: equal keys, equal result
@@ -149,14 +163,36 @@ class TaskResult(Provenance):
     chosen: int  # index into representations, chosen on valid alone
     low: float  # 95 % bootstrap interval of the chosen one's leading metric
     high: float
-    chance: dict[str, float]  # metric -> what the most frequent class of train gets on test
+    chance: dict[str, float]  # metric -> what is reached on test without looking at features
     layer_weights: list[float]  # of the weighted sum, per layer, mean over seeds; empty: no sum
-    confusion: list[list[int]]  # (truth, prediction) counts of the chosen one, summed over seeds
-    per_class: list[ClassScore]  # of the chosen one, from the confusion
     overlap: Overlap | None = field(default=None, metadata=ADDED)  # None: not pre-trained
     interval_over: str = field(default=OLD_INTERVAL, metadata=ADDED)  # what is drawn for it
-    utterances: list[UtteranceCounts] = field(default_factory=list, metadata=ADDED)  # chosen one's
     format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult(ProbedResult):
+    """A classification (`phone.json`, `speaker.json`, `emotion.json`); chance: the most frequent
+    class of train.
+    """
+
+    without_features: ClassVar[str] = "majority"
+
+    confusion: list[list[int]]  # (truth, prediction) counts of the chosen one, summed over seeds
+    per_class: list[ClassScore]  # of the chosen one, from the confusion
+    utterances: list[UtteranceCounts] = field(default_factory=list, metadata=ADDED)  # chosen one's
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnhancementResult(ProbedResult):
+    """Speech enhancement (`enhancement.json`); chance: one mask for all frames, of train."""
+
+    without_features: ClassVar[str] = "one mask for all"
+
+    task: str = ENHANCEMENT
+    metric: str = "si_sdr_gain"
+    ideal: dict[str, float]  # metric -> what the ideal mask reaches on test
+    utterances: list[UtteranceGain]  # chosen one's
 
 
 @dataclass(frozen=True, kw_only=True)

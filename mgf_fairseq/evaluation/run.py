@@ -17,10 +17,18 @@ from .options import ProbeOptions
 from .probing import ProbePlan, plan_probe, protocol_of, run_probe, write_probe
 from .protocols.asr import run_recognition
 from .protocols.asr_plan import Plan, RecognitionOptions, plan_recognition
+from .protocols.enhancement import run_enhancement
+from .protocols.enhancement_plan import EnhancementPlan, plan_enhancement
 from .result_files import ResultError, ResultFolder, read_record, read_results, write_record
 from .result_folders import Evaluated, EvaluationError, load_all, write_description
-from .results import RECOGNITION, RecognitionResult, TaskResult
-from .tasks import TASKS, task_named
+from .results import (
+    ENHANCEMENT,
+    RECOGNITION,
+    EnhancementResult,
+    RecognitionResult,
+    TaskResult,
+)
+from .tasks import TASKS, USUAL_TASKS, task_named
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Request:
     specs: tuple[str, ...]  # checkpoints, fbank, mfcc, random:CHECKPOINT
     data: Path
     dest: Path
-    tasks: tuple[str, ...] = tuple(TASKS)
+    tasks: tuple[str, ...] = USUAL_TASKS
     emotion_data: Path | None = None  # another prepared folder for the emotion task
     names: tuple[str, ...] = ()
     group: str | None = None
@@ -63,7 +71,7 @@ class Step:
 
     evaluated: Evaluated
     task: str
-    plan: ProbePlan | Plan
+    plan: ProbePlan | EnhancementPlan | Plan
 
     @property
     def path(self) -> Path:
@@ -79,10 +87,12 @@ class Step:
             f"{self.path} to score it again)"
         )
 
-    def read(self) -> TaskResult | RecognitionResult:
+    def read(self) -> TaskResult | EnhancementResult | RecognitionResult:
         """The result file."""
         if isinstance(self.plan, ProbePlan):
             return read_record(self.path, TaskResult)
+        if isinstance(self.plan, EnhancementPlan):
+            return read_record(self.path, EnhancementResult)
         return read_record(self.path, RecognitionResult)
 
     def is_done(self) -> bool:
@@ -106,23 +116,31 @@ def plan_all(request: Request, progress: Progress | None = None) -> list[Step]:
     for task in request.tasks:
         _check_folder_of(request, task)
     representations = load_all(request.specs, request.dest, request.names, request.group)
-    steps = []
-    for evaluated in representations:
-        for task in request.tasks:
-            features = request.work / "features"
-            plan: ProbePlan | Plan
-            if task == RECOGNITION:
-                options = _recognition_options(request, representations)
-                upstream, data = evaluated.upstream, request.data
-                plan = plan_recognition(upstream, data, features, options, progress)
-            else:
-                probe = request.probe
-                if task == "speaker" and request.speaker_test:
-                    probe = replace(probe, test_split=request.speaker_test)
-                data = request.data_of(task)
-                plan = plan_probe(task, evaluated.upstream, data, features, probe, progress)
-            steps.append(Step(evaluated, task, plan))
-    return steps
+    return [
+        Step(evaluated, task, _plan(evaluated, task, request, representations, progress))
+        for evaluated in representations
+        for task in request.tasks
+    ]
+
+
+def _plan(
+    evaluated: Evaluated,
+    task: str,
+    request: Request,
+    representations: list[Evaluated],
+    progress: Progress | None,
+) -> ProbePlan | EnhancementPlan | Plan:
+    """Check one task on one representation."""
+    upstream, data = evaluated.upstream, request.data_of(task)
+    features, probe = request.work / "features", request.probe
+    if task == RECOGNITION:
+        options = _recognition_options(request, representations)
+        return plan_recognition(upstream, data, features, options, progress)
+    if task == ENHANCEMENT:
+        return plan_enhancement(upstream, data, features, probe, progress)
+    if task == "speaker" and request.speaker_test:
+        probe = replace(probe, test_split=request.speaker_test)
+    return plan_probe(task, upstream, data, features, probe, progress)
 
 
 def _check_folder_of(request: Request, task: str) -> None:
@@ -132,9 +150,10 @@ def _check_folder_of(request: Request, task: str) -> None:
         raise EvaluationError(
             f"{data} holds no manifest: mgf prepare SOURCE --dest {data} writes one"
         )
-    if task != RECOGNITION:
+    known = task_named(task)
+    if task not in TASKS or known.probed:
         protocol_of(task, data)
-    ending = task_named(task).labels
+    ending = known.labels
     if ending is None or any(data.glob(f"*.{ending}")):
         return
     elsewhere = ", or name a folder that has them with --emotion-data" if task == "emotion" else ""
@@ -197,6 +216,9 @@ def _run(step: Step, request: Request, progress: Progress | None) -> None:
         return
     evaluated.upstream.to(request.probe.device)
     try:
+        if isinstance(step.plan, EnhancementPlan):
+            write_record(step.path, run_enhancement(step.plan, progress))
+            return
         run = run_probe(step.plan, progress)
     finally:
         evaluated.upstream.to("cpu")

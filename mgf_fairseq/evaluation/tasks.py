@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .results import RECOGNITION
+from .results import ENHANCEMENT, RECOGNITION
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Task:
     labels: str | None  # ending of the label files that it cannot do without; None: it depends
     title: str
     items: str  # what is classified or transcribed
-    probed: bool = True  # by a probe on features of a frozen encoder
+    probed: bool = True  # as a classification, by a probe on features of a frozen encoder
+    usual: bool = True  # run where no tasks are named, and missed in a report that lacks it
 
 
 # Raise a version by hand when a change of the code changes what the task measures beyond rounding,
@@ -27,8 +28,10 @@ TASKS = {
     "phone": Task(1, "phn", "phoneme classification", "frames"),
     "speaker": Task(1, "spk", "speaker classification", "segments"),
     "emotion": Task(2, "emo", "emotion classification", "utterances"),
+    ENHANCEMENT: Task(1, None, "speech enhancement", "frames", probed=False, usual=False),
     RECOGNITION: Task(2, None, "speech recognition", "words", probed=False),
 }
+USUAL_TASKS = tuple(name for name, task in TASKS.items() if task.usual)
 PROBE_TASKS = tuple(name for name, task in TASKS.items() if task.probed)
 
 

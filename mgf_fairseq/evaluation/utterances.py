@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .metrics import Tally
-from .results import UtteranceCounts
+from .results import UtteranceCounts, UtteranceGain
 
 WORDS, CHARACTERS = 0, 1  # the "classes" of recognition, whose "hits" are errors
 
@@ -39,3 +39,9 @@ def tally_of(utterances: Sequence[UtteranceCounts], num_classes: int, seeds: int
             k, count, found = utterance.counts[start : start + 3]
             items[row, k], hits[row, k] = count, found / seeds
     return Tally(hits, items)
+
+
+def tally_of_gains(utterances: Sequence[UtteranceGain]) -> Tally:
+    """Gains as the values of one class: (U, 1)."""
+    gains = np.array([utterance.gain for utterance in utterances]).reshape(-1, 1)
+    return Tally(gains, np.ones(gains.shape, np.int64))

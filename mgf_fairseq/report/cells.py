@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ..evaluation.tasks import TASKS
+from ..evaluation.tasks import USUAL_TASKS
 from .collect import Member, Result, Row, chosen_name, conditions, scores
 from .paired import Paired, compare
 from .wording import Metric, in_order, metric_info, task_name
@@ -51,7 +51,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What one row reached in one column; percent."""
+    """What one row reached in one column; percent, or the unit of its metric."""
 
     mean: float
     spread: float | None  # standard deviation (n - 1); None of a single value
@@ -179,7 +179,7 @@ def missing_cells(
 ) -> list[str]:
     """Say which row lacks which task, and which row is incomplete."""
     told = []
-    for task in in_order([*TASKS, *(column.task for column in columns)]):
+    for task in in_order([*USUAL_TASKS, *(column.task for column in columns)]):
         leading = [column for column in columns if column.task == task and column.leading]
         if not leading:
             told.append(f"no results of {task_name(task)} at all")

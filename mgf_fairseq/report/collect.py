@@ -15,6 +15,8 @@ from typing import Any
 from ..evaluation.result_files import ResultError, ResultFolder, read_results
 from ..evaluation.results import (
     UPSTREAM_FILE,
+    EnhancementResult,
+    ProbedResult,
     RecognitionResult,
     TaskResult,
     UpstreamResult,
@@ -22,7 +24,7 @@ from ..evaluation.results import (
 from ..evaluation.tasks import TASKS
 from .wording import in_order
 
-Result = TaskResult | RecognitionResult
+Result = TaskResult | EnhancementResult | RecognitionResult
 _OURS = "mgf"
 # Settings of fine-tuning that say what a row is, not how it was measured.
 OF_THE_ROW = ("protocol.start", "protocol.transformer")
@@ -127,14 +129,15 @@ def _checked(folder: ResultFolder) -> ResultFolder:
     """Refuse results whose parts do not fit together, which no picture could show."""
     for result in results_of(folder):
         path = folder.path / f"{result.task}.json"
-        if isinstance(result, TaskResult):
-            classes = len(result.data.classes)
+        if isinstance(result, ProbedResult):
             if not 0 <= result.chosen < len(result.representations):
                 _refuse(path, f"chosen={result.chosen} of {len(result.representations)} layers")
-            if [len(row) for row in result.confusion] != [classes] * classes:
-                _refuse(path, f"the confusion matrix does not fit the {classes} classes")
             if len(result.layer_weights) not in (0, len(folder.upstream.layer_names)):
                 _refuse(path, f"{len(result.layer_weights)} layer weights do not fit the layers")
+        if isinstance(result, TaskResult):
+            classes = len(result.data.classes)
+            if [len(row) for row in result.confusion] != [classes] * classes:
+                _refuse(path, f"the confusion matrix does not fit the {classes} classes")
         if not scores(result).get(result.metric):
             _refuse(path, f"no values of its metric {result.metric!r} on test")
     return folder
@@ -146,14 +149,14 @@ def _refuse(path: Path, reason: str) -> None:
 
 def scores(result: Result) -> dict[str, list[float]]:
     """Return metric -> value per seed, on test, of what the valid split chose."""
-    if isinstance(result, TaskResult):
+    if isinstance(result, ProbedResult):
         return result.representations[result.chosen].test
     return result.test
 
 
 def chosen_name(result: Result) -> str:
     """Name the representation that the scores are of."""
-    if isinstance(result, TaskResult):
+    if isinstance(result, ProbedResult):
         return result.representations[result.chosen].name
     return "fine-tuned"
 

@@ -5,7 +5,7 @@ Between the table and both the page and the Markdown.
 
 from __future__ import annotations
 
-from ..evaluation.results import WEIGHTED_SUM, TaskResult
+from ..evaluation.results import WEIGHTED_SUM, ProbedResult
 from .cells import Column
 from .collect import Row
 from .figures.select import layer_means
@@ -80,21 +80,22 @@ def why_not_the_top(table: Table, column: Column) -> str:
     for row in (row for row in table.rows if not row.is_baseline):
         results = table.results.get((row.label, column.task, column.variant), [])
         layers = row.members[0].upstream.layer_names
-        probed = [result for result in results if isinstance(result, TaskResult)]
+        probed = [result for result in results if isinstance(result, ProbedResult)]
         found = [_by_layer(result, column.metric, layers) for result in probed]
         leads = [max(means.values()) - means[layers[-1]] for means in found if layers[-1] in means]
         if leads and min(leads) > POINTS_BELOW:
             lower.append(row.label)
     if not lower:
         return ""
+    unit = "point" if column.info.unit == "%" else column.info.unit
     return (
-        f"A lower layer is ahead of the highest by more than {POINTS_BELOW:g} point for "
+        f"A lower layer is ahead of the highest by more than {POINTS_BELOW:g} {unit} for "
         f"{', '.join(lower)}: the last layers specialize in what pre-training predicts. "
         f"Take the layer that a task's valid split chooses, or the {WEIGHTED_SUM}."
     )
 
 
-def _by_layer(result: TaskResult, metric: str, layers: list[str]) -> dict[str, float]:
+def _by_layer(result: ProbedResult, metric: str, layers: list[str]) -> dict[str, float]:
     """Layer -> the better of its poolings."""
     best: dict[str, float] = {}
     for pooling in dict.fromkeys(r.pooling for r in result.representations):

@@ -23,7 +23,8 @@ def findings(table: Table) -> list[str]:
         (first, cell), *rest = ranked
         leads = "leads with" if rest else "alone was measured:"
         title = f"{column.heading}, {column.info.title}"
-        text = f"{title}: {first.label} {leads} {cell.mean:.1f} %"
+        unit, differences = column.info.unit, column.info.differences
+        text = f"{title}: {first.label} {leads} {cell.mean:.1f} {unit}"
         others = (pair for pair in rest if pair[0].is_baseline != first.is_baseline)
         other = next(others, rest[0] if rest else None)
         if other:
@@ -34,11 +35,11 @@ def findings(table: Table) -> list[str]:
             leader = f"{first.label}{' (a baseline)' if first.is_baseline else ''}"
             text = (
                 f"{title}: {leader} leads with "
-                f"{cell.mean:.1f} %, {gap:.1f} points ahead of {row.label}, {kind} "
-                f"({theirs.mean:.1f} %)"
+                f"{cell.mean:.1f} {unit}, {gap:.1f} {differences} ahead of {row.label}, {kind} "
+                f"({theirs.mean:.1f} {unit})"
             )
             text += _tested(table.compare(first.label, row.label, column), column)
-            text += "".join(map(_seeds, (first, row), (cell, theirs)))
+            text += _seeds(first, cell, differences) + _seeds(row, theirs, differences)
         told.append(text)
     return told
 
@@ -56,13 +57,14 @@ def _tested(paired: Paired | None, column: Column) -> str:
     verdict = "this lead holds" if paired.leaves_zero else "no lead is shown, 0 lies inside"
     return (
         f"; paired over {paired.over}, 95 % of the draws put the lead between {low:.1f} and "
-        f"{high:.1f} points: {verdict}"
+        f"{high:.1f} {column.info.differences}: {verdict}"
     )
 
 
-def _seeds(row: Row, cell: Cell) -> str:
+def _seeds(row: Row, cell: Cell, differences: str) -> str:
     """How far a row's pre-training seeds are apart, which a lead should exceed as well."""
     if cell.over != "pre-training seeds" or cell.count < 2:
         return ""
     apart = max(cell.single.values()) - min(cell.single.values())
-    return f"; the {cell.count} pre-training seeds of {row.label} are {apart:.1f} points apart"
+    seeds = f"the {cell.count} pre-training seeds of {row.label}"
+    return f"; {seeds} are {apart:.1f} {differences} apart"

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..evaluation.results import TaskResult
+from ..evaluation.results import ProbedResult
 from .cells import Cell, Column
 from .collect import Row
 from .describing import caveats, what_it_is, why_not_the_top
@@ -25,7 +25,7 @@ def markdown(table: Table, title: str) -> str:
     """Write the tables with what must be said beside them."""
     parts = [f"# {title}", *(f"> **Note:** {_escape(note)}" for note in table.notes)]
     parts.append("\n".join(f"- {_escape(text)}" for text in findings(table)))
-    parts += ["## Scores", _scores(table), _HOW_TO_READ]
+    parts += ["## Scores", _scores(table), _HOW_TO_READ.format(units=table.units)]
     parts.append(
         "\n".join(f"- **{_escape(row.label)}**: {_escape(what_it_is(row))}" for row in table.rows)
     )
@@ -42,11 +42,11 @@ def markdown(table: Table, title: str) -> str:
 
 
 _HOW_TO_READ = (
-    "Percent; mean \u00b1 standard deviation over seeds (in brackets: how many, of what). Below: "
-    "the difference in points to the row that all are compared with, in brackets its 95 % interval "
-    "(paired: both rows on the same draws); the 95 % bootstrap interval of each task's leading "
-    "metric, and what it was read from. The last line says what the intervals are drawn over. "
-    "Bold: best of the column. Layers are chosen on valid."
+    "Numbers are {units}; mean \u00b1 standard deviation over seeds (in brackets: how many, of "
+    "what). Below: the difference in points to the row that all are compared with, in brackets its "
+    "95 % interval (paired: both rows on the same draws); the 95 % bootstrap interval of each "
+    "task's leading metric, and what it was read from. The last line says what the intervals are "
+    "drawn over. Bold: best of the column. Layers are chosen on valid."
 )
 
 
@@ -61,7 +61,7 @@ def _scores(table: Table) -> str:
             cells = [_cell(table.cells.get((row.label, c)), table.baseline) for c in table.columns]
             lines.append(_line([_escape(row.label), *cells], escaped=True))
     chance = ["" if c.chance is None else f"{c.chance:.1f}" for c in table.columns]
-    lines.append(_line(["*chance (most frequent class)*", *chance], escaped=True))
+    lines.append(_line([f"*chance ({table.chance_words})*", *chance], escaped=True))
     over = [_escape(table.drawn_over(c)) if c.leading else "" for c in table.columns]
     lines.append(_line(["*intervals drawn over*", *over], escaped=True))
     return "\n".join(lines)
@@ -105,7 +105,7 @@ def layers_of(table: Table, row: Row, column: Column) -> dict[str, float]:
     results = table.results.get((row.label, column.task, column.variant), [])
     found: dict[str, list[float]] = {}
     for result in results:
-        if isinstance(result, TaskResult):
+        if isinstance(result, ProbedResult):
             for pooling in dict.fromkeys(r.pooling for r in result.representations):
                 for layer, mean in layer_means(result, column.metric, pooling).items():
                     name = f"{layer}, {pooling}" if pooling else layer

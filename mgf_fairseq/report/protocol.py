@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..evaluation.results import UNTRAINED, SplitSize, TaskResult, UpstreamResult
+from ..evaluation.results import UNTRAINED, ProbedResult, SplitSize, UpstreamResult
 from .collect import OF_THE_ROW, Result, chosen_name, scores
 from .wording import items_of, metric_info
 
@@ -29,6 +29,12 @@ WORDS = {
         "The encoder is frozen. Features are averaged over the utterance (mean, and mean with "
         "standard deviation), and one linear layer classifies the emotion. Every speaker "
         "(or fold) is held out once; when to stop and which layer to report is decided without it."
+    ),
+    "enhancement": (
+        "The encoder is frozen and hears mixtures of speech and noise that are made for this. One "
+        "linear layer predicts from each frame's features a mask on the mixture's spectrum around "
+        "that frame. The gain is the SI-SDR of the masked mixture over that of the mixture itself, "
+        "of test speakers and of kinds of noise that training did not hear."
     ),
     "asr": (
         "The encoder is fine-tuned with CTC by fairseq's own recipe and decoded greedily, without "
@@ -97,7 +103,7 @@ def circumstances(upstream: UpstreamResult, result: Result) -> list[tuple[str, s
         f"{metric_info(name).title} " + ", ".join(f"{value:.2f}" for value in per_seed)
         for name, per_seed in scores(result).items()
     ]
-    what = "on" if isinstance(result, TaskResult) else "by"
+    what = "on" if isinstance(result, ProbedResult) else "by"
     return [
         ("score", f"{what} {chosen_name(result)}: {'; '.join(values)}"),
         (

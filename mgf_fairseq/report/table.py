@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..evaluation.result_files import ResultError
-from ..evaluation.results import UNTRAINED, TaskResult
+from ..evaluation.results import ENHANCEMENT, UNTRAINED, ProbedResult
 from .cells import (
     Cell,
     Column,
@@ -51,6 +51,18 @@ class Table:
     def compare(self, one: str, other: str, column: Column) -> Paired | None:
         """The paired interval of the difference between two rows; None: nothing to pair."""
         return compare_rows(self.results, one, other, column)
+
+    @property
+    def units(self) -> str:
+        """What numbers are in, as a sentence."""
+        others = {column.info.title for column in self.columns if column.info.unit != "%"}
+        return f"percent ({', '.join(sorted(others))})" if others else "percent"
+
+    @property
+    def chance_words(self) -> str:
+        """How the line of chance is reached."""
+        masked = any(column.task == ENHANCEMENT for column in self.columns)
+        return f"most frequent class{'; enhancement: one mask for all frames' if masked else ''}"
 
     def drawn_over(self, column: Column) -> str:
         """What intervals in a column are drawn over; several where its rows differ."""
@@ -156,7 +168,7 @@ def _columns(task: str, variant: str, results: Sequence[Result]) -> list[Column]
     names = dict.fromkeys([leading, *(name for r in results for name in scores(r))])
     chance: dict[str, float] = {}
     for result in results:
-        if isinstance(result, TaskResult):
+        if isinstance(result, ProbedResult):
             chance = {**result.chance, **chance}
     return [
         Column(task, name, variant, name == leading, chance.get(name))

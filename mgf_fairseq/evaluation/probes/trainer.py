@@ -6,9 +6,9 @@ Between the examples of a task and its scores: all layers and seeds learn in one
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,11 @@ Index = npt.NDArray[np.int64]
 
 
 class Examples(Protocol):
-    """Feature vectors with a class each: frames, or pooled stretches."""
+    """Feature vectors with what each is compared with: frames, or pooled stretches."""
 
     @property
-    def labels(self) -> Index:
-        """(N,) class numbers."""
+    def labels(self) -> npt.NDArray[Any]:
+        """(N,) class numbers, or (N, ...) of what else the losses take."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -74,6 +74,25 @@ class Standardizer:
     def to(self, device: torch.device) -> Standardizer:
         """Copy it to a device."""
         return Standardizer(self.mean.to(device), self.scale.to(device))
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What probes make smaller."""
+
+    # Outputs (S, R, B, C) and labels (S, B, ...) -> losses (S, R, B).
+    losses: Callable[[Tensor, Tensor], Tensor]
+    at_once: int | None = None  # most examples whose outputs are held; None: as many as features
+
+
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropies (S, R, B) of logits (S, R, B, C) for labels (S, B)."""
+    labels = labels[:, None].expand(logits.shape[:3])
+    flat = F.cross_entropy(logits.flatten(0, 2), labels.flatten(), reduction="none")
+    return flat.view(labels.shape)
+
+
+CLASSES = Learned(cross_entropies)
 
 
 class NotFinite(ValueError):
@@ -122,8 +141,12 @@ def train_probes(
     config: ProbeConfig,
     device: torch.device,
     progress: Progress | None = None,
+    learned: Learned = CLASSES,
 ) -> TrainedProbes:
     """Train one probe per seed, layer, and sum of layers; keep each at its best epoch on valid.
+
+    What is learned are classes, by cross-entropy, unless something else is given with `learned`;
+    `num_classes` is then the number of outputs.
 
     A seed decides a probe's first weights and the order of its batches within a block of data.
 
@@ -132,14 +155,14 @@ def train_probes(
     """
     probes = BatchedProbes(seeds, *train.shape, num_classes, config.hidden).to(device)
     standardizer = fit_standardizer(train).to(device)
-    learner = _Learner(probes, standardizer, train, seeds, config)
+    learner = _Learner(probes, standardizer, train, seeds, config, learned)
     looked_at = _sample(len(valid.labels), config.valid_items)
     best = copy.deepcopy(probes)
     lowest = torch.full((len(seeds), probes.num_representations), float("inf"), device=device)
     best_epoch = torch.zeros_like(lowest, dtype=torch.int64)
     for epoch in range(1, config.max_epochs + 1):
         learner.epoch()
-        loss = mean_loss(probes, standardizer, valid, looked_at)
+        loss = mean_loss(probes, standardizer, valid, looked_at, learned)
         improved = loss < lowest
         best.copy_probes(probes, improved)
         lowest, best_epoch[improved] = torch.minimum(lowest, loss), epoch
@@ -163,13 +186,10 @@ class _Learner:
         train: Examples,
         seeds: Sequence[int],
         config: ProbeConfig,
+        learned: Learned,
     ) -> None:
-        self.probes, self.standardizer, self.train, self.config = (
-            probes,
-            standardizer,
-            train,
-            config,
-        )
+        self.probes, self.standardizer, self.train = probes, standardizer, train
+        self.config, self.losses = config, learned.losses
         self.optimizer = torch.optim.Adam(probes.parameters(), lr=config.learning_rate)
         falls_for = max(config.max_epochs - 1, 1)
         self.decay = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.05, falls_for)
@@ -191,7 +211,7 @@ class _Learner:
         for picked in torch.stack(orders).to(y.device).tensor_split(batches, dim=1):
             # (L, n, D) -> S x (L, B, D) -> (S, L, B, D)
             rows = torch.stack([x.index_select(1, mine) for mine in picked])
-            loss = _losses(self.probes(rows), y[picked]).mean(dim=2).sum()
+            loss = self.losses(self.probes(rows), y[picked]).mean(dim=2).sum()
             self.optimizer.zero_grad()
             torch.autograd.backward(loss)
             self.optimizer.step()
@@ -211,29 +231,24 @@ class _Order:
         return drawn
 
 
-def _losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropies (S, R, B) of logits (S, R, B, C) for labels (S, B)."""
-    labels = labels[:, None].expand(logits.shape[:3])
-    flat = F.cross_entropy(logits.flatten(0, 2), labels.flatten(), reduction="none")
-    return flat.view(labels.shape)
-
-
 @torch.no_grad()
 def mean_loss(
     probes: BatchedProbes,
     standardizer: Standardizer,
     examples: Examples,
     index: Index | None = None,
+    learned: Learned = CLASSES,
 ) -> Tensor:
-    """Mean cross-entropy per probe, (S, R), over all examples or those at `index`."""
+    """Mean loss per probe, (S, R), over all examples or those at `index`."""
     index = np.arange(len(examples.labels)) if index is None else index
     total = torch.zeros(
         probes.num_seeds, probes.num_representations, device=standardizer.mean.device
     )
-    for chunk in _chunks(index, _block_size(examples)):
+    size = _block_size(examples)
+    for chunk in _chunks(index, min(size, learned.at_once or size)):
         x, y = _load(examples, chunk, standardizer)
-        logits = probes(x.expand(probes.num_seeds, -1, -1, -1))
-        total += _losses(logits, y.expand(probes.num_seeds, -1)).sum(dim=2)
+        outputs = probes(x.expand(probes.num_seeds, -1, -1, -1))
+        total += learned.losses(outputs, y.expand(probes.num_seeds, *y.shape)).sum(dim=2)
     return total / len(index)
 
 
@@ -249,7 +264,7 @@ def predict(trained: TrainedProbes, examples: Examples) -> npt.NDArray[np.int32]
 
 
 def _load(examples: Examples, index: Index, standardizer: Standardizer) -> tuple[Tensor, Tensor]:
-    """Standardised features (L, n, D) and classes (n,) on the probes' device."""
+    """Standardized features (L, n, D) and labels (n, ...) on the probes' device."""
     device = standardizer.mean.device
     x = torch.from_numpy(examples.gather(index)).to(device).float()
     return standardizer(x), torch.from_numpy(examples.labels[index]).to(device)

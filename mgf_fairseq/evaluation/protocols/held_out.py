@@ -81,9 +81,13 @@ def _trained(setup: Setup, parts: Parts, num_classes: int, config: ProbeConfig) 
             parts.train, parts.valid, num_classes, seeds, config, device, setup.progress
         )
     except NotFinite as error:
-        names = ", ".join(setup.representations[k] for k in error.representations)
-        raise ProbeError(
-            f"{setup.plan.name}: the probes of {names} never had a finite loss on valid: look for "
-            "NaN in the checkpoint's weights, or for features beyond the range of float16 "
-            "(--dtype float32)"
-        ) from None
+        raise unlearnable(setup.plan.name, setup.representations, error) from None
+
+
+def unlearnable(task: str, representations: list[str], error: NotFinite) -> ProbeError:
+    """The error of probes that cannot be trained, by the names of what they read."""
+    names = ", ".join(representations[k] for k in error.representations)
+    return ProbeError(
+        f"{task}: the probes of {names} never had a finite loss on valid: look for NaN in the "
+        "checkpoint's weights, or for features beyond the range of float16 (--dtype float32)"
+    )

@@ -16,7 +16,7 @@ from .theme import INK, MUTED, Picture, drawing, put_title, series_color, to_pic
 
 @dataclass(frozen=True)
 class Bar:
-    """One representation's place in the overview; percent."""
+    """One representation's place in the overview; percent, or the unit of the picture."""
 
     label: str
     mean: float
@@ -50,7 +50,7 @@ def draw_ranking(
         axes.set_yticks(range(len(ordered)), [bar.label for bar in ordered])
         axes.set_ylim(len(ordered) - 0.4, -1.1)
         axes.margins(x=0.09)
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0] if any(b.low < 0 for b in ordered) else 0))
         direction = "left" if lower_is_better else "right"
         put_title(
             figure,

@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from ...evaluation.result_files import read_embeddings
-from ...evaluation.results import CHOSEN_PER_FOLD, DECODED, ORIGINAL, TaskResult
+from ...evaluation.results import (
+    CHOSEN_PER_FOLD,
+    DECODED,
+    ORIGINAL,
+    ProbedResult,
+    TaskResult,
+)
 from ...monitoring.training_log import JSONL_NAME, read_jsonl
 from ..cells import Column
 from ..collect import Member, Result, Row
@@ -74,7 +80,7 @@ def rankings(table: Table) -> list[Picture]:
         ]
         if len(bars) < 2:
             continue  # nothing to compare: the table has the number
-        unit = f"{column.info.title}, % of test"
+        unit = column.info.on_test
         lower = column.info.lower_is_better
         title = column.heading
         pictures.append(draw_ranking(title, unit, bars, column.chance, lower))
@@ -84,7 +90,7 @@ def rankings(table: Table) -> list[Picture]:
 def layer_maps(table: Table, column: Column) -> list[Picture]:
     """Draw the heat map(s) of a task, one per pooling, and the weights of the weighted sum."""
     by_row = {
-        row.label: [r for r in _results(table, row, column) if isinstance(r, TaskResult)]
+        row.label: [r for r in _results(table, row, column) if isinstance(r, ProbedResult)]
         for row in table.rows
     }
     poolings = dict.fromkeys(
@@ -103,7 +109,7 @@ def layer_maps(table: Table, column: Column) -> list[Picture]:
         title = f"{column.heading} by layer" + (f", pooled by {pooling}" if pooling else "")
         rows = [row for row in rows if row.scores]
         if len(rows) > 1 and any(len(row.scores) > 1 for row in rows):
-            pictures.append(draw_layers(title, f"{column.info.title} on test, %", rows))
+            pictures.append(draw_layers(title, column.info.on_test, rows))
     weights = [_weights(row, by_row[row.label]) for row in table.rows]
     weights = [row for row in weights if row.scores]
     if len(weights) > 1:
@@ -112,7 +118,7 @@ def layer_maps(table: Table, column: Column) -> list[Picture]:
     return pictures
 
 
-def layer_means(result: TaskResult, metric: str, pooling: str | None) -> dict[str, float]:
+def layer_means(result: ProbedResult, metric: str, pooling: str | None) -> dict[str, float]:
     """Return layer -> mean over seeds on test; the one layer of plain features is `features`."""
     found = [r for r in result.representations if r.layer != CHOSEN_PER_FOLD]
     layers = {r.layer for r in found}
@@ -124,7 +130,7 @@ def layer_means(result: TaskResult, metric: str, pooling: str | None) -> dict[st
 
 
 def _layer_scores(
-    label: str, results: Sequence[TaskResult], metric: str, pooling: str | None
+    label: str, results: Sequence[ProbedResult], metric: str, pooling: str | None
 ) -> LayerScores:
     """Average the members of a row layer by layer."""
     means = [layer_means(result, metric, pooling) for result in results]
@@ -141,7 +147,7 @@ def _layer_scores(
     )
 
 
-def _weights(row: Row, results: Sequence[TaskResult]) -> LayerScores:
+def _weights(row: Row, results: Sequence[ProbedResult]) -> LayerScores:
     """Average the weights over the members, as shares of their sum in percent."""
     given = [np.asarray(r.layer_weights) for r in results if r.layer_weights]
     if not given:

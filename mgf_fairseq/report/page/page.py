@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ...evaluation.results import RecognitionResult, TaskResult
+from ...evaluation.results import ProbedResult, RecognitionResult, TaskResult
 from ...monitoring.training_log import JSONL_NAME
 from .. import protocol
 from ..cells import Column
@@ -77,12 +77,12 @@ def _scores(shown: Table) -> list[str]:
     return [scores_table(shown), rows, reading_help(shown), gallery(select.rankings(shown))]
 
 
-def _probed(shown: Table) -> Iterator[Column]:
-    """List the leading columns of the tasks that are probed."""
+def _probed(shown: Table, kind: type[ProbedResult] = ProbedResult) -> Iterator[Column]:
+    """List the leading columns of the tasks that have results of a kind."""
     for column in shown.columns:
         results = (rs for (_, t, v), rs in shown.results.items()
                    if (t, v) == (column.task, column.variant))  # fmt: skip
-        if column.leading and any(isinstance(r, TaskResult) for rs in results for r in rs):
+        if column.leading and any(isinstance(r, kind) for rs in results for r in rs):
             yield column
 
 
@@ -134,7 +134,7 @@ def _row_embeddings(shown: Table, row: Row) -> list[str]:
 
 def _confusions(shown: Table) -> list[str]:
     made: list[str] = []
-    for column in _probed(shown):
+    for column in _probed(shown, TaskResult):
 
         def content(shown: Table, row: Row, column: Column = column) -> list[str]:
             return _row_confusion(shown, row, column)

@@ -117,7 +117,7 @@ def _difference(cell: Cell, lower_is_better: bool) -> Html:
 
 def _chance(table: Table) -> Html:
     """Make the last line: what needs no representation at all."""
-    name = element("th", "chance", element("small", "most frequent class"), scope="row")
+    name = element("th", "chance", element("small", table.chance_words), scope="row")
     cells = [
         element(
             "td",
@@ -146,7 +146,8 @@ def _drawn_over(table: Table) -> Html:
 def reading_help(table: Table) -> Html:
     """Say how to read the table, in small print."""
     text = (
-        "All numbers are percent. Mean \u00b1 standard deviation over the seeds named in the cell; "
+        f"All numbers are {table.units}. "
+        "Mean \u00b1 standard deviation over the seeds named in the cell; "
         "a row with several pre-training seeds is the mean of their means. 95 %: bootstrap "
         "interval over what the last line says, averaged over pre-training seeds. Below it: what "
         "the score was read from, chosen on the valid split. \u2605: best of the column. Last "

@@ -1,0 +1,1 @@
+"""Speech enhancement as a probe: noise, mixtures of it with speech, and their spectra."""

@@ -12,6 +12,7 @@ from omegaconf import II, MISSING
 from ..utils.autocast import AUTOCAST
 from ..utils.settings import POSITIVE, require_ranges
 from .augment.config import AugmentConfig
+from .cache import CACHES
 from .distinct import DISTINCT
 from .limits import PRETRAINING_MIN_SAMPLES
 from .mixture import parse_corpora
@@ -55,6 +56,13 @@ class MgfPretrainingConfig(FairseqDataclass):
     num_buckets: int = field(
         default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}
     )
+    cache: str = field(
+        default="none",
+        metadata={
+            "help": "decoded audio kept in memory, once for all loader processes of a rank: none, "
+            "int16 (what 16 bits hold exactly; other files are read as without) or float32 (all)"
+        },
+    )
     autocast: str = field(
         default="none", metadata={"help": "none, bf16, or auto: bf16 where the device has it"}
     )
@@ -88,6 +96,8 @@ def require_valid(cfg: MgfPretrainingConfig) -> None:
     """
     if cfg.autocast not in AUTOCAST:
         raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
+    if cfg.cache not in CACHES:
+        raise ValueError(f"task.cache={cfg.cache!r} is none of {', '.join(CACHES)}")
     if cfg.distinct not in DISTINCT:
         raise ValueError(f"task.distinct={cfg.distinct!r} is none of {', '.join(DISTINCT)}")
     require_ranges(cfg, TASK_RANGES, "task.")

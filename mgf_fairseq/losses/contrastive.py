@@ -154,11 +154,16 @@ def contrast_rows(
     counted = valid[:, None, :] & (same[:, :, None] != same[:, None, :])  # (B, T, T)
     if index is None:
         index = (asked & valid).flatten().nonzero()[:, 0]
-    queries, keys = (x.masked_fill(~valid[..., None], 0) for x in (queries, keys))
+    every = len(index) == valid.numel()  # all frames count, in order: nothing to copy
+    if not every:
+        queries, keys = (x.masked_fill(~valid[..., None], 0) for x in (queries, keys))
     logits = _unit(queries) @ _unit(keys).transpose(1, 2) / temperature  # (B, T, T)
-    positive = logits.diagonal(dim1=1, dim2=2).flatten().index_select(0, index)  # (M,)
-    negative = logits.flatten(0, 1).index_select(0, index)  # (M, T)
-    against = counted.flatten(0, 1).index_select(0, index)  # (M, T)
+    positive = logits.diagonal(dim1=1, dim2=2).flatten()  # (B * T,)
+    negative, against = logits.flatten(0, 1), counted.flatten(0, 1)  # (B * T, T)
+    if not every:
+        positive, negative, against = (
+            values.index_select(0, index) for values in (positive, negative, against)
+        )  # (M,), (M, T), (M, T)
     others = against.sum(1).to(positive.dtype)
     has = others > 0
     sums = _contrast(positive, negative.masked_fill(~against, float("-inf")), has)

@@ -41,11 +41,14 @@ def uniform(key: Tensor, num: int) -> Tensor:
 
 
 def vector_keys(vectors: Tensor) -> Tensor:
-    """(..., D) -> (...) int64 hash of the bits: equal vectors have equal keys, others by 2**-64."""
-    whole = torch.int64 if vectors.dtype == torch.float64 else torch.int32
-    bits = (vectors.detach() + 0.0).contiguous().view(whole).long()  # -0.0 + 0.0 is 0.0
-    place = torch.arange(bits.shape[-1], device=bits.device)
-    return hash_bits(bits + place * _INCREMENT).sum(-1)  # the order of addition does not matter
+    """Hash fp32 or fp64 bits, (..., D) -> (...) int64: equal vectors have equal keys.
+
+    Others share one with a probability of 2**-32 at most: the sum of 32-bit words times odd random
+    numbers, modulo 2**64 (multilinear hashing, Carter & Wegman 1979).
+    """
+    bits = (vectors.detach() + 0.0).contiguous().view(torch.int32).long()  # -0.0 + 0.0 is 0.0
+    factors = hash_bits(torch.arange(bits.shape[-1], device=bits.device)) | 1
+    return bits.mul_(factors).sum(-1)  # the order of addition does not matter
 
 
 def generator(seed: int, item: int, *when: int) -> np.random.Generator:

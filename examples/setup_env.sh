@@ -12,7 +12,7 @@
 # index has the CUDA build, several GB, which works too. constraints.txt holds all other versions.
 #
 # On Linux x86-64 with Python 3.12, fairseq comes as a wheel. Elsewhere it is compiled, which takes a
-# C++ compiler, Python's headers and some minutes.
+# C++ compiler, Python's headers and some minutes; pip keeps the wheel that comes of it in its cache.
 #
 # To use an environment of your own with torch and fairseq in it, this script is not needed:
 #   pip install --no-build-isolation .
@@ -201,7 +201,7 @@ take_turn() {   # tests and quickstart may be started at the same time
 }
 
 main() {
-    local python fairseq_how="compiled, 4 to 6 minutes on 2 cores"
+    local python fairseq_how="compiled, some minutes, unless pip has kept its wheel"
     is_complete && return
     if [ -x "$venv/bin/python" ] && usable_python "$venv/bin/python"; then
         python="$venv/bin/python"

@@ -192,8 +192,10 @@ def generate(
     speakers = speakers_of(kind)
     seconds = minutes * 60 / len(speakers)
     jobs = [Job(str(dest), speaker, seconds, seed, kind) for speaker in speakers]
-    # A fresh process per speaker, so that the engine's state, and every byte, is always the same.
-    context = multiprocessing.get_context("spawn")
+    # A fresh process per speaker, so that the engine's state, and every byte, is always the same;
+    # forked from one that has imported what takes long.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["numpy", "soundfile", "soxr", "tqdm"])
     with (
         context.Pool(min(workers, len(jobs)), maxtasksperchild=1) as pool,
         tqdm(total=len(jobs), desc=f"synthesize {kind}", unit="speaker", disable=None) as progress,

@@ -13,6 +13,7 @@ from steps import Step
 
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.data.text import read_lines
+from mgf_fairseq.environment.machine import cores
 from mgf_fairseq.host.training_process import override, training_command
 from mgf_fairseq.utils.package import config_dir
 
@@ -25,7 +26,8 @@ class Settings:
     """What the command line decides."""
 
     dest: Path
-    minutes: float  # of sentences; commands are half as much again
+    minutes: float  # of sentences
+    commands: float  # minutes
     pretrain_updates: int
     finetune_updates: int
     own: Path | None = None  # a folder of recordings, instead of the synthetic corpus
@@ -68,12 +70,11 @@ def preparation(asked: Settings) -> list[Step]:
             Step("Check them", data / "check.json", _check(data)),
         ]  # fmt: skip
     corpus, caveat = asked.dest / "corpus", "synthetic voices: they are easier than people"
-    commands = 1.5 * asked.minutes
+    title = f"Synthesize {asked.minutes:g} minutes of sentences, {asked.commands:g} of commands"
     made = [
-        Step(f"Synthesize {asked.minutes:g} minutes of sentences and {commands:g} of commands",
-             corpus / "commands" / "metadata.tsv", (
+        Step(title, corpus / "commands" / "metadata.tsv", (
             sys.executable, HERE / "corpus.py", "--dest", corpus,
-            "--sentences", str(asked.minutes), "--commands", str(commands),
+            "--sentences", str(asked.minutes), "--commands", str(asked.commands),
         ))
     ]  # fmt: skip
     for kind, labels in (("sentences", "ltr,phn,spk,emo,fold"), ("commands", "ltr,spk")):
@@ -147,9 +148,9 @@ def _recognition(asked: Settings, checkpoint: Path) -> list[Step]:
         Step("Speech recognition: fine-tune it with CTC, and random weights beside it",
              asked.results / "random" / "asr.json", (
             *_evaluate(asked, data, checkpoint, f"random:{checkpoint}"), "--tasks", "asr",
-            "--asr-updates", str(asked.finetune_updates),
+            "--asr-updates", str(asked.finetune_updates), "--asr-jobs", str(min(2, cores())),
             "--asr-override", f"dataset.max_tokens={max(FINETUNING_SAMPLES, longest)}",
-            "--asr-override", "optimization.lr=[0.001]",
+            "--asr-override", "optimization.lr=[0.002]",
         ))
     ]  # fmt: skip
 

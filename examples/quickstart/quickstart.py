@@ -130,7 +130,9 @@ def settings() -> Settings:
     parser.add_argument("--dest", type=Path, help="folder to write (default: runs/quickstart, with "
         "--data runs/quickstart-FOLDER)")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=20.0, help="sentences to synthesize, in "
-        "minutes; commands are half as much again (default 20)")  # fmt: skip
+        "minutes (default 20)")  # fmt: skip
+    parser.add_argument("--commands", type=float, help="commands to synthesize, in minutes "
+        "(default: half as much again)")  # fmt: skip
     parser.add_argument("--pretrain-updates", type=int, default=1500, help="(default 1500)")
     parser.add_argument("--finetune-updates", type=int, default=1000, help="(default 1000)")
     args = parser.parse_args()
@@ -138,7 +140,9 @@ def settings() -> Settings:
     if own is not None and not own.exists():
         parser.error(f"--data {args.data} does not exist")
     dest = args.dest or ROOT / "runs" / (f"quickstart-{own.name}" if own else "quickstart")
-    return Settings(dest.resolve(), args.minutes, args.pretrain_updates, args.finetune_updates, own)
+    commands = 1.5 * args.minutes if args.commands is None else args.commands
+    updates = args.pretrain_updates, args.finetune_updates
+    return Settings(dest.resolve(), args.minutes, commands, *updates, own)
 
 
 def main() -> None:

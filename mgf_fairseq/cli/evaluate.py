@@ -113,6 +113,14 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         help="further setting of fine-tuning, as hydra takes it (default: none)",
     )
     asr(
+        "--asr-jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="trainings side by side, before all else (default 1). With 2 or more, each has 1/N of "
+        "the cores, or OMP_NUM_THREADS threads; the last digits of a score depend on that number",
+    )
+    asr(
         "--asr-shape",
         metavar="CK",
         help="checkpoint whose Transformer fbank and mfcc train (default: the first of CK)",
@@ -176,7 +184,7 @@ def run(args: argparse.Namespace) -> int:
 
             def say(text: str) -> None:
                 bars.close()
-                print(text, flush=True)
+                bars.say(text, sys.stdout)
 
             folders = evaluate(request, bars, say)
     except TrainingError as error:
@@ -233,6 +241,7 @@ def request_of(args: argparse.Namespace) -> Request:
         recipe=recipe,
         asr_seeds=numbers("--asr-seeds", args.asr_seeds) if recipe else (1,),
         asr_shape=Path(checkpoint_of(args.asr_shape)) if recipe and args.asr_shape else None,
+        asr_jobs=args.asr_jobs,
     )
 
 

@@ -13,10 +13,12 @@ from ..baselines.acoustic_model import ACOUSTIC
 from ..extract.upstream import RANDOM
 from ..utils.progress import Progress
 from .finetuning.recipe import Recipe
+from .finetuning.side_by_side import train_side_by_side
 from .options import ProbeOptions
 from .probing import ProbePlan, plan_probe, protocol_of, run_probe, write_probe
 from .protocols.asr import run_recognition
 from .protocols.asr_plan import Plan, RecognitionOptions, plan_recognition
+from .protocols.asr_training import trainings_of
 from .protocols.enhancement import run_enhancement
 from .protocols.enhancement_plan import EnhancementPlan, plan_enhancement
 from .result_files import ResultError, ResultFolder, read_record, read_results, write_record
@@ -48,12 +50,15 @@ class Request:
     recipe: Recipe | None = None  # of recognition; needed where asr is among the tasks
     asr_seeds: tuple[int, ...] = (1,)
     asr_shape: Path | None = None  # checkpoint whose Transformer fbank and mfcc train
+    asr_jobs: int = 1  # fine-tunings side by side
 
     def __post_init__(self) -> None:
         if not self.tasks:
             raise EvaluationError(f"--tasks is empty: choose from {', '.join(TASKS)}")
         if RECOGNITION in self.tasks and self.recipe is None:
             raise EvaluationError("task asr needs a fine-tuning recipe")
+        if self.asr_jobs < 1:
+            raise EvaluationError(f"--asr-jobs {self.asr_jobs} must be at least 1")
 
     def data_of(self, task: str) -> Path:
         """The prepared folder of a task."""
@@ -192,6 +197,10 @@ def evaluate(
             results before it are kept, and the same call resumes.
     """
     steps = plan_all(request, progress)
+    if request.asr_jobs > 1:
+        plans = [step.plan for step in steps if isinstance(step.plan, Plan) and not step.is_done()]
+        trainings = [one for plan in plans for one in trainings_of(plan, request.work / "asr")]
+        train_side_by_side(trainings, request.asr_jobs, say)
     folders: dict[Path, None] = {}
     for step in steps:
         evaluated = step.evaluated

@@ -53,6 +53,13 @@ def bar(**options: Any) -> tqdm[None]:
     return tqdm(**options) if sys.stderr.isatty() else _LogBar(**options)
 
 
+def clear_below() -> None:
+    """Remove what bars side by side leave below the cursor of a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[J")
+        sys.stderr.flush()
+
+
 class _Lines:
     """A stream on which each redrawing becomes a line of its own."""
 
@@ -73,6 +80,9 @@ class _LogBar(tqdm):  # type: ignore[misc, type-arg]
         self.due = time.monotonic() + (0.0 if options.get("leave", True) else EVERY_S)
         options |= {"file": _Lines(sys.stderr), "dynamic_ncols": False}
         super().__init__(**options)
+
+    def moveto(self, n: int) -> None:
+        """Stay: a line of several bars in a log needs no way back to it."""
 
     def refresh(self, *args: Any, **kwargs: Any) -> bool:
         """Write the line, if a minute has passed."""

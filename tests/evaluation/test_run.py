@@ -136,6 +136,28 @@ def test_the_same_command_again_makes_nothing_anew_and_another_seed_does(
     assert len(recognized) == 2
 
 
+def test_fine_tunings_that_are_not_done_are_trained_side_by_side_before_the_first_task(
+    data, tmp_path, recognized, checkpoint, monkeypatch, capsys
+):
+    asked: list[list[str]] = []
+
+    def train(trainings, jobs, say):
+        assert jobs == 2 and not (tmp_path / "fresh/asr.json").exists()
+        say("training")
+        asked.append([f"{one.folder.parent.name[:6]} {one.folder.name}" for one in trainings])
+
+    monkeypatch.setattr(module, "train_side_by_side", train)
+    words = ["--checkpoint", "fbank", f"random:{checkpoint}", "--tasks", "asr"]
+    words += ["--asr-seeds", "1,2", "--name", "fbank", "fresh"]
+    assert evaluate(tmp_path, data, *words, "--asr-jobs", "2") == 0
+    assert asked == [["fbank- seed1", "fbank- seed2", "random seed1", "random seed2"]]
+    assert capsys.readouterr().out.index("training") == 0
+    (tmp_path / "fresh/asr.json").unlink()
+    assert evaluate(tmp_path, data, *words, "--asr-jobs", "2") == 0
+    assert asked[1:] == [["random seed1", "random seed2"]]
+    assert evaluate(tmp_path, data, *words) == 0 and len(asked) == 2
+
+
 def test_a_label_of_the_data_is_a_task_beside_the_others_and_a_row_of_the_report(
     data, tmp_path, recognized, capsys
 ):
@@ -196,6 +218,7 @@ def test_a_task_without_labels_is_named_with_the_fix_before_anything_runs(
         (["--checkpoint", "fbank", "--seeds", "1,1"], "different whole numbers"),
         (["--checkpoint", "fbank", "--asr-override", "lr"], "expected key=value"),
         (["--checkpoint", "fbank", "--asr-recipe", "x.yaml"], "not a fine-tuning recipe"),
+        (["--checkpoint", "fbank", "--asr-jobs", "0"], "must be at least 1"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_and_leaves_nothing(data, tmp_path, words, told, error):

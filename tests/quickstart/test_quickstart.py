@@ -18,6 +18,7 @@ pytest.importorskip("espeakng_loader", reason="the quickstart's voices come with
 pytest.importorskip("matplotlib", reason="the quickstart's picture is drawn with extra [demo]")
 
 ROOT = Path(__file__).resolve().parents[2]
+SHORT = ("--minutes", "6", "--commands", "3")  # as little as all tasks can be run on
 
 
 def quickstart(dest: Path, *arguments: str) -> str:
@@ -33,7 +34,7 @@ def quickstart(dest: Path, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_the_quickstart_runs_and_its_second_run_skips_every_step(tmp_path: Path) -> None:
-    first = quickstart(tmp_path / "run", "--minutes", "6")
+    first = quickstart(tmp_path / "run", *SHORT)
     for word in ("SI-SDR", "contrastive accuracy", "retrieval accuracy", "chance "):
         assert word in first
     header = next(line for line in first.splitlines()[::-1] if line.startswith("representation"))
@@ -51,7 +52,7 @@ def test_the_quickstart_runs_and_its_second_run_skips_every_step(tmp_path: Path)
     picture = tmp_path / "run/quickstart.png"
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size > 50_000  # an empty figure of this size takes about 10 kB
-    second = quickstart(tmp_path / "run", "--minutes", "6")
+    second = quickstart(tmp_path / "run", *SHORT)
     assert second.count("finished, skipped") == 10
     assert first.split("scale ")[-1].split("all of it")[0] in second
 
@@ -76,7 +77,7 @@ def test_own_recordings_with_transcripts_and_speakers_are_recognized_and_classif
 ) -> None:
     import plans
 
-    asked = plans.Settings(tmp_path, 1.0, 10, 10, own=tmp_path / "mine")
+    asked = plans.Settings(tmp_path, 1.0, 1.0, 10, 10, own=tmp_path / "mine")
     asked.data.mkdir()
     for split in ("train", "valid", "test"):
         rows = [f"{number}.flac\t{200_000 if number else 8000}\n" for number in range(20)]

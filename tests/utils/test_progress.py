@@ -35,6 +35,15 @@ def test_a_log_gets_a_line_a_minute_and_the_end(clock, monkeypatch, capsys):
     assert all("\r" not in line and line.startswith("work") for line in lines[:-1])
 
 
+def test_two_bars_in_a_log_have_whole_lines_without_moves_of_the_cursor(clock, capsys):
+    with progress.bar(total=2, desc="one") as one, progress.bar(total=2, desc="two") as two:
+        for bar in (one, two):
+            clock[0] += 61.0
+            bar.update(2)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) > 3 and all(line.startswith(("one: ", "two: ")) for line in lines)
+
+
 def test_a_bar_that_would_vanish_says_nothing_within_its_first_minute(clock, capsys):
     run(clock, 50, leave=False)
     assert capsys.readouterr().err == ""

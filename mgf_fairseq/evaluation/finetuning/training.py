@@ -1,13 +1,14 @@
 """One fine-tuning of the recognition task: run to its end once, with what its processes leave.
 
 evaluation/protocols/asr.py asks for one per seed; an interrupted one resumes, a finished one is
-skipped.
+skipped. side_by_side.py runs several at a time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,39 +34,58 @@ class Trained:
     commits: list[str]  # of the code that each process ran, in order, without repeats
 
 
-def train_once(command: Sequence[str], run: Path, updates: int, name: str) -> Trained:
-    """Train unless that is done already, and keep only the best checkpoint.
+@dataclass(frozen=True)
+class Training:
+    """A fine-tuning that is to be run, or was."""
 
-    Args:
-        command: as ``training_command`` makes it, saving into ``run``.
-        run: folder of the training.
-        updates: how many there will be.
-        name: what its progress bar is called.
+    name: str  # of its progress bar
+    command: list[str]  # as ``training_command`` makes it, saving into `folder`
+    folder: Path
+    updates: int  # how many there will be
 
-    Raises:
-        TrainingError: it stopped with an error.
-        RecognitionError: no validation was run, so nothing could be chosen.
-    """
-    done = run / _DONE
-    if done.is_file() and (run / BEST).is_file():
+    def finished(self) -> Trained | None:
+        """What it says of itself; None if it is not finished."""
+        done = self.folder / _DONE
+        if not (done.is_file() and (self.folder / BEST).is_file()):
+            return None
         return Trained(**json.loads(done.read_text(encoding="utf-8")))
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / _COMMITS).open("a", encoding="utf-8") as stream:
-        stream.write(f"{commit()}\n")
-    run_training(command, run, updates, {"CTC loss per letter": "nll_loss"}, name)
-    if not (run / BEST).is_file():
-        raise RecognitionError(
-            f"{run} holds no {BEST}: no validation was run; check the recipe's "
-            "validate_interval_updates"
-        )
-    commits = read_lines(run / _COMMITS)
-    trained = Trained(_seconds(run), list(dict.fromkeys(commits)))
-    with replace_file(done) as stream:
-        json.dump(asdict(trained), stream)
-    for path in run.glob("checkpoint*.pt"):
-        if path.name != BEST:
-            path.unlink()
-    return trained
+
+    def run(
+        self,
+        environment: Mapping[str, str] | None = None,
+        start: Callable[..., subprocess.Popen[str]] = subprocess.Popen,
+    ) -> Trained:
+        """Train unless that is done already, and keep only the best checkpoint.
+
+        Args:
+            environment: variables to set for it, beside this process's own.
+            start: what starts it, called as ``subprocess.Popen`` is.
+
+        Raises:
+            TrainingError: it stopped with an error.
+            RecognitionError: no validation was run, so nothing could be chosen.
+        """
+        if (before := self.finished()) is not None:
+            return before
+        run = self.folder
+        run.mkdir(parents=True, exist_ok=True)
+        with (run / _COMMITS).open("a", encoding="utf-8") as stream:
+            stream.write(f"{commit()}\n")
+        shown = {"CTC loss per letter": "nll_loss"}
+        run_training(self.command, run, self.updates, shown, self.name, None, environment, start)
+        if not (run / BEST).is_file():
+            raise RecognitionError(
+                f"{run} holds no {BEST}: no validation was run; check the recipe's "
+                "validate_interval_updates"
+            )
+        commits = read_lines(run / _COMMITS)
+        trained = Trained(_seconds(run), list(dict.fromkeys(commits)))
+        with replace_file(run / _DONE) as stream:
+            json.dump(asdict(trained), stream)
+        for path in run.glob("checkpoint*.pt"):
+            if path.name != BEST:
+                path.unlink()
+        return trained
 
 
 def _seconds(run: Path) -> float:

@@ -1,8 +1,8 @@
 """Speech recognition as an evaluation: stock CTC fine-tuning by one recipe, then WER and CER.
 
 The one task whose encoder is trained on; the others probe frozen features. Carries out the plan of
-asr_plan.py: training runs as ``fairseq-hydra-train`` (host/training_process.py), decoding and
-scores are those of ``mgf score``.
+asr_plan.py: asr_training.py lists the trainings, which run as ``fairseq-hydra-train``
+(host/training_process.py); decoding and scores are those of ``mgf score``.
 """
 
 from __future__ import annotations
@@ -15,28 +15,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...baselines.acoustic_model import ACOUSTIC, write_untrained
-from ...checkpoints.encoder import read_encoder
 from ...checkpoints.pretraining_data import recordings_of
 from ...data.caveats import read_caveats
 from ...data.manifest import read_manifest
 from ...data.text import read_lines
-from ...extract.upstream import RANDOM
-from ...host.training_process import training_command
 from ...inference.recognizer import load_recognizer
 from ...inference.wer import POST_PROCESS_OF_LABELS, join_symbols, rate_interval
 from ...utils.intervals import units_of
 from ...utils.progress import Progress
-from ..finetuning.recipe import Start, run_overrides
 from ..finetuning.score import ManifestScore, score_manifest
-from ..finetuning.training import BEST, Trained, train_once
+from ..finetuning.training import BEST, Trained
 from ..metrics import Tally
 from ..overlap import find_overlap
 from ..provenance import commit, provenance
-from ..result_folders import result_name
 from ..results import Example, Overlap, RecognitionResult, SplitSize, TaskData, UtteranceCounts
 from ..utterances import CHARACTERS, counts_of, tally_of
 from .asr_plan import Plan
+from .asr_training import trainings_of
 
 _EXAMPLES = 8
 
@@ -55,27 +50,24 @@ def run_recognition(plan: Plan, work: Path, progress: Progress | None = None) ->
     Raises:
         TrainingError: a training stopped with an error.
     """
-    folder = work / f"{plan.upstream.kind}-{plan.run_key}"
-    start = _start(plan, folder)
     valid: list[ManifestScore] = []
     test: list[ManifestScore] = []
-    trainings: list[Trained] = []
+    trained: list[Trained] = []
     seconds = 0.0
-    for seed in plan.options.seeds:
-        run = folder / f"seed{seed}"
-        trainings.append(_train(plan, start, run, seed))
+    for training in trainings_of(plan, work):
+        trained.append(training.run())
         scoring_since = time.monotonic()
-        recognizer = load_recognizer(run / BEST, plan.data)
+        recognizer = load_recognizer(training.folder / BEST, plan.data)
         for name, scores in (("valid", valid), ("test", test)):
             path = plan.data / f"{plan.splits[name]}.tsv"
             device = torch.device(plan.options.device)
             counted = _Counted(progress, f"transcribe {name}", len(read_manifest(path)))
             scores.append(score_manifest(recognizer, path, device=device, advance=counted))
-        seconds += trainings[-1].seconds + time.monotonic() - scoring_since
+        seconds += trained[-1].seconds + time.monotonic() - scoring_since
     utterances = _counts(test)
     low, high, over = _interval(utterances, len(test))
     origin = provenance(time.monotonic(), plan.options.device)
-    origin = replace(origin, seconds=round(seconds, 1), commit=_commits(trainings, commit()))
+    origin = replace(origin, seconds=round(seconds, 1), commit=_commits(trained, commit()))
     return RecognitionResult(
         **asdict(origin),
         data=_data(plan, test),
@@ -109,37 +101,6 @@ class _Counted:
         self.done += count
         if self.progress:
             self.progress(self.what, self.done, self.total)
-
-
-def _start(plan: Plan, folder: Path) -> Start:
-    """The checkpoint that fairseq is given; for fbank and mfcc it is written here."""
-    upstream, options = plan.upstream, plan.options
-    if upstream.kind in ACOUSTIC:
-        assert options.shape is not None
-        path = folder / f"{upstream.kind}.pt"
-        if not path.is_file():
-            held = read_encoder(options.shape)
-            # The frame grid of the features, which need no conv stack.
-            shape = replace(held.config, extractor_mode="layer_norm")
-            write_untrained(path, upstream.kind, shape, upstream.sample_rate)
-        return Start(path, True, True, upstream.sample_rate)
-    text = str(upstream.info["path"])
-    random = upstream.kind == "random"
-    if random:
-        text = text.removeprefix(RANDOM).rpartition("@")[0]
-    held = read_encoder(text)
-    return Start(Path(text), random, held.normalize, held.sample_rate)
-
-
-def _train(plan: Plan, start: Start, run: Path, seed: int) -> Trained:
-    """Run one training to its end, unless it is done already."""
-    recipe, cuda = plan.options.recipe, plan.options.device.startswith("cuda")
-    command = training_command(
-        recipe.path,
-        [*run_overrides(start, plan.data, run, seed, cuda), *recipe.overrides],
-    )
-    name = f"asr, {result_name(plan.upstream)}, seed {seed}"
-    return train_once(command, run, recipe.max_update, name)
 
 
 def _commits(trainings: Sequence[Trained], scored: str) -> str:

@@ -14,10 +14,12 @@ import torch
 from mgf_fairseq.encoder.config import EncoderConfig
 from mgf_fairseq.evaluation.finetuning import training
 from mgf_fairseq.evaluation.finetuning.recipe import RecipeError, find_recipe, load_recipe
+from mgf_fairseq.evaluation.finetuning.side_by_side import train_side_by_side
 from mgf_fairseq.evaluation.finetuning.training import RecognitionError
 from mgf_fairseq.evaluation.protocols import asr, asr_plan
 from mgf_fairseq.evaluation.protocols.asr import run_recognition
 from mgf_fairseq.evaluation.protocols.asr_plan import RecognitionOptions, plan_recognition
+from mgf_fairseq.evaluation.protocols.asr_training import trainings_of
 from mgf_fairseq.evaluation.result_files import read_record, write_record
 from mgf_fairseq.evaluation.results import RecognitionResult
 from mgf_fairseq.evaluation.tasks import TASKS
@@ -160,6 +162,7 @@ def test_the_frame_grid_of_the_shape_decides_the_key_of_features_and_channels_do
 def test_seconds_and_commits_are_of_all_processes_of_a_training(tmp_path, monkeypatch):
     """Killed and resumed under another commit; then scored again under a third, not trained."""
     run, spent = tmp_path / "run", iter([None, 130.5])
+    asked = training.Training("asr", ["train"], run, 2)
 
     def train(*words):
         seconds = next(spent)
@@ -172,13 +175,13 @@ def test_seconds_and_commits_are_of_all_processes_of_a_training(tmp_path, monkey
     monkeypatch.setattr(training, "run_training", train)
     monkeypatch.setattr(training, "commit", lambda: "old")
     with pytest.raises(TrainingError):
-        training.train_once(["train"], run, 2, "asr")
+        asked.run()
     monkeypatch.setattr(training, "commit", lambda: "new")
-    found = training.train_once(["train"], run, 2, "asr")
+    found = asked.run()
     assert (found.seconds, found.commits) == (130.5, ["old", "new"])
     assert [path.name for path in run.glob("*.pt")] == ["checkpoint_best.pt"]
     monkeypatch.setattr(training, "commit", lambda: "newest")
-    again = training.train_once(["train"], run, 2, "asr")  # `spent` has nothing left to give
+    again = asked.run()  # `spent` has nothing left to give
     assert again == found
     assert asr._commits([again], "newest") == "newest, trained at old, new"
     assert asr._commits([training.Trained(1.0, ["a"])], "a") == "a"
@@ -222,11 +225,16 @@ def test_a_recipe_is_its_yaml_with_the_overrides(tmp_path):
 def test_every_kind_of_upstream_is_fine_tuned_scored_and_not_trained_twice(
     data, checkpoint, tmp_path, monkeypatch
 ):
-    results = {}
-    for spec in (str(checkpoint), "mfcc", f"random:{checkpoint}"):
-        upstream = load_upstream(spec)
-        plan = plan_recognition(upstream, data, tmp_path / "cache", options(checkpoint))
-        results[spec] = run_recognition(plan, tmp_path / "work")
+    results, work = {}, tmp_path / "work"
+    plans = {
+        spec: plan_recognition(load_upstream(spec), data, tmp_path / "cache", options(checkpoint))
+        for spec in (str(checkpoint), "mfcc", f"random:{checkpoint}")
+    }
+    two = [one for plan in list(plans.values())[:2] for one in trainings_of(plan, work)]
+    train_side_by_side(two, 2, lambda text: None)
+    assert all(one.finished() for one in two)
+    for spec, plan in plans.items():
+        results[spec] = run_recognition(plan, work)
     runs = sorted((tmp_path / "work").glob("*/seed1"))
     assert len(runs) == 3
     for run in runs:

@@ -29,9 +29,10 @@ def plan_batches(
         yield batch
 
 
-def padded(views: Sequence[Tensor]) -> Tensor:
-    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter."""
-    return as_bits(nn.utils.rnn.pad_sequence(list(views), batch_first=True))
+def padded(views: Sequence[Tensor], width: int = 0) -> Tensor:
+    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter; S >= width."""
+    rows = nn.utils.rnn.pad_sequence(list(views), batch_first=True)
+    return as_bits(nn.functional.pad(rows, (0, max(0, width - rows.shape[1]))))
 
 
 def rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[np.int64]:

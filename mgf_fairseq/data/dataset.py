@@ -37,7 +37,8 @@ class MgfDataset(FairseqDataset):
     Crops are a function of (seed, epoch, utterance): the same on any rank or worker and after a
     resume. Where a mixture reads an utterance again within an epoch, its index is higher by the
     number of utterances each time, and its crops are others. A file that cannot be read is named,
-    skipped in its batch and counted in ``num_skipped``; training continues.
+    skipped in its batch and counted in ``num_skipped``; training continues. With ``repeat_shapes``
+    views are padded to the longest of their length bucket, so that few shapes of batches come.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class MgfDataset(FairseqDataset):
         seed: int,
         num_buckets: int,
         augmenter: Augmenter | None = None,
+        repeat_shapes: bool = False,
     ) -> None:
         super().__init__()
         self.manifest, self.crops = manifest, crops
@@ -61,6 +63,9 @@ class MgfDataset(FairseqDataset):
         self.lines = np.flatnonzero(manifest.num_samples >= crops.min_samples)
         self.view_sizes = crops.length(manifest.num_samples[self.lines])
         self.order_sizes = rounded_to_buckets(self.view_sizes, num_buckets)
+        self.repeat_shapes = repeat_shapes
+        # What a view takes in a batch: its own length, or that of the longest of its bucket.
+        self.padded_sizes = self.order_sizes if repeat_shapes else self.view_sizes
         # Shared memory, since fairseq keeps workers alive from one epoch to the next.
         self.epoch = torch.ones(1, dtype=torch.int64)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -116,13 +121,13 @@ class MgfDataset(FairseqDataset):
 
     def size(self, index: int) -> int:
         """Samples that one utterance brings to a batch: all its views."""
-        return int(self.view_sizes[index % len(self)]) * self.crops.views
+        return int(self.padded_sizes[index % len(self)]) * self.crops.views
 
     num_tokens = size
 
     def num_tokens_vec(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Samples that each of the utterances brings to a batch."""
-        return self.view_sizes[indices % len(self)] * self.crops.views
+        return self.padded_sizes[indices % len(self)] * self.crops.views
 
     def ordered_indices(self) -> NDArray[np.int64]:
         """Sort by length, longest first, in random order within a bucket of lengths."""
@@ -178,6 +183,7 @@ class MgfDataset(FairseqDataset):
         repeat, item = divmod(int(index), len(self))
         line = int(self.lines[item])
         sample: dict[str, Any] = {"line": line, "repeat": repeat, "views": [], "clean": []}
+        sample["width"] = int(self.padded_sizes[item]) if self.repeat_shapes else 0
         try:
             views = self._read_views(line, repeat, int(self.view_sizes[item]))
             sample["views"] = [view.heard for view in views]
@@ -253,7 +259,8 @@ class MgfDataset(FairseqDataset):
             return {}
         heard = self._heard(samples)
         lengths = [len(view) for view in heard]
-        source = padded(heard)
+        width = max(sample["width"] for sample in samples)
+        source = padded(heard, width)
         utterance = torch.tensor([line for line, *_ in rows])
         # One of its own for each row, also where an utterance comes again.
         row_id = [(line + again) * self.crops.views + number for line, again, number in rows]
@@ -269,7 +276,9 @@ class MgfDataset(FairseqDataset):
             ),
         }
         if self.augmenter and self.augmenter.keeps_clean:
-            net_input["clean"] = padded([view for sample in samples for view in sample["clean"]])
+            net_input["clean"] = padded(
+                [view for sample in samples for view in sample["clean"]], width
+            )
         return {
             "id": utterance,
             # What messages call the rows.

@@ -12,6 +12,7 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq_cli.train import main as fairseq_main
 
+from mgf_fairseq.encoder.compilation import Compilation
 from mgf_fairseq.model import MgfModel
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,31 @@ def train(corpus, user_dir, pretrain_configs, caplog):
         }
 
     return run
+
+
+# ---- compiled
+
+
+def test_a_compiled_training_validates_saves_the_same_names_and_resumes_bit_for_bit(
+    tmp_path, train, monkeypatch
+):
+    monkeypatch.setattr(Compilation, "backend", "aot_eager")  # inductor takes a minute
+    given = ("+task.compile=encoder", "++task.num_buckets=2", "++criterion.cosine_interval=2")
+    plain = train(tmp_path / "plain", "optimization.max_update=1", given[1])
+    whole = train(tmp_path / "whole", "optimization.max_update=3", *given)
+    # The first update has the same batch, but for padding, which no frame hears.
+    assert whole[1]["loss"] == pytest.approx(plain[1]["loss"], rel=1e-4)
+    train(tmp_path / "parts", "optimization.max_update=2", *given)
+    torch._dynamo.reset()
+    rest = train(tmp_path / "parts", "optimization.max_update=3", *given)
+    for name in ("loss", "gnorm"):
+        assert rest[3][name] == whole[3][name]
+    states = [
+        torch.load(tmp_path / run / "checkpoint_last.pt", weights_only=False)["model"]
+        for run in ("plain", "whole", "parts")
+    ]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[2][name], value) for name, value in states[1].items())
 
 
 # ---- learning

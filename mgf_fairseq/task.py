@@ -35,7 +35,12 @@ from .monitoring.gradient_guard import (
 from .monitoring.live import LiveHealth
 from .objectives.unknown import without_unknown
 from .utils.autocast import in_autocast
-from .utils.distributed import fingerprint, is_first_rank, require_alike
+from .utils.distributed import (
+    fingerprint,
+    is_first_rank,
+    ranks_on_this_machine,
+    require_alike,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +78,7 @@ class MgfPretrainingTask(FairseqTask):
 
         Raises:
             ManifestError: a manifest is missing, malformed or without a long enough utterance.
-            ValueError: the audio is not where the manifest says.
+            ValueError: the audio is not where the manifest says, or does not fit into `cache`.
         """
         cfg, trained = self.cfg, split == self.cfg.train_subset
         shared: dict[str, Any] = {
@@ -94,6 +99,8 @@ class MgfPretrainingTask(FairseqTask):
             )
 
         dataset = load_split(self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct)
+        if cfg.cache != "none":
+            dataset.keep_audio(cfg.cache, ranks_on_this_machine())
         self.datasets[split] = dataset
         if dataset.shuffle and is_first_rank():  # which saves the checkpoints
             note_training_data(self.state.state_dict, dataset.manifest)

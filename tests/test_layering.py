@@ -33,6 +33,7 @@ MAY_IMPORT_FAIRSEQ = {
     "checkpoints/reading.py",
     "data/config.py",
     "data/dataset.py",
+    "export/imported_heads.py",  # its dictionary and the settings of its fine-tuned models
 }
 
 

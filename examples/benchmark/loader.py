@@ -59,6 +59,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="in which each has its turn")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement, at least")
     parser.add_argument("--max-tokens", type=int, default=1_400_000, help="samples per batch")
+    parser.add_argument("--cache", default="none", help="task.cache; filled before it is measured")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
@@ -126,9 +127,14 @@ def read_through_loader(
     folder: Path, workers: int, arguments: argparse.Namespace, at_least: float
 ) -> Speed:
     """Read batches as training does; starting the workers is not counted."""
-    config = MgfPretrainingConfig(data=str(folder), seed=1, max_sample_size=5 * RATE)
+    config = MgfPretrainingConfig(
+        data=str(folder), seed=1, max_sample_size=5 * RATE, cache=arguments.cache
+    )
     task = MgfPretrainingTask.setup_task(config)
     task.load_dataset("train")
+    if arguments.cache != "none":
+        for line in range(len(task.dataset("train"))):
+            task.dataset("train")[line]
     iterator = train_iterator(task, arguments, workers)
     earlier = set(worker_pids())
     batches = _batches(iterator)

@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--rounds {arguments.rounds} must be above 0")
     # What loader.py asks for besides.
     arguments.files, arguments.file_seconds, arguments.manifest = 40, 12.0, None
-    arguments.max_tokens = 1_400_000
+    arguments.max_tokens, arguments.cache = 1_400_000, "none"
     return arguments
 
 

@@ -51,7 +51,7 @@ def read_initial(path: str | Path, config: EncoderConfig, model: Mapping[str, Te
     path = Path(path)
     if is_transformers(path):
         with interpreting(path):
-            source, _, _ = read_transformers(path)
+            source = read_transformers(path).encoder
     else:
         source = read_encoder(path, KINDS)
     wanted = {name: tensor for name, tensor in model.items() if not name.startswith(_OBJECTIVES)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from .files import CheckpointError
 from .keymap import rename
 
 _TYPES = ("wav2vec2", "hubert")  # model_type
-# What these models have beside the encoder; an import names what it skips of them.
+# What these models have beside the encoder.
 _HEADS = (
     *("lm_head", "projector", "classifier", "quantizer", "project_q", "project_hid"),
     "layer_weights",
@@ -35,16 +35,22 @@ _FIXED: dict[str, tuple[Any, Any]] = {  # key -> (only value, default)
 }
 
 
+class TransformersModel(NamedTuple):
+    """What such a folder holds."""
+
+    encoder: EncoderCheckpoint
+    heads: dict[str, Tensor]  # what an encoder does not have, under transformers' names
+    config: dict[str, Any]  # config.json
+    notes: list[str]  # what the folder did not say, and what was taken
+
+
 def is_transformers(path: Path) -> bool:
     """Whether a path is a folder as transformers saves models."""
     return (path / "config.json").is_file()
 
 
-def read_transformers(folder: Path) -> tuple[EncoderCheckpoint, list[str], list[str]]:
-    """Read the encoder of such a folder.
-
-    Returns:
-        The encoder, the heads that it does not have, and what the folder did not say.
+def read_transformers(folder: Path) -> TransformersModel:
+    """Read such a folder.
 
     Raises:
         CheckpointError: it is of another kind, or a file of it is missing or broken.
@@ -57,7 +63,7 @@ def read_transformers(folder: Path) -> tuple[EncoderCheckpoint, list[str], list[
         if config.get(key, default) != only:
             raise CheckpointError(f"{folder}: {key}={config[key]} in config.json; only {only} fits")
     shape = encoder_config(config)
-    weights, skipped = _encoder_weights(_read_weights(folder), shape, folder)
+    weights, heads = _encoder_weights(_read_weights(folder), shape, folder)
     notes = []
     if "mask_emb" not in weights:
         notes.append("no masked_spec_embed: mask_emb, which only training reads, is zero")
@@ -70,7 +76,7 @@ def read_transformers(folder: Path) -> tuple[EncoderCheckpoint, list[str], list[
     else:
         notes.append(f"no preprocessor_config.json: {rate} Hz and normalized input are assumed")
     held = EncoderCheckpoint("mgf", shape, weights, rate, normalize, {})
-    return held, skipped, notes
+    return TransformersModel(held, heads, config, notes)
 
 
 def encoder_config(config: dict[str, Any]) -> EncoderConfig:
@@ -127,16 +133,14 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 def _encoder_weights(
     weights: dict[str, Tensor], config: EncoderConfig, folder: Path
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Our names for the encoder's parameters, and the names of what else there is."""
-    kept, skipped = {}, set()
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The encoder's parameters under our names, and what else there is under transformers'."""
+    kept: dict[str, Tensor] = {}
+    heads: dict[str, Tensor] = {}
     for key, tensor in weights.items():
         name = key.removeprefix("wav2vec2.").removeprefix("hubert.")
-        head = name.split(".")[0]
-        if head in _HEADS:
-            skipped.add(head)
-        else:
-            kept[name] = tensor.float()
+        part = heads if name.split(".")[0] in _HEADS else kept
+        part[name] = tensor.float()
     renamed = rename(kept, "huggingface", "fairseq", config.extractor_mode == "default")
     width = config.encoder_embed_dim
     if len(renamed["layer_norm.weight"]) == width:  # then fairseq's encoder has no projection
@@ -146,4 +150,4 @@ def _encoder_weights(
                 f"{folder}: its feature projection maps {width} to {width}, which fairseq's "
                 "encoders leave out; it cannot be imported"
             )
-    return renamed, sorted(skipped)
+    return renamed, heads

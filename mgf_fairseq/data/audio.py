@@ -19,9 +19,9 @@ import soxr
 
 from .archives import open_member, open_regular
 from .entries import Entry, ManifestError, parse_entry
-from .headers import with_true_length
 from .headers.ogg import ogg_defect
 from .headers.splicing import HeaderError
+from .plain_wav import open_samples
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
 # 1e-6 within a few hundred samples at the lower of the two rates.
@@ -104,8 +104,7 @@ class AudioReader:
             raise AudioError(str(error)) from None
         stream, parsed = _open_bytes(entry, parsed)
         try:
-            self._stream, self.length_is_counted = with_true_length(stream)
-            self._file = soundfile.SoundFile(self._stream)
+            self._stream, self.length_is_counted, self._file = open_samples(stream)
         except OSError as error:  # a disk or network file system that fails on reading
             stream.close()
             raise AudioError(f"{entry}: cannot be read ({error.strerror})") from error
@@ -141,7 +140,7 @@ class AudioReader:
         if not low <= self.native_sample_rate <= high:
             return (
                 f"its header says {self.native_sample_rate} Hz, which is not from {low} to {high}; "
-                "correct the header, or remove its line"
+                "correct the header, or do without it"
             )
         if total == 0:
             return "the file holds no samples"
@@ -220,13 +219,14 @@ class AudioReader:
         if len(data) != num_samples:
             raise AudioError(
                 f"{self.entry}: truncated, {num_samples} samples from {start} requested and "
-                f"{len(data)} found; fetch the file again or remove its line"
+                f"{len(data)} found; fetch the file again or do without it"
             )
         waveform = data[:, 0] if self.channels == 1 else data.mean(axis=1)  # (S, C) -> (S,)
-        if not np.abs(waveform).max(initial=0.0) <= _LOUDEST:  # nor is it where one is NaN
+        whole = self.subtype.startswith("PCM_")  # numbers, scaled to -1 to 1
+        if not (whole or np.abs(waveform).max(initial=0.0) <= _LOUDEST):  # nor where one is NaN
             raise AudioError(
                 f"{self.entry}: holds NaN or infinite samples, or some beyond {_LOUDEST:g}; "
-                "remove its line"
+                "do without it"
             )
         return np.ascontiguousarray(waveform, dtype=np.float32)
 

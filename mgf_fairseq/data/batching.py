@@ -1,4 +1,4 @@
-"""Group utterances into batches with little padding, and pad them.
+"""Group utterances into batches with little padding.
 
 Scoring and feature extraction plan with `plan_batches`; training plans in the dataset, by its seed.
 """
@@ -9,9 +9,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
-
-from ..utils.transfer import as_bits
 
 
 def plan_batches(
@@ -27,12 +24,6 @@ def plan_batches(
         batch.append(index)
     if batch:
         yield batch
-
-
-def padded(views: Sequence[Tensor], width: int = 0) -> Tensor:
-    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter; S >= width."""
-    rows = nn.utils.rnn.pad_sequence(list(views), batch_first=True)
-    return as_bits(nn.functional.pad(rows, (0, max(0, width - rows.shape[1]))))
 
 
 def rounded_to_buckets(sizes: NDArray[np.int64], num_buckets: int) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from ..encoder.compilation import COMPILE
 from ..utils.autocast import AUTOCAST
 from ..utils.settings import POSITIVE, require_ranges
 from .augment.config import AugmentConfig
+from .cache import CACHES
 from .distinct import DISTINCT
 from .limits import PRETRAINING_MIN_SAMPLES
 from .mixture import parse_corpora
@@ -55,6 +56,13 @@ class MgfPretrainingConfig(FairseqDataclass):
     )
     num_buckets: int = field(
         default=16, metadata={"help": "length buckets that batches are drawn from; 0: by length"}
+    )
+    cache: str = field(
+        default="none",
+        metadata={
+            "help": "decoded audio kept in memory, once for all loader processes of a rank: none, "
+            "int16 (what 16 bits hold exactly; other files are read as without) or float32 (all)"
+        },
     )
     autocast: str = field(
         default="none", metadata={"help": "none, bf16, or auto: bf16 where the device has it"}
@@ -103,6 +111,8 @@ def require_valid(cfg: MgfPretrainingConfig) -> None:
             f"task.compile={cfg.compile} with task.num_buckets=0 would compile every length anew; "
             "set task.num_buckets=16"
         )
+    if cfg.cache not in CACHES:
+        raise ValueError(f"task.cache={cfg.cache!r} is none of {', '.join(CACHES)}")
     if cfg.distinct not in DISTINCT:
         raise ValueError(f"task.distinct={cfg.distinct!r} is none of {', '.join(DISTINCT)}")
     require_ranges(cfg, TASK_RANGES, "task.")

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..acoustics.normalization import unit_variance
-from ..encoder.padding import padding_mask_of
 from ..types import HostRows
 from ..utils.rng import generator
 from .audio import AudioError, AudioReader
-from .augment.augmenter import Augmenter, View
-from .batching import padded, rounded_to_buckets
+from .augment.augmenter import Augmenter, Recording, View
+from .batching import rounded_to_buckets
+from .cache import AudioCache
+from .collated import batch_of, padded
 from .crops import Crops
 from .distinct import plan_distinct
 from .entries import ManifestError
@@ -73,6 +74,7 @@ class MgfDataset(FairseqDataset):
         self.logged_resampling = False
         self.mixture: Mixture | None = None
         self.labels: NDArray[np.int64] | None = None  # of items: no two alike in a batch
+        self.cache: AudioCache | None = None
         self._log_skipped()
 
     def _log_skipped(self) -> None:
@@ -111,6 +113,16 @@ class MgfDataset(FairseqDataset):
             labels: (N,) of all the manifest's utterances; None: each utterance is one.
         """
         self.labels = self.lines if labels is None else labels[self.lines]
+
+    def keep_audio(self, name: str, processes: int) -> None:
+        """Keep decoded audio in memory, see `AudioCache`.
+
+        Raises:
+            ValueError: it does not fit.
+        """
+        read = np.zeros(len(self.manifest), np.int64)
+        read[self.lines] = self.manifest.num_samples[self.lines]
+        self.cache = AudioCache(name, read, self.sample_rate, processes)
 
     def set_epoch(self, epoch: int) -> None:
         """Take the epoch, which decides the crops."""
@@ -193,9 +205,12 @@ class MgfDataset(FairseqDataset):
         return sample
 
     def _read_views(self, line: int, repeat: int, length: int) -> list[View]:
-        """Read each view by seeking."""
+        """Read each view by seeking, in the file or in memory."""
         rng = generator(self.seed, line, repeat, int(self.epoch))
         entry = self.manifest.entry(line)
+        kept = self.cache.kept(line) if self.cache else None
+        if kept is not None:
+            return self._cut(kept, line, repeat, length, rng)
         promised = int(self.manifest.num_samples[line])
         with AudioReader(entry, self.sample_rate) as reader:
             # Resampling rounds; anything more is another file, or a count at another rate.
@@ -206,14 +221,21 @@ class MgfDataset(FairseqDataset):
                     "make the manifest again with 'mgf prepare'"
                 )
             self._log_resampling(reader)
-            length = min(length, reader.num_samples)
-            starts = self.crops.starts(reader.num_samples, length, rng)
-            if self.augmenter:
-                return [
-                    self.augmenter.read(reader, start, length, self._key(line, repeat, number))
-                    for number, start in enumerate(starts)
-                ]
-            read = [torch.from_numpy(reader.read(start, length)) for start in starts]
+            source = self.cache.keep(line, reader) if self.cache else reader
+            return self._cut(source, line, repeat, length, rng)
+
+    def _cut(
+        self, source: Recording, line: int, repeat: int, length: int, rng: np.random.Generator
+    ) -> list[View]:
+        """Read each view, changed and normalized as the settings say."""
+        length = min(length, source.num_samples)
+        starts = self.crops.starts(source.num_samples, length, rng)
+        if self.augmenter:
+            return [
+                self.augmenter.read(source, start, length, self._key(line, repeat, number))
+                for number, start in enumerate(starts)
+            ]
+        read = [torch.from_numpy(source.read(start, length)) for start in starts]
         views = [unit_variance(view) for view in read] if self.normalize else read
         return [View(view, view) for view in views]
 
@@ -258,34 +280,22 @@ class MgfDataset(FairseqDataset):
         if not rows:
             return {}
         heard = self._heard(samples)
-        lengths = [len(view) for view in heard]
         width = max(sample["width"] for sample in samples)
-        source = padded(heard, width)
-        utterance = torch.tensor([line for line, *_ in rows])
         # One of its own for each row, also where an utterance comes again.
         row_id = [(line + again) * self.crops.views + number for line, again, number in rows]
-        net_input = {
-            "source": source,
-            "padding_mask": padding_mask_of(lengths, source.shape[1], source.device),
-            "utterance": utterance,
-            "row_id": torch.tensor(row_id),
-            "rows": HostRows(
-                num_samples=tuple(lengths),
+        keeps_clean = self.augmenter and self.augmenter.keeps_clean
+        clean = [view for sample in samples for view in sample["clean"]] if keeps_clean else []
+        return batch_of(
+            padded(heard, width),
+            padded(clean, width) if clean else None,
+            HostRows(
+                num_samples=tuple(len(view) for view in heard),
                 row_id=tuple(row_id),
                 counted=tuple(range(len(rows))),
             ),
-        }
-        if self.augmenter and self.augmenter.keeps_clean:
-            net_input["clean"] = padded(
-                [view for sample in samples for view in sample["clean"]], width
-            )
-        return {
-            "id": utterance,
-            # What messages call the rows.
-            "entries": [self.manifest.entry(line) for line, *_ in rows],
-            "net_input": net_input,
-            "num_skipped": 0,
-        }
+            [self.manifest.entry(line) for line, *_ in rows],
+            [line for line, *_ in rows],
+        )
 
     def _heard(self, samples: list[dict[str, Any]]) -> list[Tensor]:
         """What the encoder hears of each row: with the batch's other utterances mixed in, maybe."""

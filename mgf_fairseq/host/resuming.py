@@ -43,7 +43,10 @@ _PERMITS = {
 # Free within those groups: where things lie, what is only said or scored, precision, and settings
 # that follow another one, which is compared.
 _FREE = {
-    *(f"task.{key}" for key in ("data", "health", "log_interval", "train_subset", "autocast")),
+    *(
+        f"task.{key}"
+        for key in ("data", "health", "log_interval", "train_subset", "autocast", "cache")
+    ),
     *("task.seed", "model.seed", "model.sample_rate", "criterion.sample_rate"),
     *("optimizer.lr", "lr_scheduler.lr", "criterion.sentence_avg", "model.ddp_backend"),
     *("optimizer.tpu", "optimizer.fp16_adam_stats", "optimizer.use_old_adam"),

@@ -6,6 +6,7 @@ from all ranks.
 
 from __future__ import annotations
 
+import platform
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,16 @@ def from_first_rank(number: int) -> int:
     box = torch.tensor(number, device=_device())
     dist.broadcast(box, src=0)
     return int(box)
+
+
+def ranks_on_this_machine() -> int:
+    """Count the ranks whose machine has this one's name, this rank among them."""
+    if not is_distributed():
+        return 1
+    own = torch.tensor(zlib.crc32(platform.node().encode()), device=_device())
+    found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    dist.all_gather(found, own)
+    return int((torch.stack(found) == own).sum())
 
 
 def require_alike(what: str, *values: int) -> None:

@@ -53,6 +53,7 @@ SPEAKER = {
     "train/": "finetune",
     "export/": "export",
     "export/importing.py": "import",
+    "export/imported_heads.py": "import",
     "extract/": "extract",
     # Shared by the verbs that read checkpoints, of which this is one.
     **dict.fromkeys(("cli/options.py", "host/user_packages.py", "objectives/base.py"), "extract"),

@@ -99,9 +99,9 @@ def test_sigterm_saves_the_update_in_progress_and_the_same_command_resumes(
     second = start(folder, moment=f"SIGTERM update {EPOCH}")
     assert second.exit_code() == EXIT_CODE, second.output()[-3000:]
     assert sorted(second.updates()) == [4, 5, 6]
-    # Neither the number of workers nor a validation between updates changes anything.
+    # Neither the number of workers, audio in memory nor a validation changes anything.
     validates = ("dataset.disable_validation=false", "dataset.validate_interval_updates=2")
-    third = start(folder, "dataset.num_workers=0", *validates)
+    third = start(folder, "dataset.num_workers=0", "task.cache=int16", *validates)
     assert third.exit_code() == 0, third.output()[-3000:]
     assert sorted(third.updates()) == [7, 8, 9, 10]
     assert third.output().count("[valid][INFO]") == 2

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from mgf_fairseq.utils.distributed import all_reduce_sum, gather_rows
+from mgf_fairseq.utils.distributed import all_reduce_sum, gather_rows, ranks_on_this_machine
 
 pytestmark = pytest.mark.ddp
 
@@ -21,6 +21,7 @@ def gather_rank(rank: int, counts: list[int]) -> dict[str, Any]:
         "keys": gathered.keys,
         "offset": gathered.offset,
         "grad": rows.grad,
+        "here": ranks_on_this_machine(),
         "sum": all_reduce_sum(torch.tensor([1.0, float(rank)])),
     }
 
@@ -36,6 +37,7 @@ def test_rows_of_unequal_ranks_are_gathered_in_order_with_summed_gradients(ranks
         ]
         assert found["offset"] == sum(counts[:rank])
         assert torch.equal(found["grad"], torch.full((counts[rank], 3), 3.0))
+        assert found["here"] == 2
         assert found["sum"].tolist() == [2.0, 1.0]
 
 
@@ -44,3 +46,4 @@ def test_with_one_process_sums_and_gathers_are_the_identity():
     gathered = gather_rows(rows, torch.arange(3))
     assert gathered.rows is rows and gathered.offset == 0
     assert torch.equal(all_reduce_sum(rows), rows)
+    assert ranks_on_this_machine() == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ...acoustics.normalization import unit_variance
 from ...utils.rng import generator
-from ..audio import AudioReader
 from . import effects
 from .config import BATCH, AugmentConfig, read_settings
 from .sources import Recordings
@@ -26,6 +25,17 @@ _IN_VIEW, _IN_BATCH = 0, 1
 _SHORTEST_RT60 = 0.1  # seconds
 _DIRECT_DB = 0.0, 12.0  # direct sound over reverberation, of a made response
 _LONGEST_RESPONSE = 1.0  # seconds
+
+
+class Recording(Protocol):
+    """An utterance at the training rate, in a file or in memory."""
+
+    @property
+    def num_samples(self) -> int:
+        """Its length."""
+
+    def read(self, start: int, num_samples: int, /) -> effects.Waveform:
+        """Read `num_samples` samples from `start` on: (S,) fp32."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Augmenter:
         """Whether batches hold the clean views too."""
         return self.config.changes_sound and self.config.targets == "clean"
 
-    def read(self, reader: AudioReader, start: int, length: int, key: Sequence[int]) -> View:
+    def read(self, reader: Recording, start: int, length: int, key: Sequence[int]) -> View:
         """Read a view, and change it.
 
         Args:
@@ -106,7 +116,7 @@ class Augmenter:
         return View(as_it_was if heard is clean else self._finished(heard), as_it_was)
 
     def _read(
-        self, reader: AudioReader, start: int, length: int, rng: np.random.Generator, changes: bool
+        self, reader: Recording, start: int, length: int, rng: np.random.Generator, changes: bool
     ) -> effects.Waveform:
         """(S,) at a drawn speed; a view whose speed is 1 is what the file holds."""
         most = round(100 * self.config.speed_range)

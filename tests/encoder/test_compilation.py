@@ -10,7 +10,6 @@ import logging
 import pytest
 import torch
 from tiny_encoder import padded, tiny
-from torch._dynamo.backends.debugging import aot_eager
 
 from mgf_fairseq.encoder.compilation import (
     Compilation,
@@ -41,7 +40,7 @@ class Graphs:
 
     def __call__(self, graph, inputs):
         self.count += 1
-        return aot_eager(graph, inputs)
+        return graph.forward
 
 
 def step(encoder: SpeechEncoder, *lengths: int, update: int = 0) -> dict[str, torch.Tensor]:
@@ -83,18 +82,19 @@ def test_between_masks_and_context_is_no_graph_break_either():
     assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
 
 
-WIDE = "[(512, 10, 5), (512, 3, 2), (12, 3, 2), (12, 3, 2), (12, 3, 2), (12, 2, 2), (12, 2, 2)]"
-
-
 @pytest.mark.parametrize(
     "settings",
     [
-        {"layer_norm_first": True, "feature_grad_mult": 0.1},
-        {"encoder_layerdrop": 0.5, "encoder_layers": 4, "dropout": 0.1, "attention_dropout": 0.1},
+        {
+            "layer_norm_first": True,
+            "feature_grad_mult": 0.1,
+            "encoder_layerdrop": 0.5,
+            "dropout": 0.1,
+            "attention_dropout": 0.1,
+        },
         {"checkpoint_activations": True, "extractor_mode": "default", "dropout": 0.1},
-        {"conv_feature_layers": WIDE},
     ],
-    ids=["pre-norm", "layerdrop", "checkpointed", "wide"],
+    ids=["pre-norm, layerdrop", "group norm, checkpointed"],
 )
 def test_values_and_gradients_are_those_of_the_encoder_as_it_is_written(settings):
     plain = tiny(**settings).train()

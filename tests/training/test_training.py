@@ -52,26 +52,21 @@ def train(corpus, user_dir, pretrain_configs, caplog):
 # ---- compiled
 
 
-def test_a_compiled_training_validates_saves_the_same_names_and_resumes_bit_for_bit(
-    tmp_path, train, monkeypatch
-):
-    monkeypatch.setattr(Compilation, "backend", "aot_eager")  # inductor takes a minute
+def test_a_compiled_training_validates_and_resumes_bit_for_bit(tmp_path, train, monkeypatch):
+    monkeypatch.setattr(Compilation, "backend", "eager")  # inductor takes a minute
     given = ("+task.compile=encoder", "++task.num_buckets=2", "++criterion.cosine_interval=2")
-    plain = train(tmp_path / "plain", "optimization.max_update=1", given[1])
-    whole = train(tmp_path / "whole", "optimization.max_update=3", *given)
-    # The first update has the same batch, but for padding, which no frame hears.
-    assert whole[1]["loss"] == pytest.approx(plain[1]["loss"], rel=1e-4)
-    train(tmp_path / "parts", "optimization.max_update=2", *given)
+    whole = train(tmp_path / "whole", "optimization.max_update=2", *given)
+    train(tmp_path / "parts", "optimization.max_update=1", *given)
     torch._dynamo.reset()
-    rest = train(tmp_path / "parts", "optimization.max_update=3", *given)
+    rest = train(tmp_path / "parts", "optimization.max_update=2", *given)
     for name in ("loss", "gnorm"):
-        assert rest[3][name] == whole[3][name]
+        assert rest[2][name] == whole[2][name]
     states = [
         torch.load(tmp_path / run / "checkpoint_last.pt", weights_only=False)["model"]
-        for run in ("plain", "whole", "parts")
+        for run in ("whole", "parts")
     ]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[2][name], value) for name, value in states[1].items())
+    assert not [name for name in states[0] if "_orig_mod" in name]
+    assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
 
 
 # ---- learning

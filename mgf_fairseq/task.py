@@ -22,6 +22,7 @@ from .data.dataset import MgfDataset
 from .data.entries import ManifestError
 from .data.loading import load_split
 from .data.mixture import Rows, parse_corpora
+from .encoder.compilation import Compilation, as_written
 from .host.heartbeat import moved
 from .host.iterators import MgfBatchIterator, StepClock, log_data_wait
 from .host.recorders import ReconstructionRecorder
@@ -65,6 +66,7 @@ class MgfPretrainingTask(FairseqTask):
         self.guard = GradientGuard()
         self.live_health = LiveHealth(cfg.log_interval)
         self.recorder = ReconstructionRecorder()
+        self.compilation = Compilation() if cfg.compile != "none" else None
 
     @classmethod
     def setup_task(cls, cfg: MgfPretrainingConfig, **_: Any) -> MgfPretrainingTask:
@@ -93,6 +95,7 @@ class MgfPretrainingTask(FairseqTask):
                 shuffle=trained,
                 num_buckets=cfg.num_buckets,
                 augmenter=augmenter,
+                repeat_shapes=trained and cfg.compile != "none",
             )
 
         dataset = load_split(self.cfg.data, split, self.corpora, build, moved, self.cfg.distinct)
@@ -173,6 +176,10 @@ class MgfPretrainingTask(FairseqTask):
                 criterion.balance,
             )
             self.guard.note(sample)
+            if self.compilation:
+                encoder: Any = unwrapped(model)
+                source, rows = (sample["net_input"][key] for key in ("source", "rows"))
+                self.compilation.prepare(encoder, rows.num_samples, source.shape[1])
         forward = in_autocast(criterion, self.cfg.autocast)
         loss, sample_size, log = super().train_step(
             sample, model, forward, optimizer, update_num, ignore_grad
@@ -183,7 +190,8 @@ class MgfPretrainingTask(FairseqTask):
         """Log whose gradient is not finite, and count the update against the budget."""
         where = parameters_not_finite(model)
         explain = in_autocast(explain_gradient, self.cfg.autocast)
-        found = [line for batch in batches for line in explain(model, batch)]
+        with as_written(self.compilation is not None):
+            found = [line for batch in batches for line in explain(model, batch)]
         logger.warning(
             "update %d: the gradient is not finite: %s. Skipped on all ranks (parameters: %s)",
             criterion.update,
@@ -224,11 +232,13 @@ class MgfPretrainingTask(FairseqTask):
         if self.cfg.health:
             self.live_health.summarize()
         if self.objective_names:
-            self.recorder.observe(model, self.datasets.values(), self.cfg.sample_rate)
+            with as_written(self.compilation is not None):
+                self.recorder.observe(model, self.datasets.values(), self.cfg.sample_rate)
 
     def valid_step(self, sample: dict[str, Any], model: Any, criterion: Any) -> Any:
-        """Validate under the same autocast."""
-        return super().valid_step(sample, model, in_autocast(criterion, self.cfg.autocast))
+        """Validate under the same autocast, without compiled code."""
+        with as_written(self.compilation is not None):
+            return super().valid_step(sample, model, in_autocast(criterion, self.cfg.autocast))
 
     def get_batch_iterator(self, *args: Any, **kwargs: Any) -> Any:
         """Make fairseq's iterator, with a dummy batch that counts for nothing."""

@@ -3,12 +3,14 @@
 #   bash examples/benchmark/gpu.sh [tests] [small] [base] [train]
 # Each part ends within 4 minutes. DEST (default runs/gpu) gets a log and the JSON of each part.
 # DEVICE=cpu runs the same at toy size, to try the script; its numbers mean nothing.
+# COMPILED=1 adds MGF with task.compile=encoder to the parts small and base.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 dest="${DEST:-runs/gpu}" device="${DEVICE:-cuda}"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 mkdir -p "$dest"
 speed=(python examples/benchmark/pretraining.py --device "$device" --precision bf16 --mfu --no-shares)
+if [ -n "${COMPILED:-}" ]; then speed+=(--compiled); fi
 toy=(--shape debug --rows 2 --seconds 0.5 --rounds 1 --threads 1 --no-memory)
 
 part() { # NAME SECONDS COMMAND...: run with a time limit, keep the log, say how it ended

@@ -29,7 +29,7 @@ from parts import profile_parts
 from peak_memory import measure_memory, memory_of
 from peers import PEERS, available_peers
 from setting import Setting, System
-from systems import SCALES, build, without
+from systems import COMPILED, SCALES, build, without
 
 MGF = "mgf"
 PHONEME_ONLY = "mgf phoneme only"
@@ -54,6 +54,7 @@ def parse_arguments() -> argparse.Namespace:
         default="wall",
         help="cpu: seconds of the process on all its threads, for a machine that is not quiet",
     )
+    parser.add_argument("--compiled", action="store_true", help="add MGF with task.compile=encoder")
     parser.add_argument("--no-shares", action="store_true", help="leave out the objectives' shares")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory")
     parser.add_argument("--mfu", action="store_true", help="add the share of the matrix rate")
@@ -96,8 +97,12 @@ def measure_speed(
     clock = clock_of(arguments)
     systems = [build(name, setting) for name in names]
     masked: dict[str, list[float]] = {name: [] for name in names}
+    warm_up: dict[str, float] = {}  # seconds, in which what is compiled is compiled
     for system in systems:
+        began = time.perf_counter()
         _timed(system, 0, WARM_UP_STEPS, clock)
+        warm_up[system.name] = time.perf_counter() - began
+        progress(f"{system.name}: {warm_up[system.name]:.1f} s for the first {WARM_UP_STEPS} steps")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(arguments.rounds):
         first = number % len(systems)  # nobody always follows the same neighbor
@@ -110,6 +115,7 @@ def measure_speed(
         system.name: {
             "parameters": system.num_parameters,
             "masked_frames": statistics.mean(masked[system.name]),
+            "warm_up_s": warm_up[system.name],
         }
         for system in systems
     }
@@ -193,7 +199,7 @@ def print_shares(share: dict[str, dict[str, float]], parts: dict[str, dict[str, 
 
 def compare_all(arguments: argparse.Namespace, setting: Setting) -> dict[str, Any]:
     """Measure and print everything that was asked for; returns what the JSON file holds."""
-    names = [MGF, PHONEME_ONLY, *available_peers()]
+    names = [MGF, *([COMPILED] if arguments.compiled else []), PHONEME_ONLY, *available_peers()]
     seconds, facts = measure_speed(names, setting, arguments)
     memory = {} if arguments.no_memory else measure_memory(names)
     table = compare(seconds, memory, setting.audio_seconds)

@@ -15,9 +15,11 @@ from peers import PEERS
 from setting import CONFIG, SAMPLE_RATE, Setting, System, synthetic_audio
 from torch import Tensor
 
+from mgf_fairseq.encoder.compilation import compile_encoder
 from mgf_fairseq.types import HostRows
 from mgf_fairseq.utils.transfer import as_bits
 
+COMPILED = "mgf compiled"
 SCALES = ("sample", "frame", "phoneme", "utterance")
 
 
@@ -80,6 +82,10 @@ def build(name: str, setting: Setting) -> System:
     torch.manual_seed(1)
     if name in PEERS:
         return PEERS[name](setting)
+    if name == COMPILED:
+        system = build_mgf(setting, name=name)
+        compile_encoder(system.model)  # type: ignore[arg-type]
+        return system
     if name == "mgf phoneme only":
         return build_mgf(setting, ("phoneme",), name)
     kept = tuple(scale for scale in SCALES if name != without(scale))

@@ -29,6 +29,11 @@ class Wav2Vec2BaselineTask(MgfPretrainingTask):
                 f"task.autocast={cfg.autocast}: fairseq's wav2vec2 cannot run under autocast; set "
                 "task.autocast=none, and common.bf16=true for speed on a GPU"
             )
+        if cfg.compile != "none":
+            raise ValueError(
+                f"task.compile={cfg.compile}: fairseq's wav2vec2 is trained as it is; set "
+                "task.compile=none"
+            )
 
     def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
         """Build fairseq's model, its conv stack initialized as MGF's; no objectives of ours."""

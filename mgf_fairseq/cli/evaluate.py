@@ -78,12 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name of one row for these checkpoints, which differ by pre-training seed alone "
         "(default: none)",
     )
-    add(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="folder of features and fine-tunings (default: DEST/cache)",
-    )
+    add("--cache", type=Path, metavar="DIR", help="folder of features and fine-tunings (default: "
+        "DEST/cache)")  # fmt: skip
     add_device(add)
     add_user_dir(add)
     add("--speaker-test", metavar="SPLIT", help="split that task speaker alone is scored on "

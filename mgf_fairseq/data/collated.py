@@ -18,12 +18,14 @@ from ..types import HostRows
 from ..utils.transfer import as_bits
 
 
-def padded(views: Sequence[Tensor]) -> Tensor:
-    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter.
+def padded(views: Sequence[Tensor], least: int = 0) -> Tensor:
+    """B of (S,) fp32 -> (B, S) as their bits, zeros where a view is shorter; S >= `least`.
 
-    In a loader's worker the result lies in memory that other processes can read.
+    Bits (``utils.transfer``), since fairseq's ``common.fp16`` and ``bf16`` round float32 inputs
+    before the task sees them, and the acoustic targets need the whole precision. In a loader's
+    worker the result lies in memory that other processes can read.
     """
-    width = max(len(view) for view in views)
+    width = max(least, *(len(view) for view in views))
     rows = torch.empty(0)
     if get_worker_info() is not None:
         size = len(views) * width * rows.element_size()

@@ -9,6 +9,7 @@ from typing import Any
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II, MISSING
 
+from ..encoder.compilation import COMPILE
 from ..utils.autocast import AUTOCAST
 from ..utils.settings import POSITIVE, require_ranges
 from .augment.config import AugmentConfig
@@ -66,6 +67,13 @@ class MgfPretrainingConfig(FairseqDataclass):
     autocast: str = field(
         default="none", metadata={"help": "none, bf16, or auto: bf16 where the device has it"}
     )
+    compile: str = field(
+        default="none",
+        metadata={
+            "help": "none, or encoder: torch.compile over conv stack and Transformer in training; "
+            "rows are padded to the longest of their length bucket, so that shapes repeat"
+        },
+    )
     rebuild_batches: bool = field(
         default=True, metadata={"help": "draw new batches for every epoch"}
     )
@@ -96,6 +104,13 @@ def require_valid(cfg: MgfPretrainingConfig) -> None:
     """
     if cfg.autocast not in AUTOCAST:
         raise ValueError(f"task.autocast={cfg.autocast!r} is none of {', '.join(AUTOCAST)}")
+    if cfg.compile not in COMPILE:
+        raise ValueError(f"task.compile={cfg.compile!r} is none of {', '.join(COMPILE)}")
+    if cfg.compile != "none" and cfg.num_buckets == 0:
+        raise ValueError(
+            f"task.compile={cfg.compile} with task.num_buckets=0 would compile every length anew; "
+            "set task.num_buckets=16"
+        )
     if cfg.cache not in CACHES:
         raise ValueError(f"task.cache={cfg.cache!r} is none of {', '.join(CACHES)}")
     if cfg.distinct not in DISTINCT:

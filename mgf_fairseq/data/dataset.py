@@ -38,7 +38,8 @@ class MgfDataset(FairseqDataset):
     Crops are a function of (seed, epoch, utterance): the same on any rank or worker and after a
     resume. Where a mixture reads an utterance again within an epoch, its index is higher by the
     number of utterances each time, and its crops are others. A file that cannot be read is named,
-    skipped in its batch and counted in ``num_skipped``; training continues.
+    skipped in its batch and counted in ``num_skipped``; training continues. With ``repeat_shapes``
+    views are padded to the longest of their length bucket, so that few shapes of batches come.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class MgfDataset(FairseqDataset):
         seed: int,
         num_buckets: int,
         augmenter: Augmenter | None = None,
+        repeat_shapes: bool = False,
     ) -> None:
         super().__init__()
         self.manifest, self.crops = manifest, crops
@@ -62,6 +64,9 @@ class MgfDataset(FairseqDataset):
         self.lines = np.flatnonzero(manifest.num_samples >= crops.min_samples)
         self.view_sizes = crops.length(manifest.num_samples[self.lines])
         self.order_sizes = rounded_to_buckets(self.view_sizes, num_buckets)
+        self.repeat_shapes = repeat_shapes
+        # What a view takes in a batch: its own length, or that of the longest of its bucket.
+        self.padded_sizes = self.order_sizes if repeat_shapes else self.view_sizes
         # Shared memory, since fairseq keeps workers alive from one epoch to the next.
         self.epoch = torch.ones(1, dtype=torch.int64)
         self.epoch.share_memory_()  # type: ignore[no-untyped-call]
@@ -110,11 +115,7 @@ class MgfDataset(FairseqDataset):
         self.labels = self.lines if labels is None else labels[self.lines]
 
     def keep_audio(self, name: str, processes: int) -> None:
-        """Keep decoded audio in memory, see `AudioCache`.
-
-        Raises:
-            ValueError: it does not fit.
-        """
+        """Keep decoded audio in memory, see `AudioCache`; raises ValueError if it does not fit."""
         read = np.zeros(len(self.manifest), np.int64)
         read[self.lines] = self.manifest.num_samples[self.lines]
         self.cache = AudioCache(name, read, self.sample_rate, processes)
@@ -128,13 +129,13 @@ class MgfDataset(FairseqDataset):
 
     def size(self, index: int) -> int:
         """Samples that one utterance brings to a batch: all its views."""
-        return int(self.view_sizes[index % len(self)]) * self.crops.views
+        return int(self.padded_sizes[index % len(self)]) * self.crops.views
 
     num_tokens = size
 
     def num_tokens_vec(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Samples that each of the utterances brings to a batch."""
-        return self.view_sizes[indices % len(self)] * self.crops.views
+        return self.padded_sizes[indices % len(self)] * self.crops.views
 
     def ordered_indices(self) -> NDArray[np.int64]:
         """Sort by length, longest first, in random order within a bucket of lengths."""
@@ -189,7 +190,8 @@ class MgfDataset(FairseqDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         repeat, item = divmod(int(index), len(self))
         line = int(self.lines[item])
-        sample: dict[str, Any] = {"line": line, "repeat": repeat, "views": [], "clean": []}
+        width = int(self.padded_sizes[item]) if self.repeat_shapes else 0
+        sample = {"line": line, "repeat": repeat, "width": width, "views": [], "clean": []}
         try:
             views = self._read_views(line, repeat, int(self.view_sizes[item]))
             sample["views"] = [view.heard for view in views]
@@ -260,12 +262,7 @@ class MgfDataset(FairseqDataset):
         return batch
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad the views of a batch's utterances to one batch, or make {} where none was read.
-
-        ``source`` holds the bits of fp32 samples (``utils.transfer``): fairseq's ``common.fp16``
-        and ``bf16`` round float32 inputs before the task sees them, and the acoustic targets need
-        the whole precision.
-        """
+        """Pad the views of a batch's utterances to one batch, or make {} where none was read."""
         rows = [
             (sample["line"], sample["repeat"] * len(self.manifest), number)
             for sample in samples
@@ -274,13 +271,14 @@ class MgfDataset(FairseqDataset):
         if not rows:
             return {}
         heard = self._heard(samples)
+        width = max(sample["width"] for sample in samples)
         # One of its own for each row, also where an utterance comes again.
         row_id = [(line + again) * self.crops.views + number for line, again, number in rows]
         keeps_clean = self.augmenter and self.augmenter.keeps_clean
         clean = [view for sample in samples for view in sample["clean"]] if keeps_clean else []
         return batch_of(
-            padded(heard),
-            padded(clean) if clean else None,
+            padded(heard, width),
+            padded(clean, width) if clean else None,
             HostRows(
                 num_samples=tuple(len(view) for view in heard),
                 row_id=tuple(row_id),

@@ -78,8 +78,11 @@ def test_a_batch_without_padding_carries_no_padding_mask():
     assert set(wav2vec2_batch(tiny.tiny_sample([0]), model)["net_input"]) == {"source"}
 
 
-def test_autocast_is_refused_with_the_fix():
+def test_autocast_and_compilation_are_refused_with_the_fix():
     assert composed("objectives=wav2vec2", "run=gpu_1").task.autocast == "none"
     config = composed("objectives=wav2vec2", "task.autocast=bf16")
     with pytest.raises(ValueError, match=r"task.autocast=none, and common.bf16=true"):
+        Wav2Vec2BaselineTask.setup_task(config.task)
+    config = composed("objectives=wav2vec2", "task.autocast=none", "+task.compile=encoder")
+    with pytest.raises(ValueError, match=r"task.compile=none"):
         Wav2Vec2BaselineTask.setup_task(config.task)

@@ -96,6 +96,26 @@ def test_a_batch_is_padded_to_its_longest_row_and_no_row_is_cropped(corpus):
     assert net_input["row_id"].tolist() == list(range(24))
 
 
+def test_shapes_repeat_where_rows_are_padded_to_the_longest_of_their_bucket(corpus):
+    items = dataset(corpus, num_buckets=2, repeat_shapes=True)
+    limit = 2 * items.num_tokens_vec(np.arange(len(items))).max()
+    widths = set()
+    for batch in items.batch_by_size(items.ordered_indices(), max_tokens=limit):
+        net_input = items.collater([items[index] for index in batch])["net_input"]
+        source = net_input["source"]
+        assert source.numel() <= limit and source.shape == net_input["padding_mask"].shape
+        assert source.shape[1] == items.order_sizes[batch].max()
+        counted = (~net_input["padding_mask"]).sum(1).tolist()
+        assert tuple(counted) == net_input["rows"].num_samples
+        widths.add(source.shape[1])
+    assert widths == set(items.order_sizes.tolist()) and len(widths) == 2
+    assert len(set(items.view_sizes.tolist())) > 2
+    with pytest.raises(ValueError, match=r"task.compile=encoder with task.num_buckets=0"):
+        tiny.tiny_task(compile="encoder", num_buckets=0)
+    with pytest.raises(ValueError, match=r"task.compile='model' is none of none, encoder"):
+        tiny.tiny_task(compile="model")
+
+
 def test_views_are_normalized_one_by_one_as_stock_fairseq_does_for_fine_tuning(corpus):
     raw = read_all(dataset(corpus, normalize=False))
     for view, waveform in zip(read_all(dataset(corpus)), raw, strict=True):

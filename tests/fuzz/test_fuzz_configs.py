@@ -52,7 +52,7 @@ OBJECTIVE = sorted(
     for field in dataclasses.fields(OBJECTIVES[name].config_type)
 )
 TASK = ["sample_rate", "normalize", "views", "max_sample_size", "min_sample_size", "num_buckets"]
-TASK += ["rebuild_batches", "health", "log_interval", "autocast", "seed", "corpora"]
+TASK += ["rebuild_batches", "health", "log_interval", "autocast", "compile", "seed", "corpora"]
 
 
 def step(model: Any) -> None:

@@ -21,7 +21,6 @@ from mgf_fairseq.evaluation.results import (
     CHOSEN_PER_FOLD,
     ClassScore,
     Embeddings,
-    EnhancementResult,
     Example,
     RecognitionResult,
     Representation,
@@ -30,7 +29,6 @@ from mgf_fairseq.evaluation.results import (
     TaskResult,
     UpstreamResult,
     UtteranceCounts,
-    UtteranceGain,
 )
 from mgf_fairseq.report.figures.arpabet import MANNERS
 
@@ -167,47 +165,6 @@ def recognized(cer: float, **changes: Any) -> RecognitionResult:
         examples=[Example(reference="HE SAID NOTHING", hypothesis="HE SED NOTING")],
     )
     return replace(made, **changes)
-
-
-def enhanced(*gains: float, layers: list[str] = LAYERS, each: int = 3) -> EnhancementResult:
-    """A result of two seeds whose test speakers have these gains; the top layer is chosen."""
-    mean = sum(gains) / len(gains)
-    names = [*layers, "weighted sum"] if len(layers) > 1 else layers
-    chosen = len(layers) - 1
-    return EnhancementResult(
-        **PROVENANCE,
-        data=data("enhancement"),
-        protocol={"probe": "exactly one Linear", "mixtures": {"max_snr": 15.0}},
-        key=f"enhancement {mean}",
-        seeds=[1, 2],
-        representations=[
-            Representation(
-                name=name,
-                layer=name,
-                valid={"si_sdr_gain": [mean - abs(k - chosen)] * 2},
-                test={"si_sdr_gain": [mean - abs(k - chosen)] * 2},
-            )
-            for k, name in enumerate(names)
-        ],
-        chosen=chosen,
-        low=mean - 1.5,
-        high=mean + 1.5,
-        chance={"si_sdr_gain": 1.1},
-        ideal={"si_sdr_gain": 14.0},
-        layer_weights=[1 / len(layers)] * len(layers) if len(layers) > 1 else [],
-        interval_over=f"{len(gains)} speakers",
-        utterances=[
-            UtteranceGain(
-                entry=f"{number}-{take}.wav",
-                speaker=f"speaker {number}",
-                noise="brown",
-                snr_db=5.0,
-                gain=gain,
-            )
-            for number, gain in enumerate(gains)
-            for take in range(each)
-        ],
-    )
 
 
 def counted(*shares: float, each: int = 3, speakers: bool = True) -> list[UtteranceCounts]:

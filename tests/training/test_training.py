@@ -12,6 +12,7 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq_cli.train import main as fairseq_main
 
+from mgf_fairseq.encoder.compilation import Compilation
 from mgf_fairseq.model import MgfModel
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,26 @@ def train(corpus, user_dir, pretrain_configs, caplog):
         }
 
     return run
+
+
+# ---- compiled
+
+
+def test_a_compiled_training_validates_and_resumes_bit_for_bit(tmp_path, train, monkeypatch):
+    monkeypatch.setattr(Compilation, "backend", "eager")  # inductor takes a minute
+    given = ("+task.compile=encoder", "++task.num_buckets=2", "++criterion.cosine_interval=2")
+    whole = train(tmp_path / "whole", "optimization.max_update=2", *given)
+    train(tmp_path / "parts", "optimization.max_update=1", *given)
+    torch._dynamo.reset()
+    rest = train(tmp_path / "parts", "optimization.max_update=2", *given)
+    for name in ("loss", "gnorm"):
+        assert rest[2][name] == whole[2][name]
+    states = [
+        torch.load(tmp_path / run / "checkpoint_last.pt", weights_only=False)["model"]
+        for run in ("whole", "parts")
+    ]
+    assert not [name for name in states[0] if "_orig_mod" in name]
+    assert all(torch.equal(states[1][name], value) for name, value in states[0].items())
 
 
 # ---- learning

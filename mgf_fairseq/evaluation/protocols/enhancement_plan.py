@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ...extract.upstream import Upstream
 from ...utils.progress import Progress
 from ..enhancement.mixtures import MixtureConfig, Mixtures
 from ..enhancement.spectra import Grid
-from ..labeled import check_disjoint, read_labeled
+from ..labeled import LabeledManifest, check_disjoint, read_labeled
 from ..options import ProbeOptions
 from ..probes.trainer import ProbeConfig
 from ..results import ENHANCEMENT, WEIGHTED_SUM
@@ -72,11 +73,32 @@ def plan_enhancement(
         ProbeError: a split is missing or too small, or two splits share a speaker or recording.
     """
     layers = choose_layers(upstream, options.layers)
-    test = options.test_split or "test"
-    splits = [read_labeled(data, name, [], ["spk"]) for name in ("train", "valid", test)]
+    splits = [
+        read_labeled(data, name, [], ["spk"])
+        for name in ("train", "valid", options.test_split or "test")
+    ]
     config = probe_config(_PROBE, options)
-    grid, rate = Grid.of(upstream.geometry), upstream.sample_rate
-    protocol = {
+    protocol = _protocol(upstream, splits, config, options)
+    decided = [upstream.fingerprint, layers, ENHANCEMENT, protocol, options.seeds]
+    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
+    mixtures = {}
+    for part, split in zip(PARTS, splits, strict=True):
+        mixtures[part] = Mixtures(split, part, MIXTURES, upstream.sample_rate)
+        digest.update(split.audio_key(cache, progress).encode())
+        digest.update(json.dumps(split.labels, sort_keys=True).encode())
+    key = digest.hexdigest()[:20]
+    return EnhancementPlan(upstream, data, options, layers, mixtures, protocol, config, key)
+
+
+def _protocol(
+    upstream: Upstream,
+    splits: Sequence[LabeledManifest],
+    config: ProbeConfig,
+    options: ProbeOptions,
+) -> dict[str, Any]:
+    """What the result file says of how it was made."""
+    grid = Grid.of(upstream.geometry)
+    return {
         "probe": options.probe_name,
         "items": "frames of mixtures; the probe gives each a mask between 0 and 1 (sigmoid) with "
         f"one number for each of {grid.num_bins} frequencies",
@@ -87,7 +109,7 @@ def plan_enhancement(
         "loss": "squared error of masked magnitudes to |S| max(cos(phase of S - phase of X), 0)",
         "score": "SI-SDR of the masked mixture over that of the mixture, in dB, mean over "
         "utterances",
-        "splits": f"learn on train, choose the layer on valid, report on {test}",
+        "splits": f"learn on train, choose the layer on valid, report on {splits[-1].name}",
         "disjoint": check_disjoint(splits, options.disjoint),
         "features": "standardized per dimension by train",
         "weighted sum": "softmax weights over the standardized layers, learnt with the probe",
@@ -95,12 +117,3 @@ def plan_enhancement(
         **options.stored,
         **version_of(ENHANCEMENT),
     }
-    decided = [upstream.fingerprint, layers, ENHANCEMENT, protocol, options.seeds]
-    digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())
-    mixtures = {}
-    for part, split in zip(PARTS, splits, strict=True):
-        mixtures[part] = Mixtures(split, part, MIXTURES, rate)
-        digest.update(split.audio_key(cache, progress).encode())
-        digest.update(json.dumps(split.labels, sort_keys=True).encode())
-    key = digest.hexdigest()[:20]
-    return EnhancementPlan(upstream, data, options, layers, mixtures, protocol, config, key)

@@ -126,8 +126,28 @@ def _unpack(archive: Path, dest: Path, progress: Progress) -> None:
     try:
         with archive.open("rb") as stream, tarfile.open(fileobj=stream) as tar:
             for member in tar:
-                tar.extract(member, dest, filter="data")
+                _extract(tar, member, dest)
                 progress("unpack", stream.tell() / 1e6, size / 1e6)
     except tarfile.TarError as error:
         shutil.rmtree(dest, ignore_errors=True)
         raise PrepareError(f"{archive} cannot be unpacked: {error}") from error
+
+
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, dest: Path) -> None:
+    """Extract one file or folder; by hand, since Python before 3.11.4 has no filters for tar.
+
+    Raises:
+        tarfile.TarError: it is something else, or would lie outside of `dest`.
+    """
+    target = (dest / member.name).resolve()
+    if not target.is_relative_to(dest.resolve()):
+        raise tarfile.TarError(f"{member.name} would be written outside of the folder")
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    source = tar.extractfile(member) if member.isfile() else None
+    if source is None:
+        raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy)

@@ -80,8 +80,9 @@ def draw_errors(axes: Axes, folders: dict[str, ResultFolder]) -> None:
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     axes.set_xticks(range(len(tasks)), tasks)
     axes.set_xlim(-0.6, len(tasks) - 0.4)
-    axes.set(title="Errors on test, %: shorter is better", ylim=(0, None))
-    axes.legend(fontsize=9)
+    # Room above the bars, so that the legend hides none.
+    axes.set(title="Errors on test, %: shorter is better", ylim=(0, 1.15 * axes.get_ylim()[1]))
+    axes.legend(fontsize=9, ncols=3, loc="upper center")
 
 
 def draw_layers(axes: Axes, folder: ResultFolder) -> None:

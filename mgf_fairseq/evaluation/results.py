@@ -152,6 +152,7 @@ class ProbedResult(Provenance):
     """A task of probes on frozen features: what all such tasks have."""
 
     without_features: ClassVar[str]  # how `chance` is reached, in a word or three
+    unit: ClassVar[str] = "%"  # of the leading metric
 
     task: str
     metric: str  # the leading one: accuracy, uar, si_sdr_gain
@@ -188,6 +189,7 @@ class EnhancementResult(ProbedResult):
     """Speech enhancement (`enhancement.json`); chance: one mask for all frames, of train."""
 
     without_features: ClassVar[str] = "one mask for all"
+    unit: ClassVar[str] = "dB"
 
     task: str = ENHANCEMENT
     metric: str = "si_sdr_gain"

@@ -41,8 +41,8 @@ def _scores(path: Path) -> list[Score]:
         found = [
             Score(
                 f"{name}, {task.representations[task.chosen].name}",
-                f"{task.metric} {_mean(task.representations[task.chosen].test[task.metric])} % "
-                f"({task.low:.1f} to {task.high:.1f})",
+                f"{task.metric} {_mean(task.representations[task.chosen].test[task.metric])} "
+                f"{task.unit} ({task.low:.1f} to {task.high:.1f})",
                 task.command,
             )
             for name, task in results.tasks.items()

@@ -7,6 +7,7 @@ import pytest
 from tables import cell_of
 
 from mgf_fairseq.evaluation.results import EnhancementResult, Representation, UtteranceGain
+from mgf_fairseq.export.scores import read_scores
 from mgf_fairseq.report.build import build_report
 from mgf_fairseq.report.findings import findings
 
@@ -86,3 +87,9 @@ def test_page_and_tables_show_units_layers_and_what_needs_no_features(built):
     assert layers.lstrip().splitlines()[2].split("|")[2:4] == [" 2.0 ", " 3.0 "]
     columns = json.loads((dest / "results.json").read_text())["columns"]
     assert [c["chance"] for c in columns if c["task"] == "enhancement"] == [1.1]
+
+
+def test_a_model_card_gives_the_gain_in_decibels_too(built):
+    _, dest = built
+    values = [score.value for score in read_scores([dest.parent / "all"])]
+    assert [value.split(" (")[0] for value in values] == ["accuracy 50.0 %", "si_sdr_gain 4.0 dB"]

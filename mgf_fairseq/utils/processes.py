@@ -30,6 +30,11 @@ class Children:
         self._before: dict[int, Any] = {}
         self._ending = False
 
+    @property
+    def ending(self) -> bool:
+        """Whether all have been asked to end; true before the first of them hears of it."""
+        return self._ending
+
     def start(self, words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """As ``subprocess.Popen``; one that is started too late is ended at once."""
         with self._lock:

@@ -43,26 +43,22 @@ def train_side_by_side(
     threads = os.environ.get(_THREADS, str(max(1, cores() // jobs)))
     count = min(jobs, len(waiting))
     say(f"asr: {len(waiting)} training(s), {count} at a time, threads of each: {threads}")
-    failed, interrupted = threading.Event(), threading.Event()
+    failed = threading.Event()
 
     def run(training: Training) -> None:
-        if failed.is_set() or interrupted.is_set():
+        if failed.is_set() or children.ending:
             return
         try:
             training.run({_THREADS: threads}, children.start)
         except Exception as error:
             failed.set()  # here, before this thread takes the next one
-            if not interrupted.is_set():
+            if not children.ending:  # else Ctrl-C or SIGTERM: `children` has passed it on
                 say(f"{training.name} failed: {error}")
             raise
 
     with Children() as children, ThreadPoolExecutor(jobs) as pool:
-        try:
-            running = [pool.submit(run, training) for training in waiting]
-            errors = [future.exception() for future in as_completed(running)]
-        except BaseException:  # Ctrl-C, SIGTERM: `children` has passed it on
-            interrupted.set()
-            raise
+        running = [pool.submit(run, training) for training in waiting]
+        errors = [future.exception() for future in as_completed(running)]
     clear_below()
     for error in errors:  # in the order in which they ended
         if error is not None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,15 @@ def test_a_failure_is_reported_the_one_beside_it_ends_well_and_no_other_begins(t
     assert not (three[2].folder / "begun").exists()
 
 
-def test_sigterm_ends_all_that_run(tmp_path):
+def test_sigterm_ends_all_that_run_and_is_reported_as_no_failure(tmp_path, monkeypatch):
     two = [make(tmp_path, name, tmp_path / "never") for name in "ab"]
     begun = [one.folder / "begun" for one in two]
+
+    def killpg_and_wait(pid: int, number: int, send=os.killpg) -> None:
+        send(pid, number)
+        time.sleep(0.2)  # the thread that waits for this child hears of its end before the caller
+
+    monkeypatch.setattr(os, "killpg", killpg_and_wait)
 
     def kill() -> None:
         wait_until(lambda: all(path.exists() and path.read_text() for path in begun))

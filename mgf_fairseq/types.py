@@ -25,6 +25,7 @@ class HostRows:
     num_samples: tuple[int, ...]  # B valid samples
     row_id: tuple[int, ...]  # B, as `Batch.row_id`
     counted: tuple[int, ...]  # the rows that count for the utterance objective, as indices
+    starts: tuple[int, ...] = ()  # B, where each row begins in its utterance, in samples
 
 
 @dataclass(frozen=True)

@@ -97,5 +97,5 @@ from fairseq.distributed import utils
 print(json.dumps([sorted(TASK_REGISTRY), utils.call_main.__module__]))
 """
     tasks, launch = run(code, tmp_path)
-    assert {"mgf_pretraining", "mgf_wav2vec2"} <= set(tasks)
+    assert {"mgf_pretraining", "mgf_wav2vec2", "mgf_hubert", "mgf_apc"} <= set(tasks)
     assert launch == "mgf_fairseq.host.launcher"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..encoder.config import EncoderConfig
 from .files import CheckpointError, interpreting
-from .reading import PRETRAINED, config_of, find_checkpoint, read_checkpoint
+from .reading import ENCODERS, config_of, find_checkpoint, read_checkpoint
 
 # What pre-training has beside the encoder: MGF's objectives, wav2vec 2.0's quantizer and heads,
 # HuBERT's label embeddings.
@@ -31,7 +31,7 @@ _PREFIXES = ("w2v_encoder.w2v_model.", "encoder.w2v_model.")  # *_ctc, *_seq2seq
 class EncoderCheckpoint:
     """What a checkpoint says of its encoder."""
 
-    kind: str  # of PRETRAINED
+    kind: str  # of reading.PRETRAINED
     config: EncoderConfig
     weights: dict[str, Tensor] = field(repr=False)  # of the encoder alone
     sample_rate: int  # Hz
@@ -39,7 +39,7 @@ class EncoderCheckpoint:
     history: dict[str, Any]  # how it was trained, where the checkpoint says so
 
 
-def read_encoder(path: str | Path, kinds: Sequence[str] = PRETRAINED) -> EncoderCheckpoint:
+def read_encoder(path: str | Path, kinds: Sequence[str] = ENCODERS) -> EncoderCheckpoint:
     """Read what a checkpoint says of its encoder, without building it.
 
     Args:

@@ -16,10 +16,10 @@ from ..encoder.config import SHAPE_FIELDS, EncoderConfig
 from ..encoder.geometry import parse_conv_layers
 from .encoder import EncoderCheckpoint, read_encoder
 from .files import CheckpointError, interpreting
-from .reading import PRETRAINED
+from .reading import ENCODERS
 from .transformers_folder import is_transformers, read_transformers
 
-KINDS = (*PRETRAINED, "data2vec_audio")
+KINDS = (*ENCODERS, "data2vec_audio")
 _OBJECTIVES = "objectives."
 _POSITION = "encoder.pos_conv.0.weight_v"
 _DEPTH = "encoder_layers"  # may differ: the lower layers match

@@ -34,11 +34,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"
-PRETRAINED = (
-    "mgf",
-    "wav2vec2",
-    "hubert",
-)  # names of models whose last checkpoint is the one to use
+ENCODERS = ("mgf", "wav2vec2", "hubert")  # names of models that hold an encoder of one form
+PRETRAINED = (*ENCODERS, "apc")  # whose last checkpoint is the one to use
 
 
 def find_checkpoint(path: Path | str) -> Path:

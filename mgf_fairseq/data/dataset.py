@@ -191,14 +191,14 @@ class MgfDataset(FairseqDataset):
         repeat, item = divmod(int(index), len(self))
         line = int(self.lines[item])
         width = int(self.padded_sizes[item]) if self.repeat_shapes else 0
-        sample = {"line": line, "repeat": repeat, "width": width, "views": [], "clean": []}
+        views: list[View] = []
         try:
             views = self._read_views(line, repeat, int(self.view_sizes[item]))
-            sample["views"] = [view.heard for view in views]
-            sample["clean"] = [view.clean for view in views]
         except (AudioError, ManifestError, UnicodeDecodeError) as error:
             logger.warning("skipped in training: %s", error)
-        return sample
+        sample: dict[str, Any] = {"line": line, "repeat": repeat, "width": width}
+        sample |= {"views": [view.heard for view in views], "clean": [view.clean for view in views]}
+        return {**sample, "starts": [view.start for view in views]}
 
     def _read_views(self, line: int, repeat: int, length: int) -> list[View]:
         """Read each view by seeking, in the file or in memory."""
@@ -233,7 +233,7 @@ class MgfDataset(FairseqDataset):
             ]
         read = [torch.from_numpy(source.read(start, length)) for start in starts]
         views = [unit_variance(view) for view in read] if self.normalize else read
-        return [View(view, view) for view in views]
+        return [View(view, view, start) for view, start in zip(views, starts, strict=True)]
 
     def _key(self, line: int, repeat: int, number: int) -> tuple[int, int, int]:
         """What the augmentation of a view depends on: its row, repeat and epoch."""
@@ -283,6 +283,7 @@ class MgfDataset(FairseqDataset):
                 num_samples=tuple(len(view) for view in heard),
                 row_id=tuple(row_id),
                 counted=tuple(range(len(rows))),
+                starts=tuple(start for sample in samples for start in sample["starts"]),
             ),
             [self.manifest.entry(line) for line, *_ in rows],
             [line for line, *_ in rows],

@@ -35,7 +35,7 @@ class UpstreamResult:
 
     name: str  # unique among the results of a report: the folder's name
     group: str  # rows of one group differ by pre-training seed only and are one row of the report
-    kind: str  # mgf, wav2vec2, hubert, fbank, mfcc, random
+    kind: str  # mgf, wav2vec2, hubert, apc, fbank, mfcc, random
     layer_names: list[str]
     fingerprint: str  # digest of what decides the features
     path: str

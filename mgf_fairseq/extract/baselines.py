@@ -12,7 +12,6 @@ from ..acoustics.features import AcousticFeatures
 from ..baselines.acoustic_model import ACOUSTIC
 from ..encoder.geometry import STANDARD_GRID
 from ..encoder.padding import padding_mask_of
-from .encoder import LoadedEncoder
 from .waveform_model import Features, WaveformModel
 from .waveforms import Waveforms, as_rows
 
@@ -58,7 +57,7 @@ class SegmentMeans(nn.Module):
     skipped; a waveform shorter than a segment is one.
     """
 
-    def __init__(self, model: LoadedEncoder | AcousticBaseline, num_samples: int) -> None:
+    def __init__(self, model: WaveformModel, num_samples: int) -> None:
         super().__init__()
         self.model, self.hop_length = model, num_samples
         self.geometry, self.width = model.geometry, model.width  # of the frames

@@ -19,16 +19,18 @@ import torch
 from torch import Tensor
 
 from ..baselines.acoustic_model import ACOUSTIC
-from ..checkpoints.encoder import read_encoder
+from ..baselines.apc import MODEL as APC
+from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
 from ..checkpoints.files import CheckpointError
-from ..checkpoints.reading import find_checkpoint, require_fit
+from ..checkpoints.reading import PRETRAINED, find_checkpoint, require_fit
 from ..encoder import build
 from ..encoder.config import SHAPE_FIELDS, EncoderConfig
 from ..encoder.geometry import ConvGeometry
 from ..utils.suggestions import did_you_mean
+from .apc import build_apc
 from .baselines import AcousticBaseline, SegmentMeans
 from .encoder import LoadedEncoder, build_encoder
-from .waveform_model import Features
+from .waveform_model import Features, WaveformModel
 from .waveforms import Waveform, Waveforms
 
 # Raise it when a change of the code changes what an upstream says beyond rounding.
@@ -40,8 +42,8 @@ RANDOM = "random:"
 class Upstream:
     """A source of features: called with waveforms (S,) it gives `Features`."""
 
-    model: LoadedEncoder | AcousticBaseline | SegmentMeans
-    kind: str  # mgf, wav2vec2, hubert, fbank, mfcc or random
+    model: WaveformModel | SegmentMeans
+    kind: str  # mgf, wav2vec2, hubert, apc, fbank, mfcc or random
     layer_names: list[str]  # one per hidden state
     fingerprint: str  # hex digest of all that decides the features
     info: dict[str, Any]  # for result files: name, path, size, how it was trained
@@ -123,10 +125,10 @@ def load_upstream(spec: str | Path) -> Upstream:
     """Load what a spec names.
 
     Args:
-        spec: a checkpoint file, or the folder of its run (MGF, or fairseq's wav2vec 2.0 or HuBERT;
-            pre-trained or fine-tuned); ``fbank`` or ``mfcc``; ``random:CHECKPOINT`` for an encoder
-            of that checkpoint's shape with fresh weights of seed 1, ``random:CHECKPOINT@7`` of
-            seed 7.
+        spec: a checkpoint file, or the folder of its run (MGF, or fairseq's wav2vec 2.0 or HuBERT,
+            pre-trained or fine-tuned; or the baseline APC); ``fbank`` or ``mfcc``;
+            ``random:CHECKPOINT`` for an encoder of that checkpoint's shape with fresh weights of
+            seed 1, ``random:CHECKPOINT@7`` of seed 7.
 
     Raises:
         CheckpointError: the checkpoint is missing, unsafe to load, or of another kind.
@@ -143,7 +145,9 @@ def load_upstream(spec: str | Path) -> Upstream:
             f"or {RANDOM}FILE"
         )
     text = str(find_checkpoint(text))
-    held = read_encoder(text)
+    held = read_encoder(text, PRETRAINED)
+    if held.kind == APC:
+        return _apc(held, text)
     model = build_encoder(held, text)
     info = {"name": Path(text).name, "path": text, **_size(held.config), **held.history}
     return _of_encoder(model, held.kind, held.config, info)
@@ -156,6 +160,17 @@ def _acoustic(spec: str) -> Upstream:
     settings = {"kind": spec, "sample_rate": model.sample_rate}
     tensors = dict(model.acoustic.named_buffers())
     return Upstream(model, spec, [spec], _digest(settings, tensors), info)
+
+
+def _apc(held: EncoderCheckpoint, path: str) -> Upstream:
+    model = build_apc(held, path)
+    layers = len(model.apc.layers)
+    info = {"name": Path(path).name, "path": path, "layers": layers, "width": model.width}
+    settings = {"kind": APC, "sample_rate": model.sample_rate, "normalize": model.normalize}
+    settings |= {"kernels": model.geometry.kernels, "strides": model.geometry.strides}
+    names = [f"layer {number}" for number in range(1, layers + 1)]  # its input is no layer
+    digest = _digest(settings, model.apc.state_dict())
+    return Upstream(model, APC, names, digest, {**info, **held.history})
 
 
 def _random(rest: str) -> Upstream:

@@ -19,6 +19,7 @@ _KINDS = {
     "mfcc": "cepstral coefficients, computed and not learned: what the signal itself shows",
     "wav2vec2": "wav2vec 2.0: masked contrastive pre-training alone",
     "hubert": "HuBERT: pre-training on masked cluster labels",
+    "apc": "APC: recurrent layers that predict log-mel frames ahead",
 }
 _ALL = ("sample", "frame", "phoneme", "utterance")
 

@@ -8,7 +8,7 @@ from fairseq.models.wav2vec.wav2vec2 import Wav2Vec2Model
 from fairseq.optim import FairseqOptimizer
 from omegaconf import OmegaConf
 
-from mgf_fairseq.baselines.wav2vec2 import Wav2Vec2BaselineTask, wav2vec2_batch
+from mgf_fairseq.baselines.wav2vec2 import Wav2Vec2BaselineTask
 from mgf_fairseq.encoder.config import EncoderConfig
 from mgf_fairseq.encoder.feature_extractor import band_pass_filters
 from mgf_fairseq.utils.package import config_dir
@@ -71,11 +71,11 @@ def test_a_step_moves_the_model_and_counts_the_audio_without_its_padding(baselin
     assert float(ignored["audio_s"]) == 0
 
 
-def test_a_batch_without_padding_carries_no_padding_mask():
-    model = torch.nn.Linear(1, 1).to(torch.bfloat16)
-    padded = wav2vec2_batch(tiny.tiny_sample([0, 1]), model)["net_input"]
+def test_a_batch_without_padding_carries_no_padding_mask(baseline):
+    task, model = baseline[0], torch.nn.Linear(1, 1).to(torch.bfloat16)
+    padded = task.batch_for(tiny.tiny_sample([0, 1]), model)["net_input"]
     assert set(padded) == {"source", "padding_mask"} and padded["source"].dtype is torch.bfloat16
-    assert set(wav2vec2_batch(tiny.tiny_sample([0]), model)["net_input"]) == {"source"}
+    assert set(task.batch_for(tiny.tiny_sample([0]), model)["net_input"]) == {"source"}
 
 
 def test_autocast_and_compilation_are_refused_with_the_fix():

@@ -44,6 +44,7 @@ class View:
 
     heard: Tensor  # (S,) fp32
     clean: Tensor  # (S,) fp32, at the speed of what is heard; the same tensor where nothing is done
+    start: int  # of the view, in samples of the utterance
 
 
 def build_augmenter(
@@ -113,7 +114,7 @@ class Augmenter:
         if self.noises is not None and noise < config.noise_prob:
             heard = self._with_recording(self.noises, heard, rng)
         as_it_was = self._finished(clean)
-        return View(as_it_was if heard is clean else self._finished(heard), as_it_was)
+        return View(as_it_was if heard is clean else self._finished(heard), as_it_was, start)
 
     def _read(
         self, reader: Recording, start: int, length: int, rng: np.random.Generator, changes: bool

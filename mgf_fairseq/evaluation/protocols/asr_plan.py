@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...baselines.acoustic_model import ACOUSTIC
+from ...baselines.apc import MODEL as APC
 from ...checkpoints.encoder import read_encoder
 from ...data.entries import parse_entry
 from ...encoder.config import EncoderConfig
@@ -144,6 +145,10 @@ def _check_upstream(upstream: Upstream, options: RecognitionOptions) -> EncoderC
         raise RecognitionError(
             f"{name} is a HuBERT checkpoint, which fairseq fine-tunes as hubert_ctc: task asr "
             "takes MGF and wav2vec 2.0; leave asr out of --tasks"
+        )
+    if upstream.kind == APC:
+        raise RecognitionError(
+            f"{name} is an APC checkpoint, which no recipe fine-tunes: leave asr out of --tasks"
         )
     if upstream.info.get("fine_tuned"):
         raise RecognitionError(

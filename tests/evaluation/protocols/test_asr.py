@@ -104,7 +104,11 @@ def test_features_without_a_transformer_need_one_to_be_named(data, checkpoint):
 
 @pytest.mark.parametrize(
     ("kind", "info", "words"),
-    [("hubert", {}, "leave asr out"), ("mgf", {"fine_tuned": True}, "pre-trained checkpoints")],
+    [
+        ("hubert", {}, "leave asr out"),
+        ("apc", {}, "no recipe fine-tunes: leave asr out"),
+        ("mgf", {"fine_tuned": True}, "pre-trained checkpoints"),
+    ],
 )
 def test_an_encoder_that_the_recipe_does_not_take_is_refused(data, checkpoint, kind, info, words):
     upstream = load_upstream(checkpoint)

@@ -74,6 +74,11 @@ def second_update(recipe: str, monkeypatch: pytest.MonkeyPatch) -> tuple[countin
     return counts, log
 
 
+def version() -> str:
+    """Torch's, without what it was built for."""
+    return torch.__version__.partition("+")[0]
+
+
 def numbers_of(counts: counting.Counts) -> dict[str, int]:
     return {
         "waits": sum(counts.waits.values()),
@@ -90,9 +95,10 @@ def test_an_update_waits_twice_and_makes_no_more_of_anything_than_before(recipe,
     found = numbers_of(counts)
     assert found["waits"] <= 2, counts.waits
     assert found["blocking_transfers"] == 0
-    committed = json.loads(COMMITTED.read_text())[recipe]
-    # Another version of torch cuts some operations into other kernels.
-    committed["kernels"] = round(1.1 * committed["kernels"])
+    counted = json.loads(COMMITTED.read_text())
+    committed = counted[recipe]
+    if counted["torch"] != version():  # another cuts some operations into other kernels
+        committed["kernels"] = round(1.1 * committed["kernels"])
     more = {name: (count, committed[name]) for name, count in found.items()}
     assert all(count <= most for count, most in more.values()), more
 
@@ -146,7 +152,7 @@ def test_a_gpu_is_waited_for_twice_in_an_update(recipe):
 
 def write() -> None:
     """Write the counts of now."""
-    found = {}
+    found: dict[str, object] = {"torch": version()}
     for recipe in RECIPES:
         with pytest.MonkeyPatch.context() as monkeypatch:
             found[recipe] = numbers_of(second_update(recipe, monkeypatch)[0])

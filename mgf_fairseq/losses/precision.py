@@ -46,9 +46,14 @@ def check_same(name: str, first: torch.Size, second: torch.Size) -> None:
         raise ValueError(f"{name}: shapes {tuple(first)} and {tuple(second)} must agree")
 
 
-def only_valid(name: str, prediction: Tensor, target: Tensor, valid: Tensor) -> list[Tensor]:
-    """Both tensors with zeros where not valid, so that padding has exactly no value or gradient."""
+def only_valid(name: str, prediction: Tensor, target: Tensor, valid: Tensor | None) -> list[Tensor]:
+    """Both tensors with zeros where not valid, so that padding has exactly no value or gradient.
+
+    valid None: all is, and nothing is copied.
+    """
     check_same(f"{name} prediction and target", prediction.shape, target.shape)
+    if valid is None:
+        return [prediction, target.detach()]
     check_same(f"{name} valid and prediction", valid.shape, prediction.shape[: valid.dim()])
     hidden = ~valid.reshape(*valid.shape, *(1,) * (prediction.dim() - valid.dim()))
     return [prediction.masked_fill(hidden, 0), target.detach().masked_fill(hidden, 0)]

@@ -24,15 +24,19 @@ RESOLUTIONS = ((512, 128), (1024, 256), (256, 64))  # (n_fft, hop_length) in sam
 
 
 @in_full_precision
-def smooth_l1(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def smooth_l1(
+    prediction: Tensor, target: Tensor, valid: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Huber loss with its corner at 1 target unit: mean over bins, summed over valid frames.
 
-    prediction, target (B, T, F) or (M, F); valid (B, T) or (M,) bool. Returns loss_sum () and the
-    number of valid frames (). Raises ValueError when shapes disagree.
+    prediction, target (B, T, F) or (M, F); valid (B, T) or (M,) bool, None: all are. Returns
+    loss_sum () and the number of valid frames (). Raises ValueError when shapes disagree.
     `torch.nn.functional.smooth_l1_loss`.
     """
     prediction, target = only_valid("smooth_l1", prediction, target, valid)
     per_frame = F.smooth_l1_loss(prediction, target, reduction="none").mean(-1)  # -> (B, T)
+    if valid is None:
+        return per_frame.sum(), per_frame.new_full((), per_frame.numel())
     return per_frame.sum(), valid.sum().to(per_frame.dtype)
 
 
@@ -44,7 +48,11 @@ def _centered(segment: Tensor, valid: Tensor) -> Tensor:
 
 def _audible(target: Tensor, valid: Tensor) -> Tensor:
     """(B,) bool: has valid samples whose rms about their mean is at least SILENCE_RMS."""
-    energy = _centered(target, valid).square().sum(1)
+    return _loud(_centered(target, valid).square().sum(1), valid)
+
+
+def _loud(energy: Tensor, valid: Tensor) -> Tensor:
+    """(B,) energy of centered segments -> (B,) bool: is it above that of silence."""
     return energy >= SILENCE_RMS**2 * valid.sum(1).clamp(min=1)
 
 
@@ -57,16 +65,22 @@ def si_sdr(prediction: Tensor, target: Tensor, valid: Tensor) -> Tensor:
     predictions have finite gradients: perfect is 60 dB, zero or constant is 0 dB. A silent segment
     gives 0. Returns (B,). Raises ValueError when shapes disagree.
     """
+    return _ratio(prediction, target, valid)[0]
+
+
+def _ratio(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """`si_sdr` (B,), and which segments are audible (B,) bool."""
     prediction, target = only_valid("si_sdr", prediction, target, valid)
-    audible = _audible(target, valid)
     prediction, target = _centered(prediction, valid), _centered(target, valid)
-    energy = target.square().sum(1).masked_fill(~audible, 1)  # (B,)
+    energy = target.square().sum(1)  # (B,)
+    audible = _loud(energy, valid)
+    energy = energy.masked_fill(~audible, 1)
     floor = SI_SDR_FLOOR * energy
     scaled = ((prediction * target).sum(1) / energy)[:, None] * target  # (B, S)
     signal = scaled.square().sum(1) + floor
     distortion = (prediction - scaled).square().sum(1) + floor
     ratio = 10 * (torch.log10(signal) - torch.log10(distortion))
-    return ratio.masked_fill(~audible, 0)
+    return ratio.masked_fill(~audible, 0), audible
 
 
 def si_sdr_of(original: npt.NDArray[np.float32], decoded: npt.NDArray[np.float32]) -> float:
@@ -84,8 +98,8 @@ def si_sdr_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tens
     SILENCE_RMS has no meaningful ratio and is not counted. Returns loss_sum () and the number of
     audible segments ().
     """
-    ratio = si_sdr(prediction, target, valid)
-    return -ratio.sum(), _audible(target.masked_fill(~valid, 0), valid).sum().to(ratio.dtype)
+    ratio, audible = _ratio(prediction, target, valid)
+    return -ratio.sum(), audible.sum().to(ratio.dtype)
 
 
 @in_full_precision
@@ -105,7 +119,7 @@ def multi_resolution_stft_loss(
     prediction, target = only_valid("multi_resolution_stft_loss", prediction, target, valid)
     num_samples = valid.sum(1)  # (B,)
     audible = _audible(target, valid)
-    loss = prediction.sum(1) * 0  # (B,)
+    loss = target.new_zeros(len(target))  # (B,)
     for n_fft, hop_length in resolutions:
         starts = torch.arange(0, valid.shape[1] + 1, hop_length, device=valid.device)
         frame_valid = starts <= num_samples[:, None]  # (B, frames)

@@ -31,7 +31,7 @@ def _overlap_add(frames: Tensor, hop_length: int, num_samples: int) -> Tensor:
     blocks = frames.reshape(rows, count, overlap, hop_length)
     total = frames.new_zeros(rows, count + overlap - 1, hop_length)
     for k in range(overlap):
-        total[:, k : k + count] += blocks[:, :, k]
+        total[:, k : k + count].add_(blocks[:, :, k])
     return total.flatten(1)[:, n_fft // 2 : n_fft // 2 + num_samples]
 
 
@@ -67,7 +67,7 @@ class _StftDistance(torch.autograd.Function):
             slope = error.mul_(steepness[:, None, None])  # d convergence / d produced
             slope += log_ratio.sign_().div_(produced).div_(num_bins[:, None, None])
             slope = slope.div_(produced).mul_(moves).mul_(weight[..., None])
-            slope[..., 1:-1] *= 0.5  # the inverse FFT counts these bins twice
+            slope[..., 1:-1].mul_(0.5)  # the inverse FFT counts these bins twice
             spectrum *= slope
             frames = torch.fft.irfft(spectrum, n=len(window), norm="forward") * window
             ctx.save_for_backward(_overlap_add(frames, hop_length, prediction.shape[1]))

@@ -20,4 +20,4 @@ def diversity(vectors: Tensor) -> tuple[Tensor, Tensor]:
     if len(vectors) == 0:
         return count, count
     mean = F.normalize(vectors.detach().float(), dim=1).mean(dim=0)
-    return (1.0 - mean.square().sum()) * count, count
+    return count * (1.0 - mean.dot(mean)), count

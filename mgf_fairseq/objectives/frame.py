@@ -110,7 +110,7 @@ class FrameObjective(Objective[FrameConfig]):
         parts: dict[str, Sum] = {}
         for place in self.places():
             losses, count = self._losses_at(place, encoded.seen_by(place.part), targets)
-            mean = sum((loss / len(losses) for loss, _ in losses.values()), torch.zeros_like(count))
+            mean = torch.stack([loss / len(losses) for loss, _ in losses.values()]).sum()
             parts[place.part] = (mean, count)
             metrics |= {name + place.suffix: (x.detach(), n) for name, (x, n) in losses.items()}
         loss_sums, counts = zip(*parts.values(), strict=True)
@@ -144,9 +144,8 @@ class FrameObjective(Objective[FrameConfig]):
         index = place_selected(encoded, place.frames)  # (M,)
         level = read_level(encoded, place.level)
         predicted = place.decoder(take_frames(level, index))  # name -> (M, F)
-        valid = torch.ones_like(index, dtype=torch.bool)  # (M,)
         losses: dict[str, Sum] = {}
         for name, features in targets.items():
-            losses[name] = smooth_l1(predicted[name], take_frames(features, index), valid)
-        some = next(iter(targets.values()))
-        return losses, some.new_full((), len(index))
+            losses[name] = smooth_l1(predicted[name], take_frames(features, index))
+        _, count = next(iter(losses.values()))
+        return losses, count

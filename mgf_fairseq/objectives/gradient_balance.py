@@ -144,8 +144,8 @@ class GradientBalance:
 
     def pending(self) -> Tensor:
         """Give what :meth:`take` needs from the device, (n,) fp64; all ranks ask together."""
-        squares = [_summed_square(met, self._unit) for met in self._met]
-        return torch.cat([all_reduce_sum(torch.stack(squares)), *self._pending_cosines()])
+        squares = _summed_squares(self._met, self._unit)
+        return torch.cat([all_reduce_sum(squares), *self._pending_cosines()])
 
     def take(self, numbers: Sequence[float]) -> None:
         """Receive on the host what was pending."""
@@ -215,9 +215,12 @@ class GradientBalance:
         self._sum, self._weight = torch.tensor(both, dtype=torch.float64).unbind(1)
 
 
-def _summed_square(met: Sequence[tuple[Tensor, Tensor]], unit: Tensor) -> Tensor:
-    """Add up the squares of norms in their units: () fp64, where the unit lies."""
-    if not met:
-        return torch.zeros_like(unit)
-    norms, units = (torch.stack(each).double() for each in zip(*met, strict=True))
-    return (norms.square() * units.square()).sum()
+def _summed_squares(met: Sequence[Sequence[tuple[Tensor, Tensor]]], unit: Tensor) -> Tensor:
+    """Add up the squares of each part's norms in their units: (K,) fp64, where the unit lies."""
+    each = [pair for pairs in met for pair in pairs]
+    if not each:
+        return unit.new_zeros(len(met))
+    norms, units = (torch.stack(values).double() for values in zip(*each, strict=True))
+    squares = norms.square() * units.square()  # (n,), those of a part side by side
+    of_parts = torch.split(squares, [len(pairs) for pairs in met])
+    return torch.stack([part.sum() for part in of_parts])

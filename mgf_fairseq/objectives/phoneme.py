@@ -196,8 +196,7 @@ class PhonemeObjective(Objective[PhonemeConfig]):
 
 def _regress(predicted: Tensor, target: Tensor) -> ObjectiveOutput:
     """Compare (M, W) predicted with (M, W) acoustic windows."""
-    valid = torch.ones(len(predicted), dtype=torch.bool, device=predicted.device)
-    return ObjectiveOutput(*smooth_l1(predicted, target, valid))
+    return ObjectiveOutput(*smooth_l1(predicted, target))
 
 
 def _output(found: Contrast, keys: Tensor) -> ObjectiveOutput:

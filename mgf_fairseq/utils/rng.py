@@ -6,6 +6,8 @@ numbers whatever rank, worker or batch a row lands in, and after a resume.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,8 +49,14 @@ def vector_keys(vectors: Tensor) -> Tensor:
     numbers, modulo 2**64 (multilinear hashing, Carter & Wegman 1979).
     """
     bits = (vectors.detach() + 0.0).contiguous().view(torch.int32).long()  # -0.0 + 0.0 is 0.0
-    factors = hash_bits(torch.arange(bits.shape[-1], device=bits.device)) | 1
+    factors = _odd_factors(bits.shape[-1], bits.device)
     return bits.mul_(factors).sum(-1)  # the order of addition does not matter
+
+
+@functools.lru_cache(maxsize=32)
+def _odd_factors(num: int, device: torch.device) -> Tensor:
+    """Random odd int64 numbers, the same every time: made once per device."""
+    return hash_bits(torch.arange(num, device=device)) | 1
 
 
 def generator(seed: int, item: int, *when: int) -> np.random.Generator:

@@ -45,6 +45,8 @@ def test_smooth_l1_equals_its_oracle(dtype, tolerance):
     assert loss.dtype == dtype
     assert loss.item() == pytest.approx(expected, rel=tolerance)
     assert count.item() == frames
+    counted = smooth_l1(prediction.to(dtype)[valid], target.to(dtype)[valid])
+    assert [x.item() for x in counted] == pytest.approx([expected, frames], rel=tolerance)
 
 
 def test_smooth_l1_of_a_perfect_copy_is_zero():

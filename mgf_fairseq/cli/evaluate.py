@@ -42,7 +42,7 @@ examples:
 DATA is a folder written by mgf prepare: .phn for phone, .spk for speaker, .emo for emotion, .ltr
 for asr; enhancement needs no labels. Everything is checked before anything long runs; a finished
 result is skipped, so the same command resumes after an interruption. `mgf report RESULTS --dest
-OUT` makes a page of it. examples/evaluate/README.md states the protocol.
+OUT` makes a page of it. examples/evaluate/README.md describes the protocol.
 """
 DEFAULT_TASKS = "phone,speaker,emotion,asr"
 _COLUMNS = (  # task, metric, heading
@@ -113,13 +113,15 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="trainings side by side, before all else (default 1). With 2 or more, each has 1/N of "
-        "the cores, or OMP_NUM_THREADS threads; the last digits of a score depend on that number",
+        help="number of fine-tunings to run at a time (default: 1). With 2 or more they come "
+        "first, and each has 1/N of the cores, or OMP_NUM_THREADS threads; the last digits of a "
+        "score depend on the number of threads",
     )
     asr(
         "--asr-shape",
         metavar="CK",
-        help="checkpoint whose Transformer fbank and mfcc train (default: the first of CK)",
+        help="checkpoint in whose shape a Transformer is trained on fbank and mfcc (default: the "
+        "first of CK)",
     )
 
 

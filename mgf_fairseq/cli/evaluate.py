@@ -54,6 +54,7 @@ _COLUMNS = (  # task, metric, heading
     ("asr", "cer", "CER"),
     ("asr", "wer", "WER"),
 )
+_LEGEND = "percent, enhancement in dB; +-: deviation over seeds; of CER and WER lower is better"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -197,7 +198,7 @@ def run(args: argparse.Namespace) -> int:
         print(layer_table(folders[0].tasks[request.tasks[0]], folders[0].path.name))
     else:
         print(table(folders))
-    print(f"\n{request.dest}: next: mgf report {request.dest} --dest report")
+    print(f"\nresults: {request.dest}\nnext: mgf report {request.dest} --dest report")
     return 0
 
 
@@ -244,10 +245,7 @@ def request_of(args: argparse.Namespace) -> Request:
 
 
 def table(folders: Sequence[ResultFolder]) -> str:
-    """Representations x tasks: mean and deviation over seeds on test, chosen on valid.
-
-    In percent, but for the gain in SI-SDR, which is in dB.
-    """
+    """Representations x tasks: mean and deviation over seeds on test, chosen on valid."""
     scores = [_scores(folder) for folder in folders]
     labels = sorted({task for found in scores for task, _ in found} - {c[0] for c in _COLUMNS})
     others = [(task, m, f"{task} {m}"[-14:]) for task in labels for m in ("accuracy", "uar")]
@@ -257,14 +255,14 @@ def table(folders: Sequence[ResultFolder]) -> str:
     for folder, found in zip(folders, scores, strict=True):
         cells = [_cell(found.get((task, metric), [])) for task, metric, _ in columns]
         lines.append("  ".join([f"{folder.path.name:<{width}}", *cells]))
-    lines.append("")
+    lines += [f"({_LEGEND})", ""]
     for folder in folders:
         for name, task in folder.tasks.items():
             chosen = task.representations[task.chosen].name
             chance = task.chance.get(task.metric, float("nan"))
             lines.append(
-                f"{folder.path.name}, {name}: {chosen}, 95 %: {task.low:.1f} to {task.high:.1f} "
-                f"over {task.interval_over}, chance {chance:.1f}"
+                f"{folder.path.name}, {name}: best on valid: {chosen}; 95 % interval "
+                f"{task.low:.1f} to {task.high:.1f} over {task.interval_over}; chance {chance:.1f}"
             )
     notes = [
         note

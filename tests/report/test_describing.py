@@ -78,4 +78,4 @@ def test_two_rows_of_one_kind_are_compared_too(tmp_path):
         fab.write_folder(tmp_path, fab.upstream(name), phone)
     (told,) = findings(make_table(collect([tmp_path])))
     assert "b leads with 45.0 %, 5.0 points ahead of a, the next row" in told
-    assert "this lead holds" in told
+    assert "the lead is 1.7 to 1.7 points (95 %)." in told

@@ -57,7 +57,9 @@ _EPILOG = """\
 a first run:
   mgf prepare ~/recordings --dest data/mine      manifests from a folder of audio
   mgf check data/mine                            what is wrong with them, if anything
-  mgf pretrain data/mine                         prints and runs the fairseq-hydra-train command
+  mgf pretrain data/mine                         trains an encoder on the audio alone
+  mgf finetune runs/mgf_mini/all data/mine --dest runs/ctc    makes a recognizer of it
+  mgf transcribe runs/ctc talk.mp3               writes what is said
 
 `mgf VERB --help` explains a verb and shows an example.
 """

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--last",
         type=int,
         metavar="N",
-        help="of a folder: number of checkpoints, those with the most updates (not with files)",
+        help="number of checkpoints of the folder RUN to average: those with the most updates",
     )
     add(
         "--start",

@@ -42,7 +42,7 @@ examples:
 DATA is a folder written by mgf prepare: .phn for phone, .spk for speaker, .emo for emotion, .ltr
 for asr; enhancement needs no labels. Everything is checked before anything long runs; a finished
 result is skipped, so the same command resumes after an interruption. `mgf report RESULTS --dest
-OUT` makes a page of it. examples/evaluate/README.md states the protocol.
+OUT` makes a page of it. examples/evaluate/README.md describes the protocol.
 """
 DEFAULT_TASKS = "phone,speaker,emotion,asr"
 _COLUMNS = (  # task, metric, heading
@@ -54,6 +54,7 @@ _COLUMNS = (  # task, metric, heading
     ("asr", "cer", "CER"),
     ("asr", "wer", "WER"),
 )
+_LEGEND = "percent, enhancement in dB; +-: deviation over seeds; of CER and WER lower is better"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,13 +114,15 @@ def add_asr_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="trainings side by side, before all else (default 1). With 2 or more, each has 1/N of "
-        "the cores, or OMP_NUM_THREADS threads; the last digits of a score depend on that number",
+        help="number of fine-tunings to run at a time (default: 1). With 2 or more they come "
+        "first, and each has 1/N of the cores, or OMP_NUM_THREADS threads; the last digits of a "
+        "score depend on the number of threads",
     )
     asr(
         "--asr-shape",
         metavar="CK",
-        help="checkpoint whose Transformer fbank and mfcc train (default: the first of CK)",
+        help="checkpoint in whose shape a Transformer is trained on fbank and mfcc (default: the "
+        "first of CK)",
     )
 
 
@@ -195,7 +198,7 @@ def run(args: argparse.Namespace) -> int:
         print(layer_table(folders[0].tasks[request.tasks[0]], folders[0].path.name))
     else:
         print(table(folders))
-    print(f"\n{request.dest}: next: mgf report {request.dest} --dest report")
+    print(f"\nresults: {request.dest}\nnext: mgf report {request.dest} --dest report")
     return 0
 
 
@@ -242,10 +245,7 @@ def request_of(args: argparse.Namespace) -> Request:
 
 
 def table(folders: Sequence[ResultFolder]) -> str:
-    """Representations x tasks: mean and deviation over seeds on test, chosen on valid.
-
-    In percent, but for the gain in SI-SDR, which is in dB.
-    """
+    """Representations x tasks: mean and deviation over seeds on test, chosen on valid."""
     scores = [_scores(folder) for folder in folders]
     labels = sorted({task for found in scores for task, _ in found} - {c[0] for c in _COLUMNS})
     others = [(task, m, f"{task} {m}"[-14:]) for task in labels for m in ("accuracy", "uar")]
@@ -255,14 +255,14 @@ def table(folders: Sequence[ResultFolder]) -> str:
     for folder, found in zip(folders, scores, strict=True):
         cells = [_cell(found.get((task, metric), [])) for task, metric, _ in columns]
         lines.append("  ".join([f"{folder.path.name:<{width}}", *cells]))
-    lines.append("")
+    lines += [f"({_LEGEND})", ""]
     for folder in folders:
         for name, task in folder.tasks.items():
             chosen = task.representations[task.chosen].name
             chance = task.chance.get(task.metric, float("nan"))
             lines.append(
-                f"{folder.path.name}, {name}: {chosen}, 95 %: {task.low:.1f} to {task.high:.1f} "
-                f"over {task.interval_over}, chance {chance:.1f}"
+                f"{folder.path.name}, {name}: best on valid: {chosen}; 95 % interval "
+                f"{task.low:.1f} to {task.high:.1f} over {task.interval_over}; chance {chance:.1f}"
             )
     notes = [
         note

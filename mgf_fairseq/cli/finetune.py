@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--labels",
         metavar="ENDING",
-        help="ending of the label files: ltr, spm, spk, emo ... (default: ltr; "
-        "classification has none)",
+        help="ending of the label files: ltr, spm, spk, emo ... (default: ltr; with --task "
+        "classification there is no default)",
     )
     add(
         "--amount",

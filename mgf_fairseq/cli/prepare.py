@@ -28,8 +28,8 @@ examples:
       any folder; every file that libsndfile reads; 1 % of the files for validation
   mgf prepare LibriSpeech/train-clean-100 --dest data/ls100 --split-by speaker --valid-percent 0.05
       LibriSpeech folders are recognized; letters, words and speakers are written as labels
-  mgf prepare LibriSpeech/train-clean-5 --dest data/mini --labels ltr,spm --spm-vocab-size 500
-      a folder with metadata.tsv; its split column is kept
+  mgf prepare my_corpus --dest data/mine --labels ltr,spm --spm-vocab-size 500
+      letters and 500 subword units; with a table metadata.tsv in it, its split column is kept
   mgf prepare LibriSpeech/train-clean-100 --corpus cpc --labels-from cpc_labels --dest data/cpc
       the CPC split: 41 phones and 251 speakers, from its published label files
   mgf prepare IEMOCAP_full_release --dest data/iemocap
@@ -131,7 +131,7 @@ def _add_splits(add: Callable[..., object]) -> None:
     add(
         "--vad",
         action="store_true",
-        help="cut them in their pauses, found by energy, and skip pauses above 1 s",
+        help="end segments in pauses, found by energy, and skip pauses above 1 s",
     )
 
 
@@ -152,7 +152,7 @@ def _add_audio_and_labels(add: Callable[..., object]) -> None:
     add(
         "--labels",
         metavar="KINDS",
-        help=f"of {','.join(LABEL_KINDS)}; `none` for none (default: all that SOURCE has, "
+        help=f"labels to write, of {','.join(LABEL_KINDS)}, or none (default: all that SOURCE has, "
         "except spm)",
     )
     add(

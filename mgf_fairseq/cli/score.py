@@ -219,7 +219,7 @@ def advice(corpus: CorpusScore, recognizer: Recognizer) -> list[str]:
     if num_updates <= frozen:
         lines.append(
             f"- the encoder is still frozen: {num_updates} updates done, "
-            f"freeze_finetune_updates={frozen}.\n  Train on, or lower it"
+            f"freeze_finetune_updates={frozen}.\n  Train longer, or lower it"
         )
     elif recognizer.attention is not None:
         lines.append(

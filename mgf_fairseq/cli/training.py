@@ -84,7 +84,8 @@ def _outcome(plan: Plan) -> tuple[list[str], bool]:
         numbers = [
             f"{word.removesuffix(' on valid')} {valid[-1][short]:.4g}"
             for word, name in (own or plan.metrics).items()
-            if math.isfinite(valid[-1].get(short := name.removeprefix("valid_"), math.nan))
+            if name != "audio_s_per_s"
+            and math.isfinite(valid[-1].get(short := name.removeprefix("valid_"), math.nan))
         ]
         lines.append(f"on held-out data: {', '.join(numbers)}")
     diagnosis = diagnose(entries)

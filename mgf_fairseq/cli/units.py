@@ -32,7 +32,7 @@ examples:
 
 The first manifest is clustered. DEST/train.km holds the units of DEST/train.tsv, one line per
 utterance, and dict.km.txt their dictionary, as fairseq's task hubert_pretraining reads them. Where
-train.phn is beside the manifest, the phones say how pure the units are.
+train.phn is beside the manifest, it prints how well units and phones agree.
 """
 
 

@@ -32,7 +32,7 @@ def usual_title(table: Table) -> str:
     if len(tasks) == 1:
         return f"Speech representations by {task_name(tasks[0])}"
     count = _NUMBERS[len(tasks)] if len(tasks) < len(_NUMBERS) else str(len(tasks))
-    return f"Speech representations, {count} ways" if tasks else "Speech representations"
+    return f"Speech representations on {count} tasks" if tasks else "Speech representations"
 
 
 def what_it_is(row: Row) -> str:
@@ -67,8 +67,8 @@ def caveats(table: Table) -> list[str]:
         for (_, task, variant), results in table.results.items():
             if (task, variant) == (column.task, column.variant):
                 for note in (part for r in results for part in r.data.note.split("; ") if part):
-                    found.setdefault(note, {})[column.task_title] = None
-    everything = len([column for column in table.columns if column.leading])
+                    found.setdefault(note, {})[task_name(task)] = None
+    everything = len(table.tasks)
     return [
         note if len(tasks) == everything else f"{note} ({', '.join(tasks)})"
         for note, tasks in found.items()

@@ -21,10 +21,9 @@ def findings(table: Table) -> list[str]:
             reverse=not column.info.lower_is_better,
         )
         (first, cell), *rest = ranked
-        leads = "leads with" if rest else "alone was measured:"
         title = f"{column.heading}, {column.info.title}"
         unit, differences = column.info.unit, column.info.differences
-        text = f"{title}: {first.label} {leads} {cell.mean:.1f} {unit}"
+        text = f"{title}: only {first.label} was measured: {cell.mean:.1f} {unit}."
         others = (pair for pair in rest if pair[0].is_baseline != first.is_baseline)
         other = next(others, rest[0] if rest else None)
         if other:
@@ -36,7 +35,7 @@ def findings(table: Table) -> list[str]:
             text = (
                 f"{title}: {leader} leads with "
                 f"{cell.mean:.1f} {unit}, {gap:.1f} {differences} ahead of {row.label}, {kind} "
-                f"({theirs.mean:.1f} {unit})"
+                f"({theirs.mean:.1f} {unit})."
             )
             text += _tested(table.compare(first.label, row.label, column), column)
             text += _seeds(first, cell, differences) + _seeds(row, theirs, differences)
@@ -48,16 +47,16 @@ def _tested(paired: Paired | None, column: Column) -> str:
     """What the paired comparison says of a lead."""
     if paired is None:
         return (
-            "; not tested, since results of earlier versions hold no counts per utterance to "
-            "compare"
+            " The lead is not tested, because results of earlier versions hold no counts per "
+            "utterance."
         )
     low, high = paired.low, paired.high
     if column.info.lower_is_better:
         low, high = -high, -low
-    verdict = "this lead holds" if paired.leaves_zero else "no lead is shown, 0 lies inside"
+    zero = " That includes 0, so it may be no lead."
     return (
-        f"; paired over {paired.over}, 95 % of the draws put the lead between {low:.1f} and "
-        f"{high:.1f} {column.info.differences}: {verdict}"
+        f" Paired over {paired.over}, the lead is {low:.1f} to {high:.1f} "
+        f"{column.info.differences} (95 %).{'' if paired.leaves_zero else zero}"
     )
 
 
@@ -66,5 +65,5 @@ def _seeds(row: Row, cell: Cell, differences: str) -> str:
     if cell.over != "pre-training seeds" or cell.count < 2:
         return ""
     apart = max(cell.single.values()) - min(cell.single.values())
-    seeds = f"the {cell.count} pre-training seeds of {row.label}"
-    return f"; {seeds} are {apart:.1f} {differences} apart"
+    seeds = f"The {cell.count} pre-training seeds of {row.label}"
+    return f" {seeds} are {apart:.1f} {differences} apart."

@@ -29,7 +29,7 @@ def markdown(table: Table, title: str) -> str:
     parts.append(
         "\n".join(f"- **{_escape(row.label)}**: {_escape(what_it_is(row))}" for row in table.rows)
     )
-    parts += [f"> **Caveat:** {_escape(text)}" for text in caveats(table)]
+    parts += [f"> **About the data:** {_escape(text)}" for text in caveats(table)]
     for column in table.columns:
         if column.leading and (layers := _layers(table, column)):
             parts += [f"## {_escape(column.title)}, layer by layer", layers]

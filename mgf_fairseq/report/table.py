@@ -121,7 +121,7 @@ def _usual_baseline(rows: Sequence[Row]) -> str | None:
 def _variants(rows: Sequence[Row]) -> tuple[dict[tuple[str, str], str], list[str]]:
     """Give each set of conditions of a task a letter where there are several, and say so."""
     named: dict[tuple[str, str], str] = {}
-    notes: list[str] = []
+    apart: dict[str, list[str]] = {}  # how the ways differ -> tasks
     for task in in_order(r.task for row in rows for m in row.members for r in m.results):
         found: dict[str, dict[str, Any]] = {}
         for row in rows:
@@ -132,11 +132,11 @@ def _variants(rows: Sequence[Row]) -> tuple[dict[tuple[str, str], str], list[str
         for index, key in enumerate(found):
             named[task, key] = chr(ord("A") + index) if len(found) > 1 else ""
         if len(found) > 1:
-            notes.append(_told_apart(task, list(found.values())))
-    return named, notes
+            apart.setdefault(_told_apart(list(found.values())), []).append(task_name(task))
+    return named, [f"{', '.join(tasks)}: {told}" for told, tasks in apart.items()]
 
 
-def _told_apart(task: str, found: Sequence[dict[str, Any]]) -> str:
+def _told_apart(found: Sequence[dict[str, Any]]) -> str:
     """Say in which conditions the variants of a task differ."""
     names = sorted({name for fields in found for name in fields})
     differing = [n for n in names if len({str(fields.get(n)) for fields in found}) > 1]
@@ -152,8 +152,8 @@ def _told_apart(task: str, found: Sequence[dict[str, Any]]) -> str:
         for name in differing
     )
     return (
-        f"{task_name(task)} was measured in {len(found)} ways that cannot be compared, so each "
-        f"has columns of its own ({told})"
+        f"measured in {len(found)} ways that cannot be compared, so each has columns of its own "
+        f"({told})"
     )
 
 

@@ -17,7 +17,7 @@ def test_the_title_counts_the_tasks_that_are_there(tmp_path):
         "Speech representations by speech recognition"
     )
     fab.write_whole(tmp_path / "four", fab.upstream("all"), (40.0, 80.0, 60.0, 50.0))
-    assert usual_title(make_table(collect([tmp_path / "four"]))).endswith("four ways")
+    assert usual_title(make_table(collect([tmp_path / "four"]))).endswith("four tasks")
 
 
 def test_each_row_says_what_it_is(tmp_path):
@@ -78,4 +78,4 @@ def test_two_rows_of_one_kind_are_compared_too(tmp_path):
         fab.write_folder(tmp_path, fab.upstream(name), phone)
     (told,) = findings(make_table(collect([tmp_path])))
     assert "b leads with 45.0 %, 5.0 points ahead of a, the next row" in told
-    assert "this lead holds" in told
+    assert "the lead is 1.7 to 1.7 points (95 %)." in told

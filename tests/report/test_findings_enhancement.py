@@ -73,7 +73,7 @@ def test_gains_are_paired_by_speaker_and_told_in_decibels(built):
     assert (cell.difference_low, cell.difference_high) == pytest.approx((2.0, 2.0))
     (found,) = (text for text in findings(table) if "enhancement" in text)
     assert "all leads with 4.0 dB, 2.0 dB ahead of fbank" in found and "%, " not in found
-    assert "between 2.0 and 2.0 dB: this lead holds" in found
+    assert "the lead is 2.0 to 2.0 dB (95 %)." in found
 
 
 def test_page_and_tables_show_units_layers_and_what_needs_no_features(built):

@@ -37,8 +37,8 @@ def test_a_difference_is_drawn_by_speaker_and_what_both_rows_share_drops_out(tmp
     # Each speaker differs by 6 points, so every draw of speakers does.
     assert (cell.difference_low, cell.difference_high) == pytest.approx((6.0, 6.0))
     assert cell.difference_over == "4 speakers"
-    assert "paired over 4 speakers" in findings(table)[0]
-    assert findings(table)[0].endswith("between 6.0 and 6.0 points: this lead holds")
+    told = "Paired over 4 speakers, the lead is 6.0 to 6.0 points (95 %)."
+    assert findings(table)[0].endswith(told)
     column = next(c for c in table.columns if c.leading)
     assert table.drawn_over(column) == "4 speakers"
     assert "+6.0 (+6.0 to +6.0) better" in scores_table(table)
@@ -56,7 +56,7 @@ def test_a_lead_that_one_speaker_makes_is_not_shown_though_it_has_many_utterance
     assert cell.difference == pytest.approx(3.5)
     # Four draws of four speakers: all of the three weak ones in 0.75^4 = 32 %, so below 2.5 % too.
     assert cell.difference_low == pytest.approx(-2.0)
-    assert "no lead is shown, 0 lies inside" in findings(table)[0]
+    assert "includes 0, so it may be no lead" in findings(table)[0]
     assert "may be chance" not in findings(table)[0]
 
 
@@ -74,7 +74,7 @@ def test_error_rates_are_compared_per_utterance_too_and_lower_is_ahead(tmp_path)
     table = table_of(tmp_path)
     cell = cell_of(table, "all", "asr", "cer")
     assert (cell.difference_low, cell.difference_high) == pytest.approx((-10.0, -10.0))
-    assert "between 10.0 and 10.0 points: this lead holds" in findings(table)[0]
+    assert findings(table)[0].endswith("the lead is 10.0 to 10.0 points (95 %).")
 
 
 def test_utterances_that_one_row_could_not_read_are_left_out_of_the_pairs_and_said_so(tmp_path):
@@ -98,7 +98,7 @@ def test_pre_training_seeds_of_a_row_are_averaged_and_how_far_they_are_apart_is_
     table = table_of(tmp_path)
     cell = cell_of(table, "seeds", "phone", "accuracy")
     assert (cell.difference_low, cell.difference_high) == pytest.approx((13.0, 13.0))
-    assert "the 2 pre-training seeds of seeds are 4.0 points apart" in findings(table)[0]
+    assert "The 2 pre-training seeds of seeds are 4.0 points apart" in findings(table)[0]
 
 
 def test_files_of_earlier_versions_are_read_and_shown_without_paired_differences(tmp_path):

@@ -65,7 +65,7 @@ def test_baselines_stand_apart_and_the_better_kind_is_told(tmp_path):
     ]
     (told,) = findings(table)
     assert "fbank (a baseline) leads with 90.0 %, 10.0 points ahead of all" in told
-    assert "not tested, since results of earlier versions hold no counts" in told
+    assert "The lead is not tested, because results of earlier versions hold no counts" in told
     assert any("no paired differences in speaker" in text for text in table.missing)
 
 
@@ -100,11 +100,20 @@ def test_results_under_differing_protocols_are_not_put_into_one_column(tmp_path)
     assert "no phoneme classification [B] for a" in table.missing
 
 
+def test_tasks_whose_ways_differ_alike_share_one_note(tmp_path):
+    for name, epochs in (("a", 20), ("b", 200)):
+        same = {"protocol": {"optimizer": "Adam", "epochs": epochs}}
+        tasks = (fab.probed(task, 40.0, **same) for task in ("phone", "speaker"))
+        fab.write_folder(tmp_path, fab.upstream(name), *tasks)
+    (note,) = [note for note in table_of(tmp_path).notes if "cannot be compared" in note]
+    assert note.startswith("phoneme classification, speaker classification: measured in 2 ways")
+
+
 def test_results_on_other_data_are_not_put_into_one_column(tmp_path):
     fab.write_folder(tmp_path, fab.upstream("a"), fab.probed("speaker", 40.0))
     other = fab.probed("speaker", 60.0, classes=["one", "two"])
     fab.write_folder(tmp_path, fab.upstream("b"), other)
-    assert "b alone was measured: 60.0 %" in findings(table_of(tmp_path))[1]
+    assert "only b was measured: 60.0 %" in findings(table_of(tmp_path))[1]
     assert any("data.classes" in note for note in table_of(tmp_path).notes)
 
 

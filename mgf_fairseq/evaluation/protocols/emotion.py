@@ -176,7 +176,7 @@ def run_folds(setup: Setup) -> Outcome:
         sizes={"train": size, "valid": size, "test": size},
         layer_weights=weights[heaviest] if heaviest is not None else [],
         notes=[
-            f"train, valid and test are all {len(fold_names)} folds in turn",
+            f"each of {len(fold_names)} folds is test once, while the others are train and valid",
             *_counts(whole.labels(ending)),
         ],
         embeddings=_embeddings(setup, whole, pooled, candidates[:-1], weights),
@@ -249,7 +249,7 @@ def _number(names: list[str]) -> tuple[list[str], Index]:
 
 def _counts(emotions: list[str]) -> list[str]:
     counts = Counter(emotions)
-    return [", ".join(f"{name} {counts[name]}" for name in sorted(counts))]
+    return ["recordings: " + ", ".join(f"{name} {counts[name]}" for name in sorted(counts))]
 
 
 def inner_scores(found: FoldPredictions, truth: Index, num_classes: int) -> dict[str, Scores]:

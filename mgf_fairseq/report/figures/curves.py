@@ -79,8 +79,8 @@ PROGRESS = (
     ),
     Panel(
         ("phoneme_accuracy", "accuracy"),
-        "Phoneme scale: right latent found among negatives (higher is better)",
-        "% of masked frames",
+        "Phoneme scale: right target found among others (higher is better)",
+        "% of frames",
         "phoneme_chance",
         share=True,
     ),

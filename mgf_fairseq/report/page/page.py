@@ -96,7 +96,9 @@ def _layers(shown: Table) -> list[str]:
     for column in _probed(shown):
         maps = select.layer_maps(shown, column)
         made.append(element("h3", column.heading))
-        made.append(gallery(maps) if maps else _absent("No row has more than one layer."))
+        made.append(
+            gallery(maps) if maps else _absent("One row, or one layer per row: nothing to compare.")
+        )
         if why := why_not_the_top(shown, column):
             made.append(element("p", why))
     return made if len(made) > 1 else [_absent("No task was probed.")]

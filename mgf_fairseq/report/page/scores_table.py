@@ -75,7 +75,7 @@ def training_effort(row: Row) -> list[Html]:
     seeds = [str(u.seed) for u in upstreams if u.seed is not None]
     if seeds:
         parts.append(f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
-    return [element("small", part) for part in parts or ["no"]]
+    return [element("small", part) for part in parts or ["not trained"]]
 
 
 def _cell(cell: Cell | None, column: Column) -> Html:
@@ -159,5 +159,7 @@ def reading_help(table: Table) -> Html:
             "brackets where both rows were paired utterance by utterance; without an arrow it "
             "includes 0."
         )
-    remarks = [element("p", element("small", f"Caveat: {text}.")) for text in caveats(table)]
+    remarks = [
+        element("p", element("small", f"About the data: {text}.")) for text in caveats(table)
+    ]
     return join([element("p", element("small", text)), *remarks])

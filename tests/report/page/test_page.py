@@ -158,7 +158,7 @@ def test_the_command_says_what_it_wrote_and_what_is_missing(tmp_path, capsys):
     assert main(["report", str(tmp_path / "r"), "--dest", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
     assert "missing: no results of phoneme classification at all" in shown
-    assert "Speech recognition, CER: all alone was measured: 60.0 %" in shown
+    assert "Speech recognition, CER: only all was measured: 60.0 %" in shown
     assert "index.html" in shown
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "index.html",

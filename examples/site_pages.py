@@ -21,7 +21,8 @@ LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 def pages(root: Path = ROOT) -> list[Path]:
     """The Markdown files that make the site."""
     found = [page for folder in FOLDERS for page in sorted((root / folder).rglob("*.md"))]
-    return [*(root / name for name in TOP), *(page for page in found if "runs" not in page.parts)]
+    own = (page for page in found if "runs" not in page.relative_to(root).parts)
+    return [*(root / name for name in TOP), *own]
 
 
 def linked(page: Path) -> set[Path]:

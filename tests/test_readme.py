@@ -9,7 +9,8 @@ from mgf_fairseq.cli import VERBS
 from mgf_fairseq.utils.package import config_dir
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted(p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and "runs" not in p.parts)
+MADE = {".venv", "runs"}  # folders of the checkout that are not the project's
+PAGES = sorted(p for p in ROOT.rglob("*.md") if MADE.isdisjoint(p.relative_to(ROOT).parts))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--last",
         type=int,
         metavar="N",
-        help="number of checkpoints of the folder RUN to average: those with the most updates",
+        help="number of checkpoints of the folder RUN to average: those with the most updates "
+        "(no default)",
     )
     add(
         "--start",

@@ -2,11 +2,14 @@
 
 import logging
 import pickle
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import tiny
 import torch
+import torch.distributed as dist
 from datasets import RATE, dataset, write
 from test_collated import assert_equal, noisy
 
@@ -94,3 +97,40 @@ def test_the_task_keeps_audio_where_it_is_told_to(corpus):
     assert task.dataset("train").cache.name == "int16"
     with pytest.raises(ValueError, match=r"task\.cache='memory' is none of none, int16, float32"):
         tiny.tiny_task(corpus, cache="memory")
+
+
+def heard_in_epoch(rank: int, task: tiny.MgfPretrainingTask) -> list[torch.Tensor]:
+    """The waveforms of this rank's batches of the first epoch."""
+    settings = {"max_sentences": 4, "max_positions": None, "seed": 1, "num_shards": 2}
+    settings |= {"shard_id": rank, "epoch": 1, "disable_iterator_cache": True}
+    epoch = task.get_batch_iterator(task.dataset("train"), **settings)
+    return [batch["net_input"]["source"] for batch in epoch.next_epoch_itr()]
+
+
+def cached_rank(rank: int, folder: Path) -> dict:
+    """Batches without a cache, while it fills and from it alone; what too little memory says."""
+    plain, kept = (tiny.tiny_task(folder, cache=name) for name in ("none", "int16"))
+    little = mock.patch.object(cache, "available_memory", lambda: 10**6)
+    with little, pytest.raises(ValueError, match=r"task\.cache=int16 needs") as refused:
+        kept.load_dataset("train")
+    for task in (plain, kept):
+        task.load_dataset("train")
+    heard = [heard_in_epoch(rank, task) for task in (plain, kept)]
+    dist.barrier()
+    if rank == 0:
+        for path in (folder / "audio").iterdir():
+            path.unlink()
+    dist.barrier()
+    heard.append(heard_in_epoch(rank, kept))
+    return {"heard": heard, "refused": str(refused.value)}
+
+
+@pytest.mark.ddp
+def test_two_ranks_train_from_a_cache_each_as_without_and_share_the_memory(ranks, tmp_path):
+    first, second = ranks.run(cached_rank, tiny.write_corpus(tmp_path / "corpus"))
+    for found in (first, second):
+        plain, filling, kept = found["heard"]
+        assert len(plain) == len(filling) == len(kept) == 2
+        assert all(map(torch.equal, plain, filling)) and all(map(torch.equal, plain, kept))
+        assert "each of 2 processes" in found["refused"]
+    assert not torch.equal(first["heard"][0][0], second["heard"][0][0])

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
+from mgf_fairseq.encoder.compilation import compile_encoder
 from mgf_fairseq.host.iterators import without_weight
 from mgf_fairseq.utils.distributed import all_reduce_sum
 
@@ -30,6 +31,7 @@ def train(
     steps: int = 1,
     backend: str = "c10d",
     shares: bool = False,
+    compiled: bool = False,
 ) -> dict[str, Tensor | None]:
     """Gradients of the last update, scaled as fairseq's trainer does (Trainer.train_step).
 
@@ -41,6 +43,8 @@ def train(
     if shares:
         criterion = tiny.shares_criterion(task, cosine_interval=1).train()
     model = model.double().train()
+    if compiled:  # without inductor: what is tested is where graphs and DDP meet
+        compile_encoder(model, "eager")
     world = dist.get_world_size() if dist.is_initialized() else 1
     wrapped: Any = model
     if world > 1:  # find_unused_parameters is off, as it is by default
@@ -175,6 +179,14 @@ def test_a_rank_with_nothing_masked_and_one_utterance_equals_one_process_too(ran
     expected = train(NAMES, [whole(rows)], overrides, steps=2)
     options = {"steps": 2}
     for found in ranks.run(train_ranks_with, NAMES, [[part] for part in rows], overrides, options):
+        assert_equal_gradients(found, expected)
+
+
+def test_a_compiled_encoder_leaves_gradients_of_two_ranks_equal_to_those_of_one_as_written(ranks):
+    overrides = {"encoder_layerdrop": 0.5, "encoder_layers": 4}
+    expected = train(NAMES, [whole(ROWS[2])], overrides, steps=2)
+    batches, options = [[part] for part in ROWS[2]], {"steps": 2, "compiled": True}
+    for found in ranks.run(train_ranks_with, NAMES, batches, overrides, options):
         assert_equal_gradients(found, expected)
 
 

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from ..utils.rng import generator
 
 SELECTIONS = ("static", "uniform", "normal", "poisson")
+_MOST = 5.0  # as `prob`: 99 % of the positions; a percentage in its place is a mistake
 
 
 @dataclass(frozen=True)
 class SpanMask:
     """How spans are laid over one axis (fairseq ``data_utils.compute_mask_indices``).
 
-    ``prob`` is the share of positions that would be masked if spans never overlapped; with
-    overlap the masked share is about ``1 - exp(-prob)``. A span never covers the whole row: rows
-    of ``length`` positions or fewer stay unmasked.
+    ``prob`` is the share of positions that would be masked if spans never overlapped, so it may be
+    above 1; with overlap the masked share is about ``1 - exp(-prob)``. A span never covers the
+    whole row: rows of ``length`` positions or fewer stay unmasked.
     """
 
     prob: float
@@ -36,8 +37,8 @@ class SpanMask:
     name: str = "mask"  # that the settings begin with
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.prob <= 1.0:
-            raise ValueError(f"{self.name}_prob={self.prob} must lie between 0 and 1")
+        if not 0.0 <= self.prob <= _MOST:
+            raise ValueError(f"{self.name}_prob={self.prob} must lie between 0 and {_MOST:g}")
         if self.length < 1:
             raise ValueError(f"{self.name}_length={self.length} must be at least 1")
         if self.selection not in SELECTIONS:

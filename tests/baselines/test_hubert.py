@@ -47,7 +47,8 @@ def data(tmp_path: Path, corpus: Path) -> Path:
 
 @pytest.fixture
 def baseline(data):
-    config = composed(data, "objectives=hubert")
+    # As examples/evaluate/baselines.yaml has it.
+    config = composed(data, "objectives=hubert", "model.mask_prob=1.1")
     task = HubertBaselineTask.setup_task(config.task)
     task.load_dataset("train")
     options = config.criterion

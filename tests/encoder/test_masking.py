@@ -101,13 +101,23 @@ def test_the_expected_number_of_spans_is_exact_where_it_is_no_whole_number() -> 
     assert abs(more.mean() - 0.3) < 0.051
 
 
+def test_a_probability_above_1_masks_more_since_spans_overlap() -> None:
+    # 1 - exp(-1.1) = 0.667 of a long row; spans of 10 of 1,000 at distinct starts come close.
+    assert masks(SpanMask(1.1, 10), [1000] * 50).mean() == pytest.approx(0.667, abs=0.02)
+
+
 def test_probability_zero_masks_nothing() -> None:
     assert not masks(SpanMask(0.0, 10), [100]).any()
 
 
 @pytest.mark.parametrize(
     ("values", "name"),
-    [((1.5, 10), "mask_prob"), ((0.5, 0), "mask_length"), ((0.5, 10, "gauss"), "mask_selection")],
+    [
+        ((65.0, 10), "mask_prob"),
+        ((-0.1, 10), "mask_prob"),
+        ((0.5, 0), "mask_length"),
+        ((0.5, 10, "gauss"), "mask_selection"),
+    ],
 )
 def test_bad_values_are_named(values: tuple, name: str) -> None:
     with pytest.raises(ValueError, match=name):

@@ -133,6 +133,19 @@ class AcousticFeatures(Fp32Constants):
         frame_valid (B, T) bool, valid frames first; shared is of this batch alone: what it holds is
         not computed again, whoever put it there. Raises ValueError when shapes disagree.
         """
+        raw = self.natural(waveform, padding_mask, num_frames, frame_valid, shared)
+        return {name: self._normalize(name, raw[name], frame_valid) for name in self.names}
+
+    @torch.no_grad()
+    def natural(
+        self,
+        waveform: Tensor,
+        padding_mask: Tensor,
+        num_frames: int,
+        frame_valid: Tensor,
+        shared: dict[Any, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute as `forward`, before normalization: natural logarithms, in padding too."""
         if padding_mask.shape != waveform.shape:
             shapes = f"{tuple(padding_mask.shape)} and {tuple(waveform.shape)}"
             raise ValueError(f"padding_mask and waveform must agree: {shapes}")
@@ -148,8 +161,7 @@ class AcousticFeatures(Fp32Constants):
             return made[key]
 
         with torch.autocast(device_type=waveform.device.type, enabled=False):
-            raw = self._raw(waveform, padding_mask, frame_valid, once)
-            return {name: self._normalize(name, raw[name], frame_valid) for name in self.names}
+            return self._raw(waveform, padding_mask, frame_valid, once)
 
     def _raw(
         self,
@@ -203,28 +215,31 @@ class AcousticFeatures(Fp32Constants):
         log_f0 = frequency.log().masked_fill(~voiced, 0)
         return torch.stack([log_f0, voiced.float(), energy.clamp(min=LOG_FLOOR).log()], dim=-1)
 
+    def statistics(self, name: str, values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation that normalization subtracts and divides by, against (B, T, F).
+
+        values (B, T, F) are of `natural`; counted (B, T, 1) or (B, T, F) bool.
+        """
+        if self.normalization == "global":
+            mean, std = getattr(self, f"{name}_stats")
+            return mean, std
+        if self.normalization == "none":
+            return values.new_zeros(()), values.new_ones(())
+        count = counted.sum(1, keepdim=True).clamp(min=1)
+        mean = values.masked_fill(~counted, 0).sum(1, keepdim=True) / count
+        variance = (values - mean).masked_fill(~counted, 0).square().sum(1, keepdim=True) / count
+        return mean, variance.sqrt().clamp(min=STD_FLOOR)
+
     def _normalize(self, name: str, values: Tensor, frame_valid: Tensor) -> Tensor:
         """(B, T, F) -> a copy that is normalized, zeros where not valid."""
         counted = frame_valid[..., None]
         if name == "prosody":
             counted = counted.repeat(1, 1, values.shape[2])
             counted[..., LOG_F0] &= values[..., VOICED] > 0.5
-        if self.normalization == "global":
-            mean, std = getattr(self, f"{name}_stats")
-            values = values.sub(mean).div_(std)
-        elif self.normalization == "utterance":
-            fixed = values[..., VOICED]
-            values = _standardize(values, counted)
-            if name == "prosody":
-                values[..., VOICED] = fixed
-        else:
+        if self.normalization == "none":
             return values.masked_fill(~counted, 0)
-        return values.masked_fill_(~counted, 0)
-
-
-def _standardize(values: Tensor, counted: Tensor) -> Tensor:
-    """(B, T, F) with zero mean and unit deviation over the counted frames of each row and bin."""
-    count = counted.sum(1, keepdim=True).clamp(min=1)
-    centered = values - values.masked_fill(~counted, 0).sum(1, keepdim=True) / count
-    variance = centered.masked_fill(~counted, 0).square().sum(1, keepdim=True) / count
-    return centered / variance.sqrt().clamp(min=STD_FLOOR)
+        mean, std = self.statistics(name, values, counted)
+        normalized = values.sub(mean).div_(std)
+        if self.normalization == "utterance" and name == "prosody":
+            normalized[..., VOICED] = values[..., VOICED]
+        return normalized.masked_fill_(~counted, 0)

@@ -64,16 +64,21 @@ def _slaney_mel(hertz: Tensor) -> Tensor:
     )
 
 
+def mel_edges(num_mels: int, sample_rate: int) -> Tensor:
+    """(num_mels + 2,) fp64 Hz, evenly spaced in mel: filter i is between i and i + 2."""
+    nyquist = torch.tensor(sample_rate / 2, dtype=torch.float64)
+    mels = torch.linspace(0, float(_slaney_mel(nyquist)), num_mels + 2, dtype=torch.float64)
+    return torch.where(
+        mels < 15, mels * 200 / 3, 1000 * torch.exp((mels - 15) * (math.log(6.4) / 27))
+    )
+
+
 def mel_filters(num_mels: int, n_fft: int, sample_rate: int) -> Tensor:
     """(n_fft // 2 + 1, num_mels) fp64 triangles of equal area, 0 Hz to Nyquist.
 
     Equals `librosa.filters.mel(htk=False, norm="slaney")`, transposed.
     """
-    nyquist = torch.tensor(sample_rate / 2, dtype=torch.float64)
-    mels = torch.linspace(0, float(_slaney_mel(nyquist)), num_mels + 2, dtype=torch.float64)
-    edges = torch.where(
-        mels < 15, mels * 200 / 3, 1000 * torch.exp((mels - 15) * (math.log(6.4) / 27))
-    )
+    edges = mel_edges(num_mels, sample_rate)
     bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
     low, peak, high = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (bins - low) / (peak - low), (high - bins) / (high - peak)

@@ -1,6 +1,6 @@
 """Load a pre-trained MGF model with its objectives, as training left it.
 
-`reconstruct.py` decodes with it; features need the encoder alone (encoder.py).
+`example.py` takes one of them; features need the encoder alone (encoder.py).
 """
 
 from __future__ import annotations

@@ -9,20 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
-import torch
 
-from ..acoustics.normalization import unit_variance
-from ..data.audio import AudioError, AudioReader
-from ..data.entries import ManifestError
-from ..data.manifest import read_manifest
 from ..objectives.decoding import decode_waveform
 from ..objectives.sample import SampleObjective
 from ..utils.atomic import replacing
-from .pretrained import load_pretrained
+from .example import Signal, load_example
 
-Signal = npt.NDArray[np.float32]
 _HEADROOM = 0.95  # of full scale, for the louder of the two
 
 
@@ -35,7 +28,6 @@ class Reconstruction:
     sample_rate: int
 
 
-@torch.no_grad()
 def reconstruct(
     checkpoint: Path | str, manifest: Path | str, seconds: float = 2.5
 ) -> Reconstruction | None:
@@ -48,37 +40,11 @@ def reconstruct(
         CheckpointError: it is not a pre-trained MGF.
         ValueError: so few seconds hold no frame.
     """
-    model, config = load_pretrained(checkpoint, ["sample"])
-    if model.objectives is None or "sample" not in model.objectives:
+    example = load_example(checkpoint, manifest, SampleObjective, seconds)
+    if example is None:
         return None
-    objective = model.objectives["sample"]
-    assert isinstance(objective, SampleObjective)
-    rate = int(config.task.sample_rate)
-    most, least = int(seconds * rate), model.shape.receptive_field
-    if most < least:
-        raise ValueError(f"seconds={seconds} are {most} samples, fewer than the {least} of a frame")
-    signal = _longest_readable(manifest, rate, most, least)
-    if signal is None:
-        return None
-    waveform = torch.from_numpy(signal)
-    if config.task.normalize:
-        waveform = unit_variance(waveform)
-    original, decoded = decode_waveform(model, objective, waveform)
-    return Reconstruction(original.numpy(), decoded.numpy(), rate)
-
-
-def _longest_readable(manifest: Path | str, rate: int, most: int, least: int) -> Signal | None:
-    """At most the first `most` samples of the longest utterance that holds `least` of them."""
-    table = read_manifest(manifest)
-    for row in np.argsort(-table.num_samples, kind="stable").tolist():
-        try:
-            with AudioReader(table.entry(row), rate) as reader:
-                signal = reader.read(0, min(reader.num_samples, most))
-        except (AudioError, ManifestError):
-            continue
-        if len(signal) >= least:
-            return signal
-    return None
+    original, decoded = decode_waveform(example.model, example.objective, example.heard)
+    return Reconstruction(original.numpy(), decoded.numpy(), example.sample_rate)
 
 
 def write_reconstruction(found: Reconstruction, original: Path, decoded: Path) -> None:

@@ -8,7 +8,7 @@ import soundfile
 import tiny
 from omegaconf import OmegaConf
 
-from mgf_fairseq.extract import reconstruct as module
+from mgf_fairseq.extract import example as module
 from mgf_fairseq.extract.reconstruct import Reconstruction, reconstruct, write_reconstruction
 
 

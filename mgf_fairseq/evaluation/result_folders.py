@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..baselines.acoustic_model import ACOUSTIC
+from ..extract.infill import infill
+from ..extract.infilled import write_infilling
 from ..extract.reconstruct import reconstruct, write_reconstruction
 from ..extract.upstream import RANDOM, Upstream, load_upstream
 from ..monitoring.training_log import JSONL_NAME, LOG_NAME, write_jsonl
 from .result_files import ResultError, read_record, write_record
-from .results import DECODED, ORIGINAL, UPSTREAM_FILE, UpstreamResult
+from .results import DECODED, INFILLING, ORIGINAL, UPSTREAM_FILE, UpstreamResult
 
 
 class EvaluationError(ValueError):
@@ -87,11 +89,11 @@ def load_all(
 
 
 def write_description(evaluated: Evaluated, manifest: Path) -> str | None:
-    """Write upstream.json, and what a checkpoint brings: its training log, a reconstruction.
+    """Write upstream.json, and what a checkpoint brings: its training log, an utterance rebuilt.
 
     Args:
         evaluated: the representation and its folder, which is made.
-        manifest: whose longest utterance is decoded, where the sample scale was trained.
+        manifest: whose longest utterance is rebuilt, where the frame or sample scale was trained.
 
     Returns:
         a remark where a checkpoint lacks its log.
@@ -103,17 +105,28 @@ def write_description(evaluated: Evaluated, manifest: Path) -> str | None:
     checkpoint = evaluated.checkpoint
     if checkpoint is None or upstream.info.get("fine_tuned"):
         return None
-    written = all((folder / name).is_file() for name in (ORIGINAL, DECODED))
-    decodes = upstream.kind == "mgf" and "sample" in (upstream.info.get("objectives") or ())
-    if decodes and not written:
-        found = reconstruct(checkpoint, manifest)
-        if found is not None:
-            write_reconstruction(found, folder / ORIGINAL, folder / DECODED)
+    if upstream.kind == "mgf":
+        _write_rebuilt(checkpoint, upstream.info.get("objectives") or (), folder, manifest)
     log = checkpoint.parent / LOG_NAME
     if not log.is_file():
         return f"no {LOG_NAME} beside {checkpoint}: the report will have no training curves of it"
     write_jsonl(folder / JSONL_NAME, log)
     return None
+
+
+def _write_rebuilt(
+    checkpoint: Path, objectives: Container[str], folder: Path, manifest: Path
+) -> None:
+    """Write what the frame and the sample objective make of an utterance, once."""
+    if "frame" in objectives and not (folder / INFILLING).is_file():
+        infilling = infill(checkpoint, manifest)
+        if infilling is not None:
+            write_infilling(folder / INFILLING, infilling)
+    written = all((folder / name).is_file() for name in (ORIGINAL, DECODED))
+    if "sample" in objectives and not written:
+        found = reconstruct(checkpoint, manifest)
+        if found is not None:
+            write_reconstruction(found, folder / ORIGINAL, folder / DECODED)
 
 
 def result_name(upstream: Upstream) -> str:

@@ -19,6 +19,7 @@ from ..utils.dataclass_json import ADDED
 FORMAT = 1  # of the JSON files
 UPSTREAM_FILE = "upstream.json"
 ORIGINAL, DECODED = "original.wav", "reconstruction.wav"  # what the sample objective decodes
+INFILLING = "infilling.npz"  # what the frame objective fills into masked stretches
 ENHANCEMENT = "enhancement"
 RECOGNITION = "asr"
 UNTRAINED = ("fbank", "mfcc", "random")  # kinds of upstream without pre-training

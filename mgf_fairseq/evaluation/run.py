@@ -235,7 +235,7 @@ def _run(step: Step, request: Request, progress: Progress | None) -> None:
 
 
 def _listened_to(request: Request) -> Path:
-    """The manifest whose longest utterance is reconstructed: of speech not learned from, if any."""
+    """The manifest whose longest utterance is rebuilt: of speech not learned from, if any."""
     for split in ("valid", "test", "train"):
         if (path := request.data / f"{split}.tsv").is_file():
             return path

@@ -18,6 +18,7 @@ from mgf_fairseq.evaluation import run as module
 from mgf_fairseq.evaluation.protocols.asr_plan import Plan
 from mgf_fairseq.evaluation.result_files import read_results
 from mgf_fairseq.evaluation.results import Example, RecognitionResult, SplitSize, TaskData
+from mgf_fairseq.extract.infilled import read_infilling
 from mgf_fairseq.extract.pretrained import load_pretrained
 from mgf_fairseq.host.training_process import TrainingError
 from mgf_fairseq.prepare.options import PrepareOptions
@@ -249,13 +250,14 @@ def test_a_failed_training_shows_the_end_of_its_log_and_earlier_results_stand(
     assert not (tmp_path / "fbank/asr.json").exists()
 
 
-def test_a_checkpoint_brings_its_training_log_and_a_reconstruction(
+def test_a_checkpoint_brings_its_training_log_and_what_it_makes_of_an_utterance(
     data, tmp_path, checkpoint, capsys
 ):
     words = ["--checkpoint", str(checkpoint), "--tasks", "speaker", "--name", "mgf"]
     assert evaluate(tmp_path, data, *words) == 0
     assert "no hydra_train.log beside" in capsys.readouterr().out
     assert soundfile.info(tmp_path / "mgf/reconstruction.wav").samplerate == 16000
+    assert read_infilling(tmp_path / "mgf/infilling.npz").frame_rate == 50
     log = checkpoint.parent / "hydra_train.log"
     log.write_text('[x][train_inner][INFO] - {"loss": "2.5", "num_updates": "10"}\n')
     try:

@@ -30,6 +30,7 @@ from mgf_fairseq.evaluation.results import (
     UpstreamResult,
     UtteranceCounts,
 )
+from mgf_fairseq.extract.infilled import Infilling, write_infilling
 from mgf_fairseq.report.figures.arpabet import MANNERS
 
 LAYERS = ["layer 0", "layer 1", "layer 2"]
@@ -230,6 +231,17 @@ def write_audio(folder: Path, seconds: float = 2.0) -> None:
     soundfile.write(folder / "reconstruction.wav", sound + noise, 16000, subtype="PCM_16")
 
 
+def write_masked(path: Path) -> None:
+    """Write a rising sound of two seconds, and a blurred guess at two masked stretches of it."""
+    bins, frames = np.arange(80), np.arange(100)
+    original = 20 - 3.0 * np.abs(bins - frames[:, None] % 60)
+    masked = np.isin(frames // 10, (2, 5, 6))
+    blurred = (original + np.roll(original, 5, axis=1)) / 2
+    filled = np.where(masked[:, None], blurred, original)
+    spectra = original.astype(np.float32), filled.astype(np.float32)
+    write_infilling(path, Infilling(*spectra, masked, (bins * 100.0).astype(np.float32), 50.0))
+
+
 def write_folder(
     results: Path, about: UpstreamResult, *tasks: TaskResult | RecognitionResult
 ) -> Path:
@@ -266,6 +278,8 @@ def write_whole(
         write_training(folder / "training.jsonl", objectives, seed=seed)
     if objectives and "sample" in objectives:
         write_audio(folder)
+    if objectives and "frame" in objectives:
+        write_masked(folder / "infilling.npz")
     return folder
 
 

@@ -16,10 +16,12 @@ from ...evaluation.result_files import read_embeddings
 from ...evaluation.results import (
     CHOSEN_PER_FOLD,
     DECODED,
+    INFILLING,
     ORIGINAL,
     ProbedResult,
     TaskResult,
 )
+from ...extract.infilled import read_infilling
 from ...monitoring.training_log import JSONL_NAME, read_jsonl
 from ..cells import Column
 from ..collect import Member, Result, Row
@@ -28,6 +30,7 @@ from ..wording import items_of, task_name
 from .arpabet import are_arpabet
 from .confusion import draw_confusion, sentence, top_confusions
 from .curves import PROGRESS, Run, draw_panel, loss_panels
+from .infilling import draw_infilling
 from .layers import LayerScores, draw_layers, draw_weights
 from .ranking import Bar, draw_ranking
 from .reconstruction import Clip, draw_reconstruction, read_clip
@@ -201,6 +204,14 @@ def confusion_of(table: Table, row: Row, column: Column) -> Confusion | None:
     arpabet = column.task == "phone" and are_arpabet(classes)
     sentences = [sentence(c, items, arpabet) for c in top_confusions(classes, counts)]
     return Confusion(draw_confusion(title, classes, counts, items, arpabet), sentences)
+
+
+def infilling_of(row: Row) -> Picture | None:
+    """Draw the masked utterance of the row's first member that has one."""
+    for member in row.members:
+        if path := member.file(INFILLING):
+            return draw_infilling(_who(row, member), read_infilling(path))
+    return None
 
 
 def sound_of(row: Row) -> Sound | None:

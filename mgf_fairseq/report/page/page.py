@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ...evaluation.results import ProbedResult, RecognitionResult, TaskResult
+from ...evaluation.results import INFILLING, ProbedResult, RecognitionResult, TaskResult
 from ...monitoring.training_log import JSONL_NAME
 from .. import protocol
 from ..cells import Column
@@ -32,7 +32,7 @@ def make_page(shown: Table, title: str, say: Progress) -> Html:
         ("training", "Training curves", _training),
         ("embeddings", "Utterance embeddings", _embeddings),
         ("confusions", "What is mistaken for what", _confusions),
-        ("sound", "Reconstruction", _sound),
+        ("sound", "Reconstruction", _rebuilt),
         ("transcripts", "Transcripts", _transcripts),
         ("protocol", "How it was measured", _protocol),
         ("missing", "What is missing", _missing),
@@ -177,18 +177,25 @@ def _classes(result: Result) -> Html:
     )
 
 
-def _sound(shown: Table) -> Sequence[str]:
-    """Show what a waveform decoder made of an utterance, for rows that have one."""
-    with_files = [r for r in shown.rows if any(select.sound_files(m) for m in r.members)]
-    if not with_files:
+def _rebuilt(shown: Table) -> Sequence[str]:
+    """Show what the frame and the sample scale make of an utterance, for rows that have one."""
+    heard = [r for r in shown.rows if any(select.sound_files(m) for m in r.members)]
+    seen = [r for r in shown.rows if r in heard or any(m.file(INFILLING) for m in r.members)]
+    if not seen:
         return [
-            _absent("No row has a reconstruction: it takes a checkpoint with the sample scale.")
+            _absent("No reconstruction: it takes a checkpoint with the frame or the sample scale.")
         ]
-    intro = element("p", "Turn the volume down first: what a young decoder makes can be harsh.")
-    return [intro, *_per_row(shown, with_files[0].label, _row_sound, "")]
+    warning = "Turn the volume down first: what a young decoder makes can be harsh."
+    intro = [element("p", warning)] if heard else []
+    return [*intro, *_per_row(shown, seen[0].label, _row_rebuilt, "")]
 
 
-def _row_sound(shown: Table, row: Row) -> list[str]:
+def _row_rebuilt(shown: Table, row: Row) -> list[str]:
+    infilling = select.infilling_of(row)
+    return [*([picture(infilling)] if infilling else []), *_row_sound(row)]
+
+
+def _row_sound(row: Row) -> list[str]:
     found = select.sound_of(row)
     if found is None:
         return []

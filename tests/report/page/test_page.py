@@ -62,6 +62,7 @@ def test_every_picture_says_in_words_what_it_shows(page):
         "utterances by speaker, t-SNE",
         "utterances by emotion, t-SNE",
         "Most frequent mistakes",
+        "what the encoder heard of it",
         "waveform and spectrogram",
     ):
         assert any(part in alt for alt in alts), part
@@ -142,6 +143,17 @@ def test_a_row_without_any_result_still_makes_a_report(tmp_path):
     text = Page((tmp_path / "index.html").read_text()).text
     assert "no results of phoneme classification at all" in text
     assert "No training log beside any of these results." in text
+    assert "No reconstruction: it takes a checkpoint with the frame or the sample scale." in text
+
+
+def test_a_row_of_frame_without_sample_has_a_picture_and_no_warning_of_its_volume(tmp_path):
+    folder = fab.write_folder(tmp_path / "r", fab.upstream("all"), fab.probed("phone", 40.0))
+    fab.write_masked(folder / "infilling.npz")
+    build_report([tmp_path / "r"], tmp_path)
+    page = Page((tmp_path / "index.html").read_text())
+    (alt,) = [image["alt"] for image in page.all("img") if "masked" in (image["alt"] or "")]
+    assert "Filled in with a mean error of" in str(alt) and "No reconstruction" not in page.text
+    assert "volume" not in page.text and page.all("audio") == []
 
 
 def test_a_corrupt_file_leaves_no_half_written_report(tmp_path, capsys):

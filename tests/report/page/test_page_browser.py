@@ -62,8 +62,8 @@ def look(page: Path, tmp_path: Path) -> dict:
 def test_every_picture_and_sound_is_present_and_nothing_is_fetched(report, tmp_path):
     seen = look(report / "index.html", tmp_path)
     # 1 ranking and 1 heat map of layers (one row makes none), 5 curves and 5 losses, 3 scatters,
-    # 3 confusions and the one of fbank, 1 reconstruction.
-    assert len(seen["images"]) == 1 + 1 + 10 + 3 + 4 + 1
+    # 3 confusions and the one of fbank, 1 masked utterance, 1 reconstruction.
+    assert len(seen["images"]) == 1 + 1 + 10 + 3 + 4 + 2
     assert [alt for alt, width in seen["images"] if not width or not alt] == []
     assert seen["audio"] == pytest.approx([2.0, 2.0], abs=0.05)  # Chromium rounds to its frames
     assert [name for name in seen["fetched"] if not name.startswith("data:")] == []

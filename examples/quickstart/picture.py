@@ -1,4 +1,4 @@
-"""Draw the quickstart's picture: losses per scale, errors per task, layers, and a reconstruction.
+"""Draw the quickstart's picture: losses per scale, errors per task, layers, and an utterance.
 
 Reads the training log, the checkpoint and the results; `quickstart.py` calls it last. For any other
 run: python examples/quickstart/picture.py RUN_FOLDER MANIFEST.tsv RESULTS PICTURE.png
@@ -16,12 +16,17 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 
 from mgf_fairseq.evaluation.result_files import ResultFolder, read_results
-from mgf_fairseq.extract.reconstruct import Signal, reconstruct
+from mgf_fairseq.extract.example import Signal
+from mgf_fairseq.extract.infill import infill
+from mgf_fairseq.extract.infilled import Infilling
+from mgf_fairseq.extract.reconstruct import Reconstruction, reconstruct
 from mgf_fairseq.losses.reconstruction import si_sdr_of
 from mgf_fairseq.monitoring.training_log import LOG_NAME, columns, read_log
 from mgf_fairseq.report.describing import POINTS_BELOW
+from mgf_fairseq.report.figures.infilling import draw_panels
 
 SCALES = {"sample": "#4c72b0", "frame": "#55a868", "phoneme": "#c44e52", "utterance": "#8172b2"}
 ROWS = {"mgf": "#2b6ca3", "random": "#b8b8b8", "fbank": "#dd9f40"}
@@ -107,6 +112,34 @@ def draw_layers(axes: Axes, folder: ResultFolder) -> None:
     axes.legend(fontsize=9)
 
 
+def rebuild(checkpoint: Path, manifest: Path) -> Infilling | Reconstruction | None:
+    """Fill in an utterance by the frame objective or, without one, decode it by the sample's."""
+    return infill(checkpoint, manifest) or reconstruct(checkpoint, manifest)
+
+
+def draw_infilling(figure: Figure, place: SubplotSpec, shown: Infilling) -> None:
+    """Draw an utterance, what the encoder heard of it, and how the model completes it."""
+    axes = [figure.add_subplot(one) for one in place.subgridspec(3, 1)]
+    error, of_means = shown.error, shown.error_of_means
+    titles = (
+        "An utterance that training did not hear",
+        "What the encoder heard of it: gray is masked",
+        f"Filled in: {error:.1f} dB off (the average spectrum: {of_means:.1f} dB)",
+    )
+    draw_panels(axes, shown, titles, blank="#d9dce1", mark="#2b9fd8", cmap="magma")
+
+
+def draw_decoded(figure: Figure, place: SubplotSpec, shown: Reconstruction) -> None:
+    """Draw the spectrograms of an utterance and of what the waveform decoder makes of it."""
+    si_sdr = si_sdr_of(shown.original, shown.decoded)
+    upper, lower = (figure.add_subplot(one) for one in place.subgridspec(2, 1))
+    rate = shown.sample_rate
+    draw_sound(upper, shown.original, rate, "An utterance that training did not hear")
+    draw_sound(lower, shown.decoded, rate, f"The same, decoded (SI-SDR {si_sdr:.1f} dB)")
+    upper.set_xticks([])
+    lower.set_xlabel("seconds")
+
+
 def draw_sound(axes: Axes, signal: Signal, rate: int, title: str) -> None:
     """Draw a spectrogram."""
     axes.specgram(signal, NFFT=400, Fs=rate, noverlap=300, cmap="magma", vmin=-110, vmax=-30)
@@ -116,29 +149,26 @@ def draw_sound(axes: Axes, signal: Signal, rate: int, title: str) -> None:
 def draw(run: Path, manifest: Path, results: Path, destination: Path) -> None:
     """Draw the picture of a pre-training run and of its results, as far as there are any."""
     entries = read_log(run / LOG_NAME, "train_inner")
-    found = reconstruct(run / "checkpoint_last.pt", manifest)
-    if found is None:
-        sys.exit(
-            f"{run} was trained without the sample objective, or no utterance of {manifest} can be "
-            "read: there is nothing to decode"
-        )
-    si_sdr = si_sdr_of(found.original, found.decoded)
+    rebuilt = rebuild(run / "checkpoint_last.pt", manifest)
     folders = {n: read_results(results / n) for n in ROW_NAMES if (results / n).is_dir()}
     with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(12, 8.4 if folders else 4.6), layout="constrained")
         grid = figure.add_gridspec(4 if folders else 2, 2)
         draw_losses(figure.add_subplot(grid[:2, 0]), entries)
-        sound = grid[:2, 1] if not folders else grid[2:, 1]
         if folders:
             draw_errors(figure.add_subplot(grid[:2, 1]), folders)
             if folders["mgf"].tasks:
                 draw_layers(figure.add_subplot(grid[2:, 0]), folders["mgf"])
-        upper, lower = (figure.add_subplot(one) for one in sound.subgridspec(2, 1))
-        rate = found.sample_rate
-        draw_sound(upper, found.original, rate, "An utterance that training did not hear")
-        draw_sound(lower, found.decoded, rate, f"The same, decoded (SI-SDR {si_sdr:.1f} dB)")
-        upper.set_xticks([])
-        lower.set_xlabel("seconds")
+        place = grid[2:, 1] if folders else grid[:2, 1]
+        if isinstance(rebuilt, Infilling):
+            draw_infilling(figure, place, rebuilt)
+        elif rebuilt is not None:
+            draw_decoded(figure, place, rebuilt)
+        else:
+            print(
+                f"the picture shows no utterance: {run} has neither the frame nor the sample "
+                f"objective, or no utterance of {manifest} can be read"
+            )
         figure.savefig(destination, dpi=110)
 
 

@@ -225,10 +225,8 @@ class AcousticFeatures(Fp32Constants):
             return mean, std
         if self.normalization == "none":
             return values.new_zeros(()), values.new_ones(())
-        count = counted.sum(1, keepdim=True).clamp(min=1)
-        mean = values.masked_fill(~counted, 0).sum(1, keepdim=True) / count
-        variance = (values - mean).masked_fill(~counted, 0).square().sum(1, keepdim=True) / count
-        return mean, variance.sqrt().clamp(min=STD_FLOOR)
+        mean, _, std = _moments(values, counted)
+        return mean, std
 
     def _normalize(self, name: str, values: Tensor, frame_valid: Tensor) -> Tensor:
         """(B, T, F) -> a copy that is normalized, zeros where not valid."""
@@ -236,10 +234,23 @@ class AcousticFeatures(Fp32Constants):
         if name == "prosody":
             counted = counted.repeat(1, 1, values.shape[2])
             counted[..., LOG_F0] &= values[..., VOICED] > 0.5
-        if self.normalization == "none":
+        if self.normalization == "global":
+            mean, std = getattr(self, f"{name}_stats")
+            normalized = values.sub(mean).div_(std)
+        elif self.normalization == "utterance":
+            _, centered, std = _moments(values, counted)
+            normalized = centered.div_(std)
+            if name == "prosody":
+                normalized[..., VOICED] = values[..., VOICED]
+        else:
             return values.masked_fill(~counted, 0)
-        mean, std = self.statistics(name, values, counted)
-        normalized = values.sub(mean).div_(std)
-        if self.normalization == "utterance" and name == "prosody":
-            normalized[..., VOICED] = values[..., VOICED]
         return normalized.masked_fill_(~counted, 0)
+
+
+def _moments(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, values minus the mean, and deviation, over the counted frames of each row and bin."""
+    count = counted.sum(1, keepdim=True).clamp(min=1)
+    mean = values.masked_fill(~counted, 0).sum(1, keepdim=True) / count
+    centered = values - mean
+    variance = centered.masked_fill(~counted, 0).square().sum(1, keepdim=True) / count
+    return mean, centered, variance.sqrt().clamp(min=STD_FLOOR)

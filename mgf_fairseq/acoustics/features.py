@@ -235,7 +235,7 @@ class AcousticFeatures(Fp32Constants):
             counted = counted.repeat(1, 1, values.shape[2])
             counted[..., LOG_F0] &= values[..., VOICED] > 0.5
         if self.normalization == "global":
-            mean, std = getattr(self, f"{name}_stats")
+            mean, std = self.statistics(name, values, counted)
             normalized = values.sub(mean).div_(std)
         elif self.normalization == "utterance":
             _, centered, std = _moments(values, counted)

@@ -28,7 +28,13 @@ SAMPLE_RATE = 16000
 # wav2vec 2.0's kernels and strides, so 50 frames per second; few channels, tapered.
 CONV_LAYERS = "[(4, 10, 5), (6, 3, 2), (8, 3, 2), (8, 3, 2), (8, 3, 2), (12, 2, 2), (12, 2, 2)]"
 OBJECTIVES: dict[str, dict[str, Any]] = {
-    "sample": {"segment_frames": 8, "hidden_dim": 16},
+    "sample": {
+        "segment_frames": 8,
+        "hidden_dim": 16,
+        "snr_weight": 0.1,
+        "si_sdr_weight": 0,
+        "stft_weight": 0,
+    },
     "frame": {"hidden_dim": 16},
     "phoneme": {"final_dim": 16, "num_negatives": 10},
     "utterance": {"final_dim": 16},

@@ -1,4 +1,4 @@
-"""Losses of reconstruction: smooth L1, SI-SDR, and distances between spectra.
+"""Losses of reconstruction: smooth L1, SNR, SI-SDR, and distances between spectra.
 
 The sample and frame objectives call them; each returns a sum and its count, in fp32, and
 detaches the target.
@@ -18,7 +18,7 @@ from .precision import in_full_precision, only_valid
 from .stft import stft_distance
 
 SILENCE_RMS = 1e-3  # 60 dB below full scale, and below a crop normalized to unit variance
-SI_SDR_FLOOR = 1e-6  # relative to the target's energy: a perfect copy scores 60 dB
+SI_SDR_FLOOR = 1e-6  # relative to the target's energy: a perfect copy scores 60 dB, in SNR too
 MAGNITUDE_FLOOR = 1e-3  # spectral magnitude of white noise with an rms of SILENCE_RMS
 RESOLUTIONS = ((512, 128), (1024, 256), (256, 64))  # (n_fft, hop_length) in samples
 
@@ -100,6 +100,25 @@ def si_sdr_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tens
     """
     ratio, audible = _ratio(prediction, target, valid)
     return -ratio.sum(), audible.sum().to(ratio.dtype)
+
+
+@in_full_precision
+def snr_loss(prediction: Tensor, target: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative signal-to-noise ratio in dB summed over audible segments.
+
+    Le Roux et al. 2019, eq. 1. Unlike SI-SDR it sees sign and scale, so a prediction that is tiny
+    is pulled towards the target and never away from it. Energies are floored at SI_SDR_FLOOR of
+    the target's: perfect is 60 dB, zero is 0 dB. prediction, target (B, S); valid (B, S) bool. A
+    segment whose target is silent, as in `si_sdr_loss`, is not counted. Returns loss_sum () and the
+    number of audible segments (). Raises ValueError when shapes disagree.
+    """
+    prediction, target = only_valid("snr_loss", prediction, target, valid)
+    audible = _audible(target, valid)
+    energy = target.square().sum(1).masked_fill(~audible, 1)  # (B,)
+    noise = (prediction - target).square().sum(1)
+    floor = SI_SDR_FLOOR * energy
+    ratio = 10 * (torch.log10(energy + floor) - torch.log10(noise + floor))
+    return -ratio.masked_fill(~audible, 0).sum(), audible.sum().to(ratio.dtype)
 
 
 @in_full_precision

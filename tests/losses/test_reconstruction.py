@@ -16,6 +16,7 @@ from mgf_fairseq.losses.reconstruction import (
     si_sdr_loss,
     si_sdr_of,
     smooth_l1,
+    snr_loss,
 )
 
 # fp64 against NumPy fp64: only the order of additions differs.
@@ -116,6 +117,39 @@ def test_si_sdr_of_a_reported_pair_is_that_of_the_training_log_over_what_both_ha
     assert si_sdr_of(truth.numpy(), made.numpy()) == logged.item()
 
 
+def snr_of(prediction, target):
+    valid = torch.ones_like(target, dtype=torch.bool)
+    return np.array([-snr_loss(p[None], t[None], v[None])[0].item()
+                     for p, t, v in zip(prediction, target, valid, strict=True)])  # fmt: skip
+
+
+def test_snr_is_the_energy_of_the_target_over_that_of_the_error_at_any_loudness():
+    target, noise = randn(2, 400) + 0.3, 0.1 * randn(2, 400)
+    expected = 10 * np.log10((target.square().sum(1) / noise.square().sum(1)).numpy())
+    # The floor of 1e-6 in an error of 1e-2 moves it by 1e-3 dB at most.
+    assert snr_of(target + noise, target) == pytest.approx(expected, abs=2e-3)
+    assert snr_of(5 * (target + noise), 5 * target) == pytest.approx(expected, abs=2e-3)
+
+
+def test_snr_closed_forms_perfect_zero_half_doubled_and_of_the_other_sign():
+    target = randn(1, 800, dtype=torch.float32)
+    factors = torch.tensor([1, 0, 0.5, 2, -1])[:, None]
+    expected = [60, 0, 20 * math.log10(2), 0, -20 * math.log10(2)]
+    assert snr_of(factors * target, target.expand(5, -1)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_snr_pulls_a_tiny_wrong_prediction_towards_the_target_where_si_sdr_pushes_it_away():
+    """What a decoder that knows no phase yet is taught: the reason for SNR in the sample scale."""
+    target = randn(1, 800)
+    valid = torch.ones(1, 800, dtype=torch.bool)
+    towards = {}
+    for function in (snr_loss, si_sdr_loss):
+        prediction = (-1e-3 * target + 1e-3 * randn(1, 800)).requires_grad_()
+        function(prediction, target, valid)[0].backward()
+        towards[function] = float((-prediction.grad * target).sum()) > 0
+    assert towards == {snr_loss: True, si_sdr_loss: False}
+
+
 def slow_stft_loss(prediction, target, resolutions):
     total = 0.0
     for n_fft, hop in resolutions:
@@ -175,7 +209,7 @@ def test_a_prediction_below_the_floor_gets_no_gradient_from_the_stft():
     assert not prediction.grad.any()
 
 
-WAVEFORM_LOSSES = [si_sdr_loss, multi_resolution_stft_loss]
+WAVEFORM_LOSSES = [snr_loss, si_sdr_loss, multi_resolution_stft_loss]
 
 
 @pytest.mark.parametrize("function", WAVEFORM_LOSSES)
@@ -199,11 +233,12 @@ def test_waveform_losses_are_finite_for_every_degenerate_pair(function):
     assert 0 < count.item() <= len(pairs)
 
 
-def test_silent_targets_are_not_counted_by_si_sdr():
+@pytest.mark.parametrize("function", [snr_loss, si_sdr_loss])
+def test_silent_targets_are_not_counted_by_snr_and_si_sdr(function):
     target = randn(4, 800) * torch.tensor([1.0, 0.0, 5e-4, 2e-3])[:, None]
     target[1] = 0.25  # a constant is as silent as zeros
     prediction = randn(4, 800).requires_grad_()
-    loss, count = si_sdr_loss(prediction, target, torch.ones(4, 800, dtype=torch.bool))
+    loss, count = function(prediction, target, torch.ones(4, 800, dtype=torch.bool))
     loss.backward()
     assert count.item() == 2
     assert prediction.grad.abs().sum(1).gt(0).tolist() == [True, False, False, True]
@@ -213,6 +248,7 @@ def test_silent_targets_are_not_counted_by_si_sdr():
     ("function", "shape"),
     [
         (smooth_l1, (4, 9, 3)),
+        (snr_loss, (4, 900)),
         (si_sdr_loss, (4, 900)),
         (multi_resolution_stft_loss, (4, 900)),
     ],

@@ -6,7 +6,7 @@ import pytest
 import torch
 from encoded import build, encoded_batch
 
-from mgf_fairseq.losses.reconstruction import multi_resolution_stft_loss, si_sdr
+from mgf_fairseq.losses.reconstruction import multi_resolution_stft_loss, si_sdr, snr_loss
 from mgf_fairseq.types import EncoderOutput
 
 
@@ -22,22 +22,41 @@ def test_the_sample_objective_cuts_prediction_and_target_at_the_same_place() -> 
     assert float(output.metrics["stft"][0]) < 1e-3
 
 
-@pytest.mark.parametrize(("decibels", "nats"), [(0.3, 0.0), (0.0, 0.7), (0.1, 2.0)])
-def test_the_sample_loss_falls_with_si_sdr_and_with_the_distance_of_spectra_by_their_weights(
-    decibels: float, nats: float
+@pytest.mark.parametrize(
+    ("snr", "decibels", "nats"),
+    [(0.2, 0.0, 0.0), (0.0, 0.3, 0.0), (0.0, 0.0, 0.7), (0.3, 0.1, 2.0)],
+)
+def test_the_sample_loss_is_the_weighted_sum_of_its_terms(
+    snr: float, decibels: float, nats: float
 ) -> None:
     encoded, batch = encoded_batch((30, 30))
-    objective = build("sample", si_sdr_weight=decibels, stft_weight=nats)
+    objective = build("sample", snr_weight=snr, si_sdr_weight=decibels, stft_weight=nats)
     starts, _ = objective.segment_starts(encoded, batch)
     prediction = objective.decode_segments(starts, encoded)
     target = objective.cut_segments(starts, batch)
     valid = torch.ones_like(target, dtype=torch.bool)
     ratio = si_sdr(prediction, target, valid).sum()
     distance, _ = multi_resolution_stft_loss(prediction, target, valid)
+    expected = snr * snr_loss(prediction, target, valid)[0] - decibels * ratio + nats * distance
     output = objective(encoded, batch)
-    torch.testing.assert_close(output.loss_sum, nats * distance - decibels * ratio)
+    torch.testing.assert_close(output.loss_sum, expected)
+    assert float(output.count) == 2
     torch.testing.assert_close(output.metrics["si_sdr"][0], ratio.detach())
-    torch.testing.assert_close(output.metrics["stft"][0], distance.detach())
+    if nats:
+        torch.testing.assert_close(output.metrics["stft"][0], distance.detach())
+    else:
+        assert "stft" not in output.metrics
+    given = torch.autograd.grad(output.loss_sum, encoded.latents, retain_graph=True)[0]
+    torch.testing.assert_close(given, torch.autograd.grad(expected, encoded.latents)[0])
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (-0.1, 1.0, 1.0), (1.0, float("inf"), 0.0)])
+def test_weights_of_the_sample_terms_that_mean_nothing_are_refused(
+    weights: tuple[float, float, float],
+) -> None:
+    names = ("snr_weight", "si_sdr_weight", "stft_weight")
+    with pytest.raises(ValueError, match=r"snr_weight, si_sdr_weight, stft_weight=.* finite"):
+        build("sample", **dict(zip(names, weights, strict=True)))
 
 
 def test_stretches_of_the_sample_objective_start_at_every_frame_that_leaves_room() -> None:

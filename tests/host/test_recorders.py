@@ -16,7 +16,9 @@ from fairseq.logging import progress_bar
 from mgf_fairseq.data.crops import Crops
 from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.data.manifest import read_manifest
-from mgf_fairseq.host.recorders import ReconstructionRecorder, picture
+from mgf_fairseq.host.recorders import ReconstructionRecorder
+from mgf_fairseq.host.recording import filled_picture, picture
+from mgf_fairseq.objectives.infilling import Filled
 
 RATE = tiny.SAMPLE_RATE
 
@@ -83,6 +85,35 @@ def test_an_utterance_and_its_reconstruction_are_heard_and_seen(
     assert image.dtype == np.uint8 and image.shape[2] == 3 and layout == "HWC"
 
 
+def test_where_no_waveform_is_decoded_masked_stretches_are_filled_in(
+    beside: Path, dataset: MgfDataset
+) -> None:
+    _, model, _ = tiny.tiny_training(("frame",))
+    state = torch.get_rng_state()
+    for update in (3, 6):
+        ReconstructionRecorder().record(model, dataset, RATE, update)
+    assert torch.equal(torch.get_rng_state(), state)
+    first, second = (writer.given for writer in Writer.made[-2:])
+    assert list(first) == ["filled_in"] and first["filled_in"][1:] == (3, "HWC")
+    assert np.array_equal(first["filled_in"][0], second["filled_in"][0])  # the same masks
+
+
+def test_filled_in_frames_are_blue_in_the_middle_and_filled_below() -> None:
+    original = torch.full((5, 4), -70.0)  # 5 frames of 4 bins
+    original[0] = 0.0
+    masked = torch.tensor([False, False, True, False, False])
+    filled = torch.where(masked[:, None], 0.0, original)
+    image = filled_picture(Filled(original, filled, masked))[::3, ::3]
+    assert image.shape == (3 * 4 + 2 * 4, 5, 3)
+    top, middle, below = image[:4], image[8:12], image[16:]
+    white, black = [255] * 3, [0] * 3
+    blue = middle[0, 2].tolist()
+    assert blue[2] > blue[1] > blue[0]
+    assert top[0].tolist() == [white, black, black, black, black]
+    assert middle[0].tolist() == [white, black, blue, black, black]
+    assert below[0].tolist() == [white, black, white, black, black]
+
+
 def test_a_tone_is_a_bright_line_at_its_height() -> None:
     tone = np.sin(2 * np.pi * 2000 * np.arange(RATE) / RATE).astype(np.float32)
     image = picture({"original": tone, "decoded": 0 * tone})
@@ -109,10 +140,10 @@ def test_a_writer_that_fails_is_named_once_and_asked_no_more(
     assert caplog.text.count("No space left on device") == 1 and model.training
 
 
-def test_where_nothing_is_recorded_or_no_waveform_is_decoded_nothing_happens(
+def test_where_nothing_is_recorded_or_nothing_can_be_rebuilt_nothing_happens(
     beside: Path, dataset: MgfDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, model, _ = tiny.tiny_training(("frame",))
+    _, model, _ = tiny.tiny_training(("phoneme",))
     ReconstructionRecorder().record(model, dataset, RATE, 1)
     monkeypatch.setattr(progress_bar, "_tensorboard_writers", {})
     _, model, _ = tiny.tiny_training()

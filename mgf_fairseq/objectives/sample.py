@@ -72,7 +72,7 @@ class SampleObjective(Objective[SampleConfig]):
         )
 
     def forward(self, encoded: EncoderOutput, batch: Batch) -> ObjectiveOutput:
-        """Sum the loss over rows that are long enough; SI-SDR is reported in dB."""
+        """Sum the loss over rows that are long enough and audible; SI-SDR is reported in dB."""
         starts, long_enough = self.segment_starts(encoded, batch)
         target = self.cut_segments(starts, batch)
         prediction = self.decode_segments(starts, encoded)
@@ -84,8 +84,8 @@ class SampleObjective(Objective[SampleConfig]):
         loss = config.si_sdr_weight * negative_db
         if config.snr_weight:
             loss = loss + config.snr_weight * snr_loss(prediction, target, valid)[0]
-        count = long_enough.sum().to(loss.dtype)
-        if config.stft_weight:
+        count = audible
+        if config.stft_weight:  # spectra of silent segments count too; their ratios are 0 dB then
             spectral, count = multi_resolution_stft_loss(prediction, target, valid)
             loss = loss + config.stft_weight * spectral
             metrics["stft"] = (spectral.detach(), count)

@@ -50,6 +50,16 @@ def test_the_sample_loss_is_the_weighted_sum_of_its_terms(
     torch.testing.assert_close(given, torch.autograd.grad(expected, encoded.latents)[0])
 
 
+def test_a_silent_stretch_is_not_counted_by_the_snr_of_the_sample_objective() -> None:
+    encoded, batch = encoded_batch((30, 30))
+    batch.waveform[1] = 0
+    output = build("sample", snr_weight=0.1, si_sdr_weight=0.0, stft_weight=0.0)(encoded, batch)
+    assert float(output.count) == 1
+    output.loss_sum.backward()
+    assert encoded.latents.grad is not None
+    assert encoded.latents.grad.flatten(1).any(1).tolist() == [True, False]
+
+
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (-0.1, 1.0, 1.0), (1.0, float("inf"), 0.0)])
 def test_weights_of_the_sample_terms_that_mean_nothing_are_refused(
     weights: tuple[float, float, float],

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from ..checkpoints.encoder import read_encoder
 from ..host.training_process import override, training_command
 from ..utils.package import config_dir
-from .recipes import PlanError, read_recipe
+from .recipes import PlanError, read_recipe, with_plus
 
 SIZES = ("mini", "small", "base")
 PRETRAINING = {
@@ -90,13 +90,14 @@ def plan_pretraining(
             shares of them.
         hours: after so many it saves and ends, finished or not; never if None. The learning rate
             follows the updates.
-        overrides: further settings, as hydra takes them; they win.
+        overrides: further settings, as hydra takes them; they win. A ``+`` is not needed.
 
     Raises:
         PlanError: something is missing or does not fit.
     """
     _require_files(data, [], overrides)
     recipe = config_dir("pretrain") / f"mgf_{size}.yaml"
+    overrides = with_plus(recipe, overrides)
     machine = _machine()
     config = read_recipe(recipe, _merged(machine, ["task.data=data"], overrides))
     chosen = dict(text.split("=", 1) for text in overrides if "=" in text)
@@ -147,7 +148,7 @@ def plan_finetuning(
         amount: which of the task's recipes; `quick` without a GPU and `all` with one if None.
         dest: folder of its checkpoints; below the runs' folder if None.
         updates: how many; the recipe's if None. The phases of the learning rate keep their shares.
-        overrides: further settings, as hydra takes them; they win.
+        overrides: further settings, as hydra takes them; they win. A ``+`` is not needed.
         hours: as in `plan_pretraining`.
 
     Raises:
@@ -160,6 +161,7 @@ def plan_finetuning(
         raise _no_labels(task, data)
     recipe = config_dir("finetune") / f"{kind.recipes[_amount(kind, task, amount)]}.yaml"
     folder = dest or Path(os.environ.get("MGF_RUNS", "runs")) / f"{task}_{labels}"
+    overrides = with_plus(recipe, overrides)
     given = [
         override("task.data", data.resolve()),
         override("task.labels", labels),

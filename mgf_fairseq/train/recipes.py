@@ -5,11 +5,13 @@ Below plans.py; fairseq-hydra-train reads the same files.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from fairseq.dataclass.initialize import hydra_init
+from fairseq.dataclass.initialize import add_defaults, hydra_init
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -17,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .. import plugin as plugin  # recipes name our task, model and criterion
+from ..objectives.base import OBJECTIVES
 from ..utils.suggestions import did_you_mean
 
 
@@ -52,18 +55,54 @@ def read_recipe(recipe: Path, overrides: Sequence[str]) -> DictConfig:
         GlobalHydra.instance().clear()
 
 
+def with_plus(recipe: Path, overrides: Sequence[str]) -> list[str]:
+    """Put hydra's ``+`` before keys that the YAML of a recipe does not name but a training has.
+
+    Raises:
+        PlanError: a choice among ``overrides``, such as ``run=cpu``, does not fit.
+    """
+    kinds = [text for text in overrides if "." not in _key(text) or _key(text).endswith("._name")]
+    if len(kinds) == len(overrides):
+        return kinds
+    config = read_recipe(recipe, kinds)
+    added = _settings(config) - set(_named(config))
+    return [f"+{text}" if _key(text) in added else text for text in overrides]
+
+
 def misspelled_keys(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     """Name each overridden key that a configuration does not have, with the nearest that it has.
 
     Keys that are added (``+``) or removed (``~``) and config groups (``run=cpu``) are skipped.
     """
-    known = list(_paths(OmegaConf.to_container(config, resolve=False), ""))
-    keys = [override.partition("=")[0] for override in overrides]
+    known = _settings(config)
     return [
         f"no key {key}{did_you_mean(key, known)}; +{key}=VALUE would add it"
-        for key in keys
+        for key in map(_key, overrides)
         if "." in key and key[0] not in "+~" and key not in known
     ]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _settings(config: DictConfig) -> set[str]:
+    """All keys of a composed configuration, whether its YAML names them or they have a default."""
+    whole = copy.deepcopy(config)
+    add_defaults(whole)
+    objectives = OmegaConf.select(whole, "model.objectives") or {}
+    fields = {
+        f"model.objectives.{name}.{field.name}"
+        for name in objectives
+        if name in OBJECTIVES
+        for field in dataclasses.fields(OBJECTIVES[name].config_type)
+    }
+    return {*_named(whole), *fields}
+
+
+def _named(config: DictConfig) -> Iterator[str]:
+    """The dotted paths of the keys that a configuration names."""
+    return _paths(OmegaConf.to_container(config, resolve=False), "")
 
 
 def _paths(node: object, prefix: str) -> Iterator[str]:

@@ -23,9 +23,10 @@ EXAMPLES = ROOT / "examples"
 
 
 def commands(page: str) -> list[str]:
-    """The lines of a page's command blocks; blocks of a language, as of text, are others."""
+    """The commands of a page's blocks; blocks of a language, as of text, are others."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", (EXAMPLES / page).read_text(), re.S | re.M)
-    return [line for kind, block in blocks if not kind for line in block.splitlines() if line]
+    whole = (block.replace("\\\n", "") for kind, block in blocks if not kind)
+    return [line for block in whole for line in block.splitlines() if line]
 
 
 def cells() -> list[str]:

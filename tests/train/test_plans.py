@@ -140,6 +140,32 @@ def test_settings_that_do_not_fit_are_refused_before_anything_starts(
             plan_pretraining(data, updates=updates, hours=hours)
 
 
+def test_keys_that_only_have_a_default_need_no_plus(data: Path) -> None:
+    settings = [
+        "model.extractor_mode=default",
+        "model.objectives.frame.features=[mel]",
+        "model.encoder_layers=3",  # which the YAML names
+        "+task.compile=encoder",
+    ]
+    plan = plan_pretraining(data, "base", overrides=settings)
+    assert f"+{settings[0]}" in plan.overrides and f"+{settings[1]}" in plan.overrides
+    assert settings[2] in plan.overrides and settings[3] in plan.overrides
+    tuned = plan_finetuning(
+        mgf_checkpoint(data / "ck.pt"),
+        data,
+        overrides=["optimizer._name=adam_layer_decay", "optimizer.layer_decay=0.7"],
+    )
+    assert tuned.overrides[-3:-1] == (
+        "optimizer._name=adam_layer_decay",
+        "+optimizer.layer_decay=0.7",
+    )
+
+
+def test_a_misspelled_key_without_a_place_in_the_yaml_gets_the_nearest_too(data: Path) -> None:
+    with pytest.raises(PlanError, match=r"model\.extractor_mod \(did you mean .*extractor_mode'"):
+        plan_pretraining(data, "base", overrides=["model.extractor_mod=default"])
+
+
 def test_a_misspelled_key_gets_the_nearest_before_anything_starts(data: Path) -> None:
     with pytest.raises(
         PlanError, match=r"no key optimization\.lrr \(did you mean 'optimization\.lr'"

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..checkpoints.encoder import read_encoder
 from ..checkpoints.reading import CheckpointError, config_of, read_checkpoint
+from ..checkpoints.symbols import held_dictionary
+from ..data.label_format import dictionary_line
 from ..encoder.config import EncoderConfig
 from ..extract.encoder import build_encoder
 from .parity import Difference, Rows, compare
@@ -62,7 +64,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
         weights = {**source.held.weights, **unused_heads(source)}
     # Only plain containers and tensors, which is all that torch.load reads by itself: the symbols
     # of a fine-tuned model are written as the file that fairseq looks for in task.data.
-    symbols: Any = (state.get("task_state") or {}).get("target_dictionary")
+    symbols = held_dictionary(state)
     if inner and symbols is not None:
         _write_symbols(symbols, folder / f"dict.{config['task']['labels']}.txt")
     history = (state.get("optimizer_history") or [{}])[-1]
@@ -90,7 +92,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
 def _write_symbols(symbols: Any, path: Path) -> None:
     """Write a dictionary; its own `save` fails where there are no special symbols (classes)."""
     lines = zip(symbols.symbols, symbols.count, strict=True)
-    text = [f"{symbol} {count}\n" for symbol, count in lines][getattr(symbols, "nspecial", 0) :]
+    text = [dictionary_line(*line) for line in lines][getattr(symbols, "nspecial", 0) :]
     path.write_text("".join(text), encoding="utf-8")
 
 

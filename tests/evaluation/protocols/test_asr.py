@@ -217,6 +217,10 @@ def test_a_recipe_is_its_yaml_with_the_overrides(tmp_path):
     assert pieces.config.criterion.post_process == "sentencepiece"
     with pytest.raises(RecipeError, match="expected key=value"):
         load_recipe(overrides=("optimization.lr",))
+    with pytest.raises(RecipeError, match=r"did you mean 'optimization\.max_update'\?"):
+        load_recipe(overrides=("optimization.max_updat=3",))
+    with pytest.raises(RecipeError, match=r"model\.layerdop is not .* mean layerdrop\?"):
+        load_recipe(overrides=("+model.layerdop=0.1",))
     with pytest.raises(RecipeError, match="'phn' is none of ltr, spm"):
         load_recipe(labels="phn")
     with pytest.raises(RecipeError, match="not a fine-tuning recipe"):

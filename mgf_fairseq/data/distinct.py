@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .entries import ManifestError
-from .text import read_lines
+from .label_lines import read_label_lines
 
 DISTINCT = ("utterance", "speaker", "none")
 
@@ -37,12 +37,7 @@ def read_speakers(manifests: Sequence[str], lengths: Sequence[int]) -> NDArray[n
                 f"task.distinct=speaker needs {path}; 'mgf prepare ... --labels spk' writes it "
                 "where the corpus names speakers, or set task.distinct=utterance"
             )
-        lines = read_lines(path)
-        if len(lines) != length:
-            raise ManifestError(
-                f"{path} has {len(lines)} lines for {length} utterances of {manifest}; make both "
-                "again with 'mgf prepare'"
-            )
+        lines = read_label_lines(Path(manifest), "spk", length)
         found += [numbers.setdefault((corpus, name), len(numbers)) for name in lines]
     return np.array(found, np.int64)
 

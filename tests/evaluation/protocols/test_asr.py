@@ -67,7 +67,7 @@ def test_a_folder_without_a_split_or_its_labels_is_named_with_the_fix(
 
 def test_labels_of_another_length_are_refused(data, checkpoint):
     (data / "test.ltr").write_text("A |\n")
-    with pytest.raises(ValueError, match="1 labels for 4 utterances"):
+    with pytest.raises(ValueError, match="1 lines for 4 utterances"):
         plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
 
 

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ..checkpoints.encoder import read_encoder
-from ..checkpoints.reading import CheckpointError, config_of, read_checkpoint
+from ..checkpoints.reading import LAST, CheckpointError, config_of, read_checkpoint
 from ..checkpoints.symbols import held_dictionary
 from ..data.label_format import dictionary_line
 from ..encoder.config import EncoderConfig
@@ -24,7 +24,6 @@ from .source import Source
 
 NEEDS: tuple[str, ...] = ()
 HEADS: tuple[str, ...] = ()  # kept as they are, whatever they are
-FILE = "checkpoint_last.pt"
 # What fairseq wants to find in any checkpoint; how many updates there were is not among it.
 NO_HISTORY: dict[str, Any] = {"optimizer_name": "", "lr_scheduler_state": {}}
 
@@ -35,7 +34,7 @@ def usage(source: Source) -> str:
 from fairseq import checkpoint_utils
 
 models, config, task = checkpoint_utils.load_model_ensemble_and_task(
-    ["DEST/{FILE}"], {{"data": "DEST"}}  # dict.*.txt of a fine-tuned model is in it
+    ["DEST/{LAST}"], {{"data": "DEST"}}  # dict.*.txt of a fine-tuned model is in it
 )
 """
 
@@ -77,9 +76,9 @@ def write(source: Source, folder: Path) -> list[Difference]:
             "optimizer_history": [{**NO_HISTORY, **history}],
             "task_state": {},
         },
-        folder / FILE,
+        folder / LAST,
     )
-    read = build_encoder(read_encoder(folder / FILE), folder / FILE).encoder.eval()
+    read = build_encoder(read_encoder(folder / LAST), folder / LAST).encoder.eval()
 
     def said(rows: Rows) -> dict[str, Tensor]:
         encoded, _ = read.double().encode(rows.waveform.double(), rows.padding_mask)

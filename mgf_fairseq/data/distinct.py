@@ -55,8 +55,8 @@ def plan_distinct(
     Items that remain of a bucket wait for the next one. The result depends on the order alone.
 
     Args:
-        sizes: (N,) samples of each item; a batch holds at most ``max_tokens`` of its largest item
-            times their number.
+        sizes: (N,) samples of each item; at most ``max_tokens``, which a batch holds of its largest
+            item times their number.
         labels: (N,) what must not come twice in a batch.
         buckets: (N,) equal numbers lie beside each other and may share batches freely.
         max_tokens: samples of a batch, or None.
@@ -64,15 +64,7 @@ def plan_distinct(
 
     Returns:
         positions 0 .. N - 1, batch by batch.
-
-    Raises:
-        ValueError: an item alone is larger than ``max_tokens``.
     """
-    if max_tokens and len(sizes) and int(sizes.max()) > max_tokens:
-        raise ValueError(
-            f"dataset.max_tokens={max_tokens} is less than the {int(sizes.max())} samples of one "
-            "utterance's views; raise it, or lower task.max_sample_size"
-        )
     waiting = _Waiting(sizes.tolist(), labels.tolist(), max_tokens, max_sentences)
     batches: list[NDArray[np.int64]] = []
     edges = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(buckets)]

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairseq.logging import metrics
-from fairseq.optim.amp_optimizer import AMPOptimizer
 from fairseq.tasks import FairseqTask, register_task
 
 from .checkpoints.pretraining_data import note_training_data
@@ -162,11 +161,6 @@ class MgfPretrainingTask(FairseqTask):
         ignore_grad: bool = False,
     ) -> Any:
         """Run one step, its forward pass under bf16 autocast if asked for."""
-        if self.cfg.autocast != "none" and isinstance(optimizer, AMPOptimizer):
-            raise ValueError(
-                f"task.autocast={self.cfg.autocast} and common.amp=true are two autocasts; "
-                "set one of them"
-            )
         seconds = self.clock.begin()
         if self.objective_names:  # not those of fairseq's own criterion, see baselines/wav2vec2.py
             criterion.begin_update(update_num + 1)

@@ -29,6 +29,7 @@ MAY_IMPORT_FAIRSEQ = {
     "model.py",
     "criterion.py",
     "checkpoints/reading.py",
+    "checkpoints/symbols.py",  # its dictionary
     "data/config.py",
     "data/dataset.py",
     "export/imported_heads.py",  # its dictionary and the settings of its fine-tuned models

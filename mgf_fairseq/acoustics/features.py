@@ -28,6 +28,7 @@ from .spectrum import (
 
 FEATURES = ("lps", "mel", "mfcc", "prosody")
 NORMALIZATIONS = ("global", "utterance", "none")
+NUM_MELS, NUM_MFCC = 80, 13
 LOG_FLOOR = 1e-7  # of power and energy: digital silence gives log(1e-7) = -16.1
 SILENCE_ENERGY = 1e-6  # mean square under which a frame is unvoiced, whatever surrounds it
 PAUSE_ENERGY = 1e-2  # of the row's mean square: hum in pauses, 20 dB under speech, is unvoiced
@@ -49,15 +50,14 @@ DELTA2_STD = (2.91, 1.58, 0.8, 0.65, 0.58, 0.49, 0.44, 0.41, 0.35, 0.34, 0.31, 0
 PROSODY_STATS = ((4.95, 0.0, -2.69), (0.411, 1.0, 3.37))
 
 
-def _global_stats(name: str, num_mfcc: int) -> Tensor:
+def _global_stats(name: str) -> Tensor:
     """(2, F or 1) fp64: means and standard deviations of one kind."""
-    n = num_mfcc
     stats = {
         "lps": tuple((value,) for value in LPS_STATS),
         "mel": tuple((value,) for value in MEL_STATS),
         "mfcc": (
-            (*MFCC_MEAN[:n], *(0.0,) * (2 * n)),
-            (*MFCC_STD[:n], *DELTA_STD[:n], *DELTA2_STD[:n]),
+            (*MFCC_MEAN, *(0.0,) * (2 * NUM_MFCC)),
+            (*MFCC_STD, *DELTA_STD, *DELTA2_STD),
         ),
         "prosody": PROSODY_STATS,
     }
@@ -82,8 +82,6 @@ class AcousticFeatures(Fp32Constants):
         hop_length: int = 320,
         receptive_field: int = 400,
         n_fft: int = 400,
-        num_mels: int = 80,
-        num_mfcc: int = 13,
         normalization: str = "global",
     ) -> None:
         super().__init__()
@@ -94,28 +92,25 @@ class AcousticFeatures(Fp32Constants):
             raise ValueError(f"normalization must be of {NORMALIZATIONS}, got {normalization!r}")
         if n_fft < 2 or n_fft % 2:
             raise ValueError(f"n_fft must be even and positive, got {n_fft}")
-        most = min(num_mels, len(MFCC_MEAN))
-        if not 0 < num_mfcc <= most:
-            raise ValueError(f"num_mfcc must be in 1..{most}, got {num_mfcc}")
         self.names = tuple(names)
-        sizes = {"lps": n_fft // 2 + 1, "mel": num_mels, "mfcc": 3 * num_mfcc, "prosody": 3}
+        sizes = {"lps": n_fft // 2 + 1, "mel": NUM_MELS, "mfcc": 3 * NUM_MFCC, "prosody": 3}
         self.dims = {name: sizes[name] for name in self.names}
         self.hop_length, self.n_fft = hop_length, n_fft
         self.center = receptive_field // 2
         self.normalization = normalization
         # What decides the values before normalization: those who agree may share them.
-        self._kind = (sample_rate, hop_length, receptive_field, n_fft, num_mels, num_mfcc)
+        self._kind = (sample_rate, hop_length, receptive_field, n_fft)
         self.window: Tensor
         self.mel_matrix: Tensor
         self.dct: Tensor
         window = torch.hann_window(n_fft, dtype=torch.float64)
         self.constant("window", window)
-        self.constant("mel_matrix", mel_filters(num_mels, n_fft, sample_rate))
-        self.constant("dct", dct_matrix(num_mels, num_mfcc))
+        self.constant("mel_matrix", mel_filters(NUM_MELS, n_fft, sample_rate))
+        self.constant("dct", dct_matrix(NUM_MELS, NUM_MFCC))
         # One-sided bins count twice, except 0 Hz and Nyquist (Parseval).
         self._energy_scale = 1 / (n_fft * float(window.square().sum()))
         for name in self.names:
-            self.constant(f"{name}_stats", _global_stats(name, num_mfcc))
+            self.constant(f"{name}_stats", _global_stats(name))
         self.pitch = PitchTracker(sample_rate, hop_length, self.center)
 
     @torch.no_grad()

@@ -20,8 +20,8 @@ from fairseq.tasks import register_task
 from torch import Tensor
 
 from ..data.config import MgfPretrainingConfig
+from ..data.label_lines import read_label_lines
 from ..data.manifest import read_manifest
-from ..data.text import read_lines
 from ..types import HostRows
 from .task import BaselineTask, waveform_of
 
@@ -83,18 +83,15 @@ class HubertBaselineTask(BaselineTask):
         """Read a split and the units of each of its utterances.
 
         Raises:
-            ManifestError: the manifest, or that of the units, cannot be used.
+            ManifestError: a manifest cannot be used, or there are more or fewer lines of units.
             BaselineUnitsError: an utterance has no units, or too few or too many.
         """
         super().load_dataset(split, **options)
         path = Path(self.cfg.units) / f"{split}.km"
         if not path.is_file():
             raise BaselineUnitsError(f"{path} does not exist: {self._fix()}")
-        manifest, lines = read_manifest(path.with_suffix(".tsv")), read_lines(path, "utf-8")
-        if len(lines) != len(manifest):
-            raise BaselineUnitsError(
-                f"{path}: {len(lines)} lines for {len(manifest)} utterances; {self._fix()}"
-            )
+        manifest = read_manifest(tsv := path.with_suffix(".tsv"))
+        lines = read_label_lines(tsv, "km", len(manifest), self._fix())
         of_split = {os.path.abspath(manifest.entry(n)): line for n, line in enumerate(lines)}
         dataset = self.datasets[split]
         for line in dataset.lines.tolist():

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..data.entries import ManifestError, is_count
-from ..data.label_format import LABEL_FORMS, PLAIN, UNLABELED, LabelForm
+from ..data.label_format import LABEL_FORMS, OVERWRITE, PLAIN, UNLABELED, LabelForm
 from ..data.manifest import read_manifest
 from ..data.prepared import Record, file_digest, read_record, rows_digest
 from ..data.text import TextError, read_lines
@@ -219,7 +219,7 @@ def read_dictionary(path: Path) -> tuple[dict[str, int], list[int]]:
     malformed = []
     with path.open(encoding="utf-8", errors="replace") as lines:
         for i, line in enumerate(lines):
-            symbol, _, count = line.rstrip().removesuffix(" #fairseq:overwrite").rpartition(" ")
+            symbol, _, count = line.rstrip().removesuffix(OVERWRITE).rpartition(" ")
             if symbol and is_count(count):
                 symbols[symbol] = int(count)
             else:

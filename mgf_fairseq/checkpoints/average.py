@@ -17,6 +17,7 @@ from torch import Tensor
 from ..utils.progress import Progress, silent
 from .files import CheckpointError, interpreting, peek_state, write_whole
 from .reading import BEST, SAFE_CLASSES, config_of, read_checkpoint
+from .symbols import held_dictionary
 
 AVERAGED = "averaged"  # entry of an average: its sources, a list of (file name, updates)
 # What belongs to one state of a training and not to a mean of several.
@@ -155,5 +156,4 @@ def _require_alike(one: dict[str, Any], other: dict[str, Any], first: Path, path
 
 
 def _symbols(state: dict[str, Any]) -> Any:
-    held = (state.get("task_state") or {}).get("target_dictionary")
-    return getattr(held, "symbols", None)
+    return getattr(held_dictionary(state), "symbols", None)

@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return read_state(path, SAFE_CLASSES)
 
 
-LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"
+LAST, BEST = "checkpoint_last.pt", "checkpoint_best.pt"  # as fairseq calls them
 ENCODERS = ("mgf", "wav2vec2", "hubert")  # names of models that hold an encoder of one form
 PRETRAINED = (*ENCODERS, "apc")  # whose last checkpoint is the one to use
 

@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, print what there is, and return 0."""
-    from ..export.importing import FILE, import_model
+    from ..checkpoints.reading import LAST
+    from ..export.importing import import_model
 
     found = import_model(args.model, args.dest, args.head)
     if found.skipped:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     what, following = _KINDS[found.task]
     print(
-        f"{found.dest}/{FILE}: {what.format(found.symbols)} of {found.kind}, {found.layers} layers "
+        f"{found.dest}/{LAST}: {what.format(found.symbols)} of {found.kind}, {found.layers} layers "
         f"of {found.width}, {found.sample_rate} Hz, "
         f"{'normalized' if found.normalize else 'raw'} input"
     )

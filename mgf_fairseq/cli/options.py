@@ -10,13 +10,14 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from ..checkpoints.fresh import FreshWeights
 from ..utils.suggestions import did_you_mean
 
 Add = Callable[..., Any]  # add_argument of a parser or of a group
-RANDOM = "random:"
 
 
 class Renamed(NamedTuple):
@@ -190,16 +191,13 @@ def checkpoint_of(spec: str) -> str:
     """The spec with a run's folder replaced by the file in it that is read, which is said."""
     from ..checkpoints.reading import find_checkpoint
 
-    prefix = RANDOM if spec.startswith(RANDOM) else ""
-    path, seed = spec.removeprefix(prefix), ""
-    found = re.fullmatch(r"(.+)(@\d+)", path) if prefix and not Path(path).exists() else None
-    if found:
-        path, seed = found[1], found[2]
+    fresh = FreshWeights.parse(spec)
+    path = fresh.path if fresh else spec
     if path in ("fbank", "mfcc") or not Path(path).is_dir():
         return spec
     file = find_checkpoint(path)
     print(f"{path}: reading {file.name}", file=sys.stderr)
-    return f"{prefix}{file}{seed}"
+    return str(replace(fresh, path=str(file)) if fresh else file)
 
 
 def add_recordings(add: Add) -> None:

@@ -21,6 +21,7 @@ from .archives import open_member, open_regular
 from .entries import Entry, ManifestError, parse_entry
 from .headers.ogg import ogg_defect
 from .headers.splicing import HeaderError
+from .limits import SAMPLE_RATES
 from .plain_wav import open_samples
 
 # Extra output samples read on either side of a resampled crop. soxr's HQ filter decays below
@@ -38,7 +39,6 @@ _PREROLL = {"MPEG_LAYER_III": 16384, "VORBIS": 8192}
 _LAST_PAGE = 2**18
 _BLOCK = 2**22  # values decoded at once: a header may promise hours that are not there
 _LOUDEST = 1e10  # beyond any scale that samples have; squares of it, and sums of them, are finite
-_RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
 # Codings in which libsndfile seeks; in others (GSM 6.10, G.721, ...) reading starts at 0.
 _SEEKABLE = re.compile(
     "PCM_|FLOAT|DOUBLE|ULAW|ALAW|IMA_ADPCM|MS_ADPCM|ALAC_|VORBIS|OPUS|MPEG_LAYER"
@@ -136,7 +136,7 @@ class AudioReader:
 
     def _problem(self, total: int) -> str:
         """Why the header is unusable, or an empty string."""
-        low, high = _RATES
+        low, high = SAMPLE_RATES
         if not low <= self.native_sample_rate <= high:
             return (
                 f"its header says {self.native_sample_rate} Hz, which is not from {low} to {high}; "

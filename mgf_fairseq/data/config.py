@@ -15,11 +15,11 @@ from ..utils.settings import POSITIVE, require_ranges
 from .augment.config import AugmentConfig
 from .cache import CACHES
 from .distinct import DISTINCT
-from .limits import PRETRAINING_MIN_SAMPLES
+from .limits import PRETRAINING_MIN_SAMPLES, SAMPLE_RATES
 from .mixture import parse_corpora
 
 TASK_RANGES = {
-    "sample_rate": (1000, 1_000_000),
+    "sample_rate": SAMPLE_RATES,
     **dict.fromkeys(("views", "max_sample_size", "min_sample_size", "log_interval"), POSITIVE),
     "num_buckets": (0, math.inf),
 }

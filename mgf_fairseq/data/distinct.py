@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .entries import ManifestError
-from .text import read_lines
+from .label_lines import read_label_lines
 
 DISTINCT = ("utterance", "speaker", "none")
 
@@ -37,12 +37,7 @@ def read_speakers(manifests: Sequence[str], lengths: Sequence[int]) -> NDArray[n
                 f"task.distinct=speaker needs {path}; 'mgf prepare ... --labels spk' writes it "
                 "where the corpus names speakers, or set task.distinct=utterance"
             )
-        lines = read_lines(path)
-        if len(lines) != length:
-            raise ManifestError(
-                f"{path} has {len(lines)} lines for {length} utterances of {manifest}; make both "
-                "again with 'mgf prepare'"
-            )
+        lines = read_label_lines(Path(manifest), "spk", length)
         found += [numbers.setdefault((corpus, name), len(numbers)) for name in lines]
     return np.array(found, np.int64)
 
@@ -60,8 +55,8 @@ def plan_distinct(
     Items that remain of a bucket wait for the next one. The result depends on the order alone.
 
     Args:
-        sizes: (N,) samples of each item; a batch holds at most ``max_tokens`` of its largest item
-            times their number.
+        sizes: (N,) samples of each item; at most ``max_tokens``, which a batch holds of its largest
+            item times their number.
         labels: (N,) what must not come twice in a batch.
         buckets: (N,) equal numbers lie beside each other and may share batches freely.
         max_tokens: samples of a batch, or None.
@@ -69,15 +64,7 @@ def plan_distinct(
 
     Returns:
         positions 0 .. N - 1, batch by batch.
-
-    Raises:
-        ValueError: an item alone is larger than ``max_tokens``.
     """
-    if max_tokens and len(sizes) and int(sizes.max()) > max_tokens:
-        raise ValueError(
-            f"dataset.max_tokens={max_tokens} is less than the {int(sizes.max())} samples of one "
-            "utterance's views; raise it, or lower task.max_sample_size"
-        )
     waiting = _Waiting(sizes.tolist(), labels.tolist(), max_tokens, max_sentences)
     batches: list[NDArray[np.int64]] = []
     edges = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(buckets)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 UNLABELED = "-"  # a frame whose center no segment covers; it is in no dictionary
+_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # symbols that fairseq's dictionaries begin with
+OVERWRITE = " #fairseq:overwrite"  # fairseq refuses a second symbol of these names without it
 
 
 @dataclass(frozen=True)
@@ -24,3 +26,8 @@ LABEL_FORMS: dict[str, LabelForm] = {
     "phn": LabelForm(frames=True),
 }
 PLAIN = LabelForm()
+
+
+def dictionary_line(symbol: str, count: int) -> str:
+    """A line of a dictionary, as fairseq reads it."""
+    return f"{symbol} {count}{OVERWRITE if symbol in _SPECIAL else ''}\n"

@@ -1,4 +1,4 @@
-"""Lengths at which the shipped recipes skip or refuse an utterance.
+"""Lengths at which the shipped recipes skip or refuse an utterance, and rates that audio may have.
 
 The task's default and `mgf check` read them here, so that no recipe skips what the check kept.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 PRETRAINING_MIN_SAMPLES = 4000
 FINETUNING_MIN_SAMPLES = 400  # task.min_sample_size there: one frame of the encoder
 FINETUNING_MAX_TOKENS = 1_600_000  # dataset.max_tokens there; fairseq stops at a longer utterance
+
+SAMPLE_RATES = (1000, 1_000_000)  # Hz; a header of 1 Hz would make hours of a second
 
 # Skipping more than this share of the utterances or hours is a warning, or an error.
 MUCH = 0.05

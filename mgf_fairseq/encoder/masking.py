@@ -16,6 +16,7 @@ from ..utils.rng import generator
 
 SELECTIONS = ("static", "uniform", "normal", "poisson")
 _MOST = 5.0  # as `prob`: 99 % of the positions; a percentage in its place is a mistake
+_MIN_SPACE = 1  # positions between spans that may not overlap
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ class SpanMask:
     selection: str = "static"  # distribution of span lengths
     other: float = 0.0  # second parameter of that distribution
     no_overlap: bool = False
-    min_space: int = 1  # positions between spans, when they may not overlap
     min_spans: int = 0  # however short the row, if it is longer than a span
     name: str = "mask"  # that the settings begin with
 
@@ -87,11 +87,11 @@ class SpanMask:
         self, lengths: NDArray[np.int64], size: int, rng: np.random.Generator
     ) -> NDArray[np.int64]:
         """Place as many spans as fit without touching: the free positions are dealt out."""
-        needed = np.cumsum(lengths) + self.min_space * np.arange(len(lengths))
+        needed = np.cumsum(lengths) + _MIN_SPACE * np.arange(len(lengths))
         fitting = lengths[needed < size]
-        slack = size - int(fitting.sum()) - self.min_space * max(0, len(fitting) - 1)
+        slack = size - int(fitting.sum()) - _MIN_SPACE * max(0, len(fitting) - 1)
         gaps = np.sort(rng.integers(0, slack + 1, len(fitting)))
-        before = np.concatenate([[0], np.cumsum(fitting[:-1] + self.min_space)])
+        before = np.concatenate([[0], np.cumsum(fitting[:-1] + _MIN_SPACE)])
         return np.asarray(gaps + before[: len(fitting)], dtype=np.int64)
 
 

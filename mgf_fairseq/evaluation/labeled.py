@@ -12,8 +12,8 @@ from pathlib import Path
 
 from ..data import content_digests
 from ..data.entries import parse_entry
+from ..data.label_lines import read_label_lines
 from ..data.manifest import Manifest, read_manifest
-from ..data.text import read_lines
 from ..encoder.geometry import STANDARD_GRID
 from ..prepare.label_files import LABEL_KINDS
 from ..utils.progress import Progress
@@ -74,13 +74,15 @@ def read_labeled(
     Rows that are too short for a frame, of the upstream or of the labels, need no phones.
 
     Raises:
-        ProbeError: a file is missing, rows differ in number, or a label is empty.
+        ProbeError: a file is missing, or a label is empty.
+        ManifestError: the manifest cannot be used, or labels and rows differ in number.
     """
     fix = prepare_command(data, needed)
     shortest = max(receptive_field, STANDARD_GRID.receptive_field)
-    if not (data / f"{name}.tsv").is_file():
+    manifest_path = data / f"{name}.tsv"
+    if not manifest_path.is_file():
         raise ProbeError(f"{data} has no split {name!r} ({name}.tsv): {fix} writes it")
-    manifest = read_manifest(data / f"{name}.tsv")
+    manifest = read_manifest(manifest_path)
     labels = {}
     for ending in [*needed, *wanted]:
         path = data / f"{name}.{ending}"
@@ -88,12 +90,7 @@ def read_labeled(
             if ending in needed:
                 raise ProbeError(f"{path} does not exist: {fix} writes it")
             continue
-        lines = read_lines(path, "utf-8")
-        if len(lines) != len(manifest):
-            raise ProbeError(
-                f"{path}: {len(lines)} labels for {len(manifest)} utterances, so they are not of "
-                f"this manifest: {fix} writes both anew"
-            )
+        lines = read_label_lines(manifest_path, ending, len(manifest), f"{fix} writes both anew")
         empty = next((row for row, line in enumerate(lines) if not line.strip()), None)
         if empty is not None and not (ending == "phn" and manifest.num_samples[empty] < shortest):
             raise ProbeError(

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..baselines.acoustic_model import ACOUSTIC
+from ..checkpoints.fresh import shape_of
 from ..extract.infill import infill
 from ..extract.infilled import write_infilling
 from ..extract.reconstruct import reconstruct, write_reconstruction
-from ..extract.upstream import RANDOM, Upstream, load_upstream
+from ..extract.upstream import Upstream, load_upstream
 from ..monitoring.training_log import JSONL_NAME, LOG_NAME, write_jsonl
 from .result_files import ResultError, read_record, write_record
 from .results import DECODED, INFILLING, ORIGINAL, UPSTREAM_FILE, UpstreamResult
@@ -132,7 +133,7 @@ def _write_rebuilt(
 def result_name(upstream: Upstream) -> str:
     """A folder name for an upstream: the folder of its checkpoint, or its own name."""
     path = str(upstream.info["path"])
-    checkpoint = Path(path.removeprefix(RANDOM))
+    checkpoint = shape_of(path)
     if len(checkpoint.parts) == 1:
         return re.sub(r"[^\w.@-]+", "-", path)
     seed = f"-random{upstream.info['seed']}" if upstream.kind == "random" else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..baselines.acoustic_model import ACOUSTIC
-from ..extract.upstream import RANDOM
+from ..checkpoints.fresh import shape_of
 from ..utils.progress import Progress
 from .finetuning.recipe import Recipe
 from .finetuning.side_by_side import train_side_by_side
@@ -176,8 +176,7 @@ def _recognition_options(request: Request, found: list[Evaluated]) -> Recognitio
         learned = (item.upstream for item in found if item.upstream.kind not in ACOUSTIC)
         path = next((str(upstream.info["path"]) for upstream in learned), None)
         if path is not None:
-            random = path.startswith(RANDOM)
-            shape = Path(path.removeprefix(RANDOM).rpartition("@")[0] if random else path)
+            shape = shape_of(path)
     return RecognitionOptions(request.recipe, request.asr_seeds, shape, request.probe.device)
 
 

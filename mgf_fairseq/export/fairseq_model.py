@@ -14,7 +14,9 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ..checkpoints.encoder import read_encoder
-from ..checkpoints.reading import CheckpointError, config_of, read_checkpoint
+from ..checkpoints.reading import LAST, CheckpointError, config_of, read_checkpoint
+from ..checkpoints.symbols import held_dictionary
+from ..data.label_format import dictionary_line
 from ..encoder.config import EncoderConfig
 from ..extract.encoder import build_encoder
 from .parity import Difference, Rows, compare
@@ -22,7 +24,6 @@ from .source import Source
 
 NEEDS: tuple[str, ...] = ()
 HEADS: tuple[str, ...] = ()  # kept as they are, whatever they are
-FILE = "checkpoint_last.pt"
 # What fairseq wants to find in any checkpoint; how many updates there were is not among it.
 NO_HISTORY: dict[str, Any] = {"optimizer_name": "", "lr_scheduler_state": {}}
 
@@ -33,7 +34,7 @@ def usage(source: Source) -> str:
 from fairseq import checkpoint_utils
 
 models, config, task = checkpoint_utils.load_model_ensemble_and_task(
-    ["DEST/{FILE}"], {{"data": "DEST"}}  # dict.*.txt of a fine-tuned model is in it
+    ["DEST/{LAST}"], {{"data": "DEST"}}  # dict.*.txt of a fine-tuned model is in it
 )
 """
 
@@ -62,7 +63,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
         weights = {**source.held.weights, **unused_heads(source)}
     # Only plain containers and tensors, which is all that torch.load reads by itself: the symbols
     # of a fine-tuned model are written as the file that fairseq looks for in task.data.
-    symbols: Any = (state.get("task_state") or {}).get("target_dictionary")
+    symbols = held_dictionary(state)
     if inner and symbols is not None:
         _write_symbols(symbols, folder / f"dict.{config['task']['labels']}.txt")
     history = (state.get("optimizer_history") or [{}])[-1]
@@ -75,9 +76,9 @@ def write(source: Source, folder: Path) -> list[Difference]:
             "optimizer_history": [{**NO_HISTORY, **history}],
             "task_state": {},
         },
-        folder / FILE,
+        folder / LAST,
     )
-    read = build_encoder(read_encoder(folder / FILE), folder / FILE).encoder.eval()
+    read = build_encoder(read_encoder(folder / LAST), folder / LAST).encoder.eval()
 
     def said(rows: Rows) -> dict[str, Tensor]:
         encoded, _ = read.double().encode(rows.waveform.double(), rows.padding_mask)
@@ -90,7 +91,7 @@ def write(source: Source, folder: Path) -> list[Difference]:
 def _write_symbols(symbols: Any, path: Path) -> None:
     """Write a dictionary; its own `save` fails where there are no special symbols (classes)."""
     lines = zip(symbols.symbols, symbols.count, strict=True)
-    text = [f"{symbol} {count}\n" for symbol, count in lines][getattr(symbols, "nspecial", 0) :]
+    text = [dictionary_line(*line) for line in lines][getattr(symbols, "nspecial", 0) :]
     path.write_text("".join(text), encoding="utf-8")
 
 

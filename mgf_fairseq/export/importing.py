@@ -14,14 +14,13 @@ import torch
 
 from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
 from ..checkpoints.files import FORMAT_KEY, FORMAT_VERSION, interpreting
-from ..checkpoints.reading import CheckpointError, find_checkpoint
+from ..checkpoints.reading import LAST, CheckpointError, find_checkpoint
 from ..checkpoints.transformers_folder import is_transformers, read_transformers
 from ..extract.encoder import build_encoder
 from .fairseq_model import NO_HISTORY, plain_config
 from .folder import MARKER, new_folder, write_json
 from .imported_heads import Head, read_head
 
-FILE = "checkpoint_last.pt"
 _TASKS = {"wav2vec_ctc": "ctc", "wav2vec_classification": "classifier"}
 
 
@@ -73,7 +72,7 @@ def import_model(path: Path | str, dest: Path | str, head: bool = False) -> Impo
         build_encoder(held, path)  # names and shapes fit
     state = checkpoint_of(held) if kept is None else _fine_tuned(checkpoint_of(held), kept)
     with new_folder(dest) as folder:
-        torch.save(state, folder / FILE)
+        torch.save(state, folder / LAST)
         result = Imported(
             dest,
             kind,

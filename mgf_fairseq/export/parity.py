@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..acoustics.normalization import unit_variance
 from ..encoder.padding import padding_mask_of
 from .source import CTC, ENCODER, Source
 from .standalone import Classifier, CtcModel
@@ -73,7 +73,7 @@ def parity_rows(source: Source) -> list[Rows]:
 
 
 def _rows(source: Source, name: str, raw: list[Tensor]) -> Rows:
-    heard = [F.layer_norm(row, row.shape) if source.held.normalize else row for row in raw]
+    heard = [unit_variance(row) if source.held.normalize else row for row in raw]
     padded = nn.utils.rnn.pad_sequence(heard, batch_first=True)
     mask = padding_mask_of([len(row) for row in raw], padded.shape[1], padded.device)
     return Rows(name, raw, padded, mask)

@@ -19,9 +19,11 @@ from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
 from ..checkpoints.files import interpreting
 from ..checkpoints.keymap import rename
 from ..checkpoints.reading import CheckpointError, config_of, find_checkpoint, read_checkpoint
+from ..checkpoints.symbols import symbols_of
 from ..encoder.geometry import parse_conv_layers
 from ..encoder.speech_encoder import SpeechEncoder
 from ..extract.encoder import build_encoder
+from ..inference.wer import POST_PROCESS_OF_LABELS
 from .standalone import Classifier, CtcModel, Encoder
 
 ENCODER, CTC, CLASSIFIER = "encoder", "ctc", "classifier"
@@ -31,7 +33,6 @@ _TASKS = {
     "wav2vec_classification": CLASSIFIER,
 }
 _CTC_HEAD, _CLASS_HEAD = "w2v_encoder.proj.", "pooling_layer."
-_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq.data.Dictionary
 ACTIVATIONS = ("gelu", "relu", "tanh", "linear")
 
 
@@ -165,15 +166,11 @@ def _with_head(
 ) -> Source:
     task = _TASKS[name]
     labels = str(OmegaConf.select(config, "task.labels"))
-    symbols = _symbols(state, path, dictionary, special=task == CTC)
     head = _ctc_head(state, config, path) if task == CTC else _class_head(state, config, path)
     outputs = len(head["proj.weight" if task == CTC else "projection.weight"])
-    if outputs != len(symbols):
-        raise CheckpointError(
-            f"{path}: the model has {outputs} outputs but its dictionary {len(symbols)} symbols; "
-            "give the one it was trained with by --dict"
-        )
-    known = {"ltr": "letter", "spm": "sentencepiece"}
+    symbols = symbols_of(
+        state, path, labels, dictionary, path.parent, outputs, special=task == CTC
+    ).symbols
     chosen = OmegaConf.select(config, "criterion.post_process")
     return Source(
         path,
@@ -182,9 +179,9 @@ def _with_head(
         held,
         encoder,
         head,
-        symbols,
+        tuple(map(str, symbols)),
         labels,
-        known.get(labels, str(chosen or "letter")) if task == CTC else "",
+        POST_PROCESS_OF_LABELS.get(labels, str(chosen or "letter")) if task == CTC else "",
         str(OmegaConf.select(config, "model.activation_fn") or "gelu") if task != CTC else "",
     )
 
@@ -218,24 +215,3 @@ def _part(
     if missing:
         raise CheckpointError(f"{path}: fine-tuned, but without {missing[0]}")
     return {name: state["model"][f"{prefix}{name}"] for name in names}
-
-
-def _symbols(
-    state: dict[str, Any], path: Path, dictionary: Path | None, special: bool
-) -> tuple[str, ...]:
-    """The symbols of the outputs: those of a file, or those in the checkpoint."""
-    held = (state.get("task_state") or {}).get("target_dictionary")
-    if dictionary is None:
-        symbols = getattr(held, "symbols", None)
-        if not symbols:
-            raise CheckpointError(
-                f"{path}: holds no dictionary of its symbols; give the dict.*.txt of its data with "
-                "--dict"
-            )
-        return tuple(str(symbol) for symbol in symbols)
-    try:
-        lines = dictionary.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"--dict {dictionary}: cannot be read ({error})") from None
-    read = [line.rsplit(" ", 1)[0] for line in lines if line.strip()]
-    return (*(_SPECIAL if special else ()), *read)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ..baselines.acoustic_model import ACOUSTIC
 from ..baselines.apc import MODEL as APC
 from ..checkpoints.encoder import EncoderCheckpoint, read_encoder
 from ..checkpoints.files import CheckpointError
+from ..checkpoints.fresh import RANDOM, FreshWeights
 from ..checkpoints.reading import PRETRAINED, find_checkpoint, require_fit
 from ..encoder import build
 from ..encoder.config import SHAPE_FIELDS, EncoderConfig
@@ -35,7 +35,6 @@ from .waveforms import Waveform, Waveforms
 
 # Raise it when a change of the code changes what an upstream says beyond rounding.
 CODE_VERSION = 1
-RANDOM = "random:"
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,8 @@ def load_upstream(spec: str | Path) -> Upstream:
     text = str(spec)
     if text in ACOUSTIC and not Path(text).is_file():
         return _acoustic(text)
-    if text.startswith(RANDOM):
-        return _random(text.removeprefix(RANDOM))
+    if fresh := FreshWeights.parse(text):
+        return _random(fresh)
     if not Path(text).exists():
         words = ", ".join(ACOUSTIC)
         raise CheckpointError(
@@ -173,18 +172,15 @@ def _apc(held: EncoderCheckpoint, path: str) -> Upstream:
     return Upstream(model, APC, names, digest, {**info, **held.history})
 
 
-def _random(rest: str) -> Upstream:
-    """Build an encoder from ``CHECKPOINT`` or ``CHECKPOINT@SEED``."""
-    found = None if Path(rest).exists() else re.fullmatch(r"(.+)@(\d+)", rest)
-    path, seed = (found[1], int(found[2])) if found else (rest, 1)
-    path = str(find_checkpoint(path))
+def _random(asked: FreshWeights) -> Upstream:
+    path, seed = str(find_checkpoint(asked.path)), asked.seed
     held = read_encoder(path)
     require_fit(held.config, held.weights, path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = build.build_encoder(held.config)
-    info: dict[str, Any] = {"name": f"{RANDOM}{Path(path).name}@{seed}"}
-    info |= {"path": f"{RANDOM}{path}@{seed}"}
+    info: dict[str, Any] = {"name": str(FreshWeights(Path(path).name, seed))}
+    info |= {"path": str(FreshWeights(path, seed))}
     info |= {**_size(held.config), "num_updates": 0, "seed": seed, "audio_hours": 0.0}
     model = LoadedEncoder(encoder, held.sample_rate, held.normalize)
     return _of_encoder(model, "random", held.config, info)

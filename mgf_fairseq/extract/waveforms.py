@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from ..data.audio import AudioReader, entry_exists
+from ..data.limits import SAMPLE_RATES
 
 Waveform = Tensor | npt.NDArray[Any] | str | PathLike[str]
 Waveforms = Waveform | Iterable[Waveform]
 
-RATES = (1000, 1_000_000)  # Hz
 # Full scale and offset of integer samples; of 24 bits, files are read into the upper part of 32.
 _INTEGERS = {
     torch.int16: (2.0**15, 0),
@@ -226,7 +226,7 @@ def _kind(item: object) -> str:
 
 
 def _checked_rate(sample_rate: Any) -> int:
-    low, high = RATES
+    low, high = SAMPLE_RATES
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, numbers.Real):
         raise ValueError(f"sample_rate={sample_rate!r} must be one number, in Hz")
     if not low <= float(sample_rate) <= high or float(sample_rate) != int(float(sample_rate)):

@@ -10,7 +10,8 @@ from typing import Any
 
 from fairseq.logging import metrics
 
-from .start_checks import SettingsError, nearest
+from ..utils.suggestions import near_or_all
+from .start_checks import SettingsError
 
 ALWAYS = "loss"  # every criterion logs it
 _HIGH, _LOW = ("accuracy", "bleu", "si_sdr"), ("loss", "wer", "uer", "ppl")  # are better
@@ -56,5 +57,5 @@ def _require_measured(trainer: Any, cfg: Any, key: str) -> None:
     shown = ", ".join(sorted(name for name in measured if not name.startswith("_")))
     raise SettingsError(
         f"checkpoint.best_checkpoint_metric={key} is nothing that validation on {subset} measures "
-        f"({shown}); {nearest(key, measured)}"
+        f"({shown}); {near_or_all(key, measured)}"
     )

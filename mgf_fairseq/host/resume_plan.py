@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from ..checkpoints.files import CheckpointError, peek_state, remove_parts
-from ..checkpoints.reading import SAFE_CLASSES
+from ..checkpoints.reading import LAST, SAFE_CLASSES
 from ..utils.distributed import from_first_rank
 from .resuming import (
     RESETS,
@@ -25,7 +25,7 @@ from .resuming import (
     source_digests,
 )
 from .saving import SOURCES_KEY
-from .verification import LAST, verify_or_fall_back, verify_shard
+from .verification import verify_or_fall_back, verify_shard
 
 logger = logging.getLogger(__name__)
 

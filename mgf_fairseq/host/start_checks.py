@@ -13,7 +13,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,13 @@ from fairseq.registry import REGISTRIES
 from fairseq.tasks import TASK_DATACLASS_REGISTRY, TASK_REGISTRY
 
 from ..checkpoints.files import CheckpointError, peek_state
-from ..checkpoints.reading import SAFE_CLASSES
+from ..checkpoints.reading import LAST, SAFE_CLASSES
 from ..data.rates import other_rate
+from ..utils.suggestions import near_or_all
 
 logger = logging.getLogger(__name__)
 
 _STOCK_TASKS = ("audio_finetuning", "audio_classification")  # fairseq's, on our manifests
-LAST = "checkpoint_last.pt"  # fairseq's default for checkpoint.restore_file
 _NEEDS = {  # a setting of `common` -> the modules of which it needs one
     "tensorboard_logdir": ("tensorboard", "tensorboardX"),
     "wandb_project": ("wandb",),
@@ -70,7 +69,7 @@ def unknown_keys(cfg: Any) -> list[str]:
             continue
         fields = {field.name for field in dataclasses.fields(kind)}
         found += [
-            f"{group}.{key} is not known; {nearest(str(key), fields)}"
+            f"{group}.{key} is not known; {near_or_all(str(key), fields)}"
             for key in node
             if key not in fields and key != "_name"
         ]
@@ -90,14 +89,6 @@ def say_batch(cfg: Any) -> str:
         f"an update is at most {total:.1f} s of audio ({total / 3600:.3g} h): {seconds:.1f} s "
         f"(dataset.max_tokens) x {ranks} ranks x {number} (optimization.update_freq)"
     )
-
-
-def nearest(name: str, known: Any) -> str:
-    """Say which of the known names is meant, or all of a few of them."""
-    names = sorted(map(str, known))
-    if close := get_close_matches(name, names, n=1):
-        return f"did you mean {close[0]}?"
-    return f"there are {', '.join(names)}" if len(names) <= 12 else f"there are {len(names)}"
 
 
 # ---- files that are named
@@ -172,7 +163,7 @@ def _data(cfg: Any) -> Iterator[str]:
             for place in inside:
                 if not (place / f"{name}.tsv").is_file():
                     there = [path.stem for path in place.glob("*.tsv")]
-                    yield f"{key}={name}: no {place / name}.tsv; {nearest(name, there)}"
+                    yield f"{key}={name}: no {place / name}.tsv; {near_or_all(name, there)}"
     if (labels := cfg.task.get("labels")) is None:
         return
     files = [f"dict.{labels}.txt", *(f"{n}.{labels}" for names in sets.values() for n in names)]
@@ -180,7 +171,7 @@ def _data(cfg: Any) -> Iterator[str]:
     if lacking:
         there = [path.name.split(".")[1] for path in folder.glob("dict.*.txt")]
         yield (
-            f"task.labels={labels}: no {lacking[0]} in {folder}; {nearest(str(labels), there)} "
+            f"task.labels={labels}: no {lacking[0]} in {folder}; {near_or_all(str(labels), there)} "
             f"('mgf prepare ... --labels {labels}' makes those that it knows)"
         )
 
@@ -214,9 +205,9 @@ def _names(cfg: Any) -> Iterator[str]:
         node = cfg.get(group)
         name = node.get("_name") if hasattr(node, "get") else node
         if name is None:
-            yield f"{group}._name is not given; {nearest('', registry)}"
+            yield f"{group}._name is not given; {near_or_all('', registry)}"
         elif name not in registry:
-            yield f"{group}._name={name} is not known; {nearest(str(name), registry)}"
+            yield f"{group}._name={name} is not known; {near_or_all(str(name), registry)}"
 
 
 def _batch(cfg: Any) -> Iterator[str]:

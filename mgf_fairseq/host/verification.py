@@ -16,12 +16,11 @@ from ..checkpoints.files import (
     read_state,
     require_whole,
 )
-from ..checkpoints.reading import SAFE_CLASSES
+from ..checkpoints.reading import LAST, SAFE_CLASSES
 from .heartbeat import moved
 
 logger = logging.getLogger(__name__)
 
-LAST = "checkpoint_last.pt"  # fairseq's default for checkpoint.restore_file
 _OTHERS = r"checkpoint(\d+|_\d+_\d+|_best|\.best_.+)"  # what else it saves, with all that resumes
 
 

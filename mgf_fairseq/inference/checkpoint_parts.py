@@ -1,4 +1,4 @@
-"""The parts of a stock ``wav2vec_ctc`` or ``wav2vec_seq2seq``: configuration, dictionary, model.
+"""The parts of a stock ``wav2vec_ctc`` or ``wav2vec_seq2seq``: configuration and model.
 
 Between the safe reading of checkpoints and recognizer.py, which puts the parts together.
 """
@@ -48,27 +48,6 @@ def recognizer_config(state: dict[str, Any], path: Path) -> DictConfig:
         "it first (examples/finetune)",
     )
     raise CheckpointError(f"{path}: this is {kind}")
-
-
-def dictionary_of(
-    state: dict[str, Any], labels: str, dictionary: Path | None, data: Path
-) -> tuple[Dictionary, str]:
-    """Return the dictionary and where it came from: the option, the checkpoint, the data folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    held = (state.get("task_state") or {}).get("target_dictionary")
-    if dictionary is None and isinstance(held, Dictionary):
-        return held, "the checkpoint"
-    path = dictionary or data / f"dict.{labels}.txt"
-    if path.is_dir():
-        path = path / f"dict.{labels}.txt"
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such dictionary, and the checkpoint holds none; name it with --dict"
-        )
-    return Dictionary.load(str(path)), str(path)
 
 
 def build_recognizer(

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .. import plugin as plugin  # the model in the checkpoint may be ours
 from ..checkpoints.files import CheckpointError, interpreting
 from ..checkpoints.reading import config_of, find_checkpoint, read_checkpoint
+from ..checkpoints.symbols import symbols_of
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
 from ..extract.waveforms import Waveforms, as_list
 from ..utils.progress import Progress
@@ -141,13 +142,9 @@ def _classifier(state: dict[str, Any], path: Path, dictionary: str | Path | None
         fit = _FIT.get(name, "fine-tune it first (examples/finetune, classification)")
         raise CheckpointError(f"{path}: a {name!r} checkpoint and no classifier; {fit}")
     ending = str(config.task.labels)
-    symbols = _labels(state, path, ending, dictionary)
-    outputs = state["model"].get("pooling_layer.projection.weight")
-    if outputs is not None and outputs.shape[0] != len(symbols):
-        raise CheckpointError(
-            f"{path}: the model has {outputs.shape[0]} outputs but its dictionary {len(symbols)} "
-            f"labels; give the dict.{ending}.txt that it was trained with by --dict"
-        )
+    weight = state["model"].get("pooling_layer.projection.weight")
+    outputs = None if weight is None else len(weight)
+    symbols = symbols_of(state, path, ending, dictionary, path.parent, outputs, special=False)
     model = _build(config, symbols, state["model"], path)
     encoder = config.model.w2v_args.model
     frames = FrameModel(
@@ -161,26 +158,6 @@ def _classifier(state: dict[str, Any], path: Path, dictionary: str | Path | None
     )
     labels = [str(symbols[place]) for place in range(len(symbols))]
     return Classifier(frames, model.pooling_layer, labels, ending)
-
-
-def _labels(state: dict[str, Any], path: Path, ending: str, given: str | Path | None) -> Dictionary:
-    """The checkpoint's own dictionary, or the given one where it holds none or the same."""
-    held = (state.get("task_state") or {}).get("target_dictionary")
-    if given is None:
-        if isinstance(held, Dictionary):
-            return held
-        raise CheckpointError(
-            f"{path}: holds no dictionary of its labels; name dict.{ending}.txt with --dict"
-        )
-    file = Path(given) / f"dict.{ending}.txt" if Path(given).is_dir() else Path(given)
-    if not file.is_file():
-        raise CheckpointError(f"{file}: no such dictionary")
-    found = Dictionary.load(str(file), add_special_symbols=False)
-    if isinstance(held, Dictionary) and held.symbols != found.symbols:
-        raise CheckpointError(
-            f"{file}: these are not the labels that {path} was trained with; leave out --dict"
-        )
-    return found
 
 
 def _build(

@@ -16,13 +16,14 @@ from fairseq.data import Dictionary
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from ..checkpoints.files import CheckpointError, interpreting
+from ..checkpoints.files import interpreting
 from ..checkpoints.reading import find_checkpoint, read_checkpoint
+from ..checkpoints.symbols import symbols_of
 from ..encoder.geometry import ConvGeometry, parse_conv_layers
 from ..extract.waveforms import Waveforms, as_list
 from ..utils.progress import Progress, silent
 from .attention import AttentionDecoder, encoder_frames
-from .checkpoint_parts import SEQ2SEQ, build_recognizer, dictionary_of, recognizer_config
+from .checkpoint_parts import SEQ2SEQ, build_recognizer, recognizer_config
 from .decoding import Decoder, GreedyDecoder, Hypothesis
 from .frame_model import FrameModel
 from .long_audio import Recording, Run, flags_of
@@ -232,19 +233,9 @@ def _recognizer(
 ) -> Recognizer:
     config = recognizer_config(state, path)
     labels = str(config.task.labels)
-    symbols, origin = dictionary_of(state, labels, dictionary, data)
-    outputs = state["model"].get("w2v_encoder.proj.weight")
-    if outputs is not None and outputs.shape[0] != len(symbols):
-        raise CheckpointError(
-            f"{path}: the model has {outputs.shape[0]} outputs but the dictionary from {origin} "
-            f"has {len(symbols)} symbols (4 special ones included); give the one it was trained "
-            "with by --dict"
-        )
-    held = (state.get("task_state") or {}).get("target_dictionary")
-    if isinstance(held, Dictionary) and held.symbols != symbols.symbols:
-        raise CheckpointError(
-            f"{origin}: these are not the symbols that {path} was trained with; leave out --dict"
-        )
+    weight = state["model"].get("w2v_encoder.proj.weight")
+    outputs = None if weight is None else len(weight)
+    symbols = symbols_of(state, path, labels, dictionary, data, outputs)
     model = build_recognizer(config, symbols, state["model"], data, path)
     encoder = config.model.w2v_args.model
     geometry = ConvGeometry.of(parse_conv_layers(str(encoder.conv_feature_layers)))

@@ -54,47 +54,6 @@ def _contrast(
 
 
 @in_full_precision
-def info_nce(
-    queries: Tensor,
-    positives: Tensor,
-    negatives: Tensor,
-    temperature: float,
-    negative_valid: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Contrastive cross-entropy in nats over cosine similarities (wav2vec 2.0, eq. 3).
-
-    queries, positives (M, D); negatives (M, N, D); negative_valid (M, N) bool. Negatives that equal
-    the positive in every component, as in fairseq `Wav2Vec2Model.compute_preds`, or are not valid
-    are skipped. Returns (loss_sum, M, rows where the positive wins). Gradients reach all three
-    inputs: the objective detaches what it must. Raises ValueError when shapes disagree.
-    """
-    check_same("info_nce queries and positives", queries.shape, positives.shape)
-    expected = torch.Size((len(queries), negatives.shape[1], queries.shape[1]))
-    check_same("info_nce negatives and (M, N, D)", negatives.shape, expected)
-    skipped = (negatives == positives[:, None]).all(-1)  # (M, N)
-    if negative_valid is not None:
-        check_same("info_nce negative_valid and (M, N)", negative_valid.shape, skipped.shape)
-        skipped = skipped | ~negative_valid
-    query = _unit(queries)
-    positive = (query * _unit(positives)).sum(-1) / temperature
-    negative = torch.einsum("md,mnd->mn", query, _unit(negatives)) / temperature
-    return _contrast(positive, negative.masked_fill(skipped, float("-inf")))
-
-
-def info_nce_pool(
-    queries: Tensor,
-    positives: Tensor,
-    pool: Tensor,
-    negative_index: Tensor,
-    temperature: float,
-    negative_valid: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`contrast_pool` without its chance levels: (loss_sum, M, rows where the positive wins)."""
-    found = contrast_pool(queries, positives, pool, negative_index, temperature, negative_valid)
-    return found[:3]
-
-
-@in_full_precision
 def contrast_pool(
     queries: Tensor,
     positives: Tensor,
@@ -103,12 +62,15 @@ def contrast_pool(
     temperature: float,
     negative_valid: Tensor | None = None,
 ) -> Contrast:
-    """`info_nce` with negatives `pool[negative_index]`, not copied when the pool is small.
+    """Contrastive cross-entropy in nats over cosine similarities (wav2vec 2.0, eq. 3).
 
-    queries, positives (M, D); pool (R, D); negative_index (M, N) int64 into the pool;
-    negative_valid (M, N) bool. While R < N D the M x R similarities are fewer numbers than the
-    M x N vectors, and one matrix product makes them. A negative that was drawn twice counts twice
-    in the loss, and once for chance. Raises as `info_nce`.
+    queries, positives (M, D); pool (R, D), of which `pool[negative_index]` are the negatives;
+    negative_index (M, N) int64; negative_valid (M, N) bool. Negatives that equal the positive in
+    every component, as in fairseq `Wav2Vec2Model.compute_preds`, or are not valid are skipped. One
+    that was drawn twice counts twice in the loss, and once for chance. While R < N D the M x R
+    similarities are fewer numbers than the M x N vectors, and one matrix product makes them.
+    Gradients reach all inputs: the objective detaches what it must. Raises ValueError when shapes
+    disagree.
     """
     check_same("contrast_pool queries and positives", queries.shape, positives.shape)
     check_same("contrast_pool pool and queries, width", pool.shape[1:], queries.shape[1:])
@@ -140,7 +102,7 @@ def contrast_rows(
     temperature: float,
     index: Tensor | None = None,
 ) -> Contrast:
-    """`info_nce` of each asked frame against all other valid frames of its row.
+    """`contrast_pool` of each asked frame against all other valid frames of its row.
 
     queries, keys (B, T, D): the positive of a query is the key of the same frame; asked, valid
     (B, T) bool; index (M,) int64, the asked valid frames among all B * T, if it is known: else a
@@ -185,8 +147,7 @@ def pairwise_discrimination(
     embeddings: Tensor,
     group: Tensor,
     kind: str,
-    logit_scale: Tensor | float = 10.0,
-    logit_bias: Tensor | float = 0.0,
+    logit_scale: float = 10.0,
     gathered_embeddings: Tensor | None = None,
     gathered_group: Tensor | None = None,
     offset: int = 0,
@@ -194,7 +155,7 @@ def pairwise_discrimination(
     """Do two rows belong together? In nats per row, against all other rows of the batch.
 
     embeddings (B, E); group (B,) int64, equal numbers belong together; logits are
-    logit_scale * cosine + logit_bias. Kind "info_nce": for each other row of the group (averaged),
+    logit_scale * cosine. Kind "info_nce": for each other row of the group (averaged),
     cross-entropy against all rows of other groups. Kind "binary": logistic loss on all pairs, where
     a row's positives together weigh as much as its negatives together. `gathered_*` (G, E), (G,)
     are the rows of all ranks, ours starting at `offset`. Rows without a partner or without a
@@ -216,7 +177,7 @@ def pairwise_discrimination(
     counted = same.any(1) & other.any(1)  # (B,)
     similarity = _unit(embeddings) @ _unit(pool).T  # -> (B, G)
     every = ~counted[:, None]  # uncounted rows get full masks: finite there, and dropped below
-    loss = _pair_loss(similarity * logit_scale + logit_bias, same | every, other | every, kind)
+    loss = _pair_loss(similarity * logit_scale, same | every, other | every, kind)
     with torch.no_grad():
         nearest = similarity.masked_fill(itself, float("-inf"))
         best = torch.cat([nearest, nearest.new_full((len(nearest), 1), -2.0)], 1).amax(1, True)

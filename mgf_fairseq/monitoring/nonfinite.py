@@ -5,7 +5,6 @@ The criterion asks here; training stops when a budget is spent, not at the first
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 
@@ -13,8 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from ..types import EncoderOutput
-
-logger = logging.getLogger(__name__)
 
 WITHIN = 1000  # updates that the budget is for
 NAMED = 4  # utterances that a message names
@@ -74,6 +71,3 @@ def zero_of(model: nn.Module) -> Tensor:
     """A scalar zero with gradient zero for every parameter, whatever was computed."""
     parts = [p.float().sum() for p in model.parameters() if p.requires_grad]
     return torch.stack(parts).sum() * 0.0
-
-
-# ---- gradients

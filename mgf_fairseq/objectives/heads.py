@@ -6,8 +6,6 @@ shapes and sizes are our choice: the MGF abstract does not say.
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from ..losses.precision import at_least_fp32
 
 STD_FLOOR = 1e-3  # of a pooled standard deviation: one frame has a finite gradient
+_KERNEL = 3  # frames, of the convolutions before samples
 
 
 def _require_positive(**values: int) -> None:
@@ -33,24 +32,15 @@ class WaveformDecoder(nn.Module):
     frame 0 begins.
     """
 
-    def __init__(
-        self,
-        input_dim: int,
-        hidden_dim: int,
-        hop_length: int = 320,
-        kernel_size: int = 3,
-        num_layers: int = 2,
-    ) -> None:
+    def __init__(self, input_dim: int, hidden_dim: int, hop_length: int = 320) -> None:
         super().__init__()
-        _require_positive(input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers)
+        _require_positive(input_dim=input_dim, hidden_dim=hidden_dim)
         if hop_length < 2 or hop_length % 2:
             raise ValueError(f"hop_length must be even and positive, got {hop_length}")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         self.hop_length = hop_length
-        widths = [input_dim] + [hidden_dim] * num_layers
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(widths)
+            nn.Conv1d(width, hidden_dim, _KERNEL, padding=_KERNEL // 2)
+            for width in (input_dim, hidden_dim)
         )
         self.norm = nn.LayerNorm(hidden_dim)
         self.to_samples = nn.Linear(hidden_dim, 2 * hop_length)
@@ -103,15 +93,12 @@ class FrameDecoder(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Projects vectors for a score: a Linear, or Linear-GELU-Linear when hidden_dim > 0."""
+    """Projects vectors for a score."""
 
-    def __init__(self, input_dim: int, output_dim: int, hidden_dim: int = 0) -> None:
+    def __init__(self, input_dim: int, output_dim: int) -> None:
         super().__init__()
         _require_positive(input_dim=input_dim, output_dim=output_dim)
-        layers: list[nn.Module] = [nn.Linear(hidden_dim or input_dim, output_dim)]
-        if hidden_dim:
-            layers = [nn.Linear(input_dim, hidden_dim), nn.GELU(), *layers]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(nn.Linear(input_dim, output_dim))  # layers.0 in checkpoints
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(..., input_dim) -> (..., output_dim), in the weights' dtype."""

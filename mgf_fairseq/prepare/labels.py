@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..data.label_format import UNLABELED
+from ..data.label_format import UNLABELED, dictionary_line
 from ..encoder.geometry import STANDARD_GRID
 from ..utils.atomic import replace_file, replacing
 from .corpora.base import Segment
 
-_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # symbols that fairseq's dictionaries begin with
 _SPM_LINE = 4192  # bytes: SentencePiece's default limit of a line
 
 
@@ -91,10 +90,7 @@ def write_dictionary(path: str | os.PathLike[str], counts: Counter[str]) -> None
         raise LabelError(f"{path} would be empty: the train split holds no labels of this kind")
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     with replace_file(path) as stream:
-        for symbol, count in ordered:
-            # fairseq refuses a second symbol of these names without such a mark.
-            mark = " #fairseq:overwrite" if symbol in _SPECIAL else ""
-            stream.write(f"{symbol} {count}{mark}\n")
+        stream.writelines(dictionary_line(symbol, count) for symbol, count in ordered)
 
 
 class SubwordModel:

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..data.label_format import UNLABELED
+from ..data.label_lines import read_label_lines
 from ..data.manifest import Manifest, read_manifest
-from ..data.text import read_lines
 from ..export.folder import new_folder, write_json
 from ..extract.batches import Job, extract_batch, read_ahead
 from ..extract.store import choose_layers
@@ -85,7 +85,7 @@ def make_units(upstream: Upstream, asked: Asked, dest: Path, progress: Progress 
     Raises:
         UnitsError: nothing can be clustered, or labels do not fit the frames.
         FeatureError: there is no such layer, or features are not finite.
-        ManifestError: a manifest cannot be used.
+        ManifestError: a manifest cannot be used, or its .phn has another number of lines.
     """
     (layer,) = choose_layers(upstream, [asked.layer])
     jobs = [_job(upstream, path, layer, asked.batch_seconds) for path in asked.manifests]
@@ -164,11 +164,8 @@ def _phones(job: Job) -> _Phones | None:
     path = Path(job.manifest_path).with_suffix(".phn")
     if not path.is_file():
         return None
-    lines = [line.split() for line in read_lines(path, "utf-8")]
-    if len(lines) != len(job.manifest):
-        raise UnitsError(
-            f"{path}: {len(lines)} lines for {len(job.manifest)} utterances; run mgf prepare again"
-        )
+    found = read_label_lines(Path(job.manifest_path), "phn", len(job.manifest))
+    lines = [line.split() for line in found]
     names = sorted({name for line in lines for name in line} - {UNLABELED})
     return _Phones(path, lines, {name: number for number, name in enumerate(names)})
 

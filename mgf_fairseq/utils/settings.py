@@ -6,10 +6,11 @@ are right.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Mapping
 from typing import Any
+
+from .suggestions import did_you_mean
 
 POSITIVE = 1, math.inf  # a count of which there has to be one
 SHARE = 0, 1
@@ -55,11 +56,8 @@ def require_names(where: str, given: Collection[str], built: Collection[str]) ->
     """Raise ValueError unless numbers are given for just what is built; name the nearest."""
     if set(given) == set(built):
         return
-    hints = []
-    for name in sorted(set(given) - set(built)):
-        near = difflib.get_close_matches(name, list(built), n=1)
-        meant = f", did you mean {near[0]!r}?" if near else ""
-        hints.append(f"; {name!r} is none of them{meant}")
+    unknown = sorted(set(given) - set(built))
+    hints = [f"; {name!r} is none of them{did_you_mean(name, built)}" for name in unknown]
     raise ValueError(
         f"{where} must name what is built: numbers are for {sorted(given)}, built are "
         f"{sorted(built)} (model.objectives){''.join(hints)}"

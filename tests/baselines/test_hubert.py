@@ -16,6 +16,7 @@ from tiny_checkpoints import save, waveforms
 
 from mgf_fairseq.acoustics.normalization import unit_variance
 from mgf_fairseq.baselines.hubert import BaselineUnitsError, HubertBaselineTask
+from mgf_fairseq.data.entries import ManifestError
 from mgf_fairseq.encoder.config import EncoderConfig
 from mgf_fairseq.extract.upstream import load_upstream
 from mgf_fairseq.utils.package import config_dir
@@ -151,7 +152,7 @@ def test_its_checkpoint_is_read_layer_by_layer_and_builds_without_the_units(base
 def test_units_that_do_not_fit_are_refused_in_one_line(data, spoil, message):
     spoil(data / "units")
     task = HubertBaselineTask.setup_task(composed(data, "objectives=hubert").task)
-    with pytest.raises(BaselineUnitsError, match=message) as caught:
+    with pytest.raises((BaselineUnitsError, ManifestError), match=message) as caught:
         task.load_dataset("train")
     assert "\n" not in str(caught.value)
 

@@ -58,10 +58,8 @@ def test_the_masked_share_matches_its_expectation() -> None:
 
 
 def test_spans_without_overlap_keep_their_distance() -> None:
-    for row in masks(SpanMask(0.5, 7, no_overlap=True, min_space=2), [300] * 50):
-        assert set(spans_of(row)) <= {7}
-        gaps = spans_of(~row)
-        assert all(gap >= 2 for gap in gaps[1:-1])
+    for row in masks(SpanMask(0.5, 7, no_overlap=True), [300] * 50):
+        assert set(spans_of(row)) <= {7}  # two that touch would be one of 14
 
 
 @pytest.mark.parametrize("no_overlap", [False, True])

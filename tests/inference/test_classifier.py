@@ -48,7 +48,7 @@ def test_a_long_recording_is_pooled_over_all_of_its_pieces(
 
 def test_labels_of_another_training_are_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "dict.spk.txt").write_text("x 1\nw 1\nz 1\n")
-    with pytest.raises(CheckpointError, match="not the labels"):
+    with pytest.raises(CheckpointError, match="not the symbols"):
         Classifier.load(path, tmp_path)
     (tmp_path / "dict.spk.txt").write_text("x 3\ny 2\nz 1\n")
     assert Classifier.load(path, tmp_path).labels == ["x", "y", "z"]

@@ -56,13 +56,22 @@ def frames():
     return queries, positives, pool, index, negative_valid
 
 
-def test_info_nce_equals_its_oracle(frames):
+def info_nce(queries, positives, negatives, valid=None):
+    """Loss, count and wins of negatives (M, N, D), which are a pool of their own."""
+    index = torch.arange(negatives.shape[0] * negatives.shape[1]).view(negatives.shape[:2])
+    pool = negatives.flatten(0, 1)
+    return contrastive.contrast_pool(queries, positives, pool, index, TEMPERATURE, valid)[:3]
+
+
+@pytest.mark.parametrize("pool_size", [20, 60])  # both sides of N D = 48
+def test_info_nce_equals_its_oracle(frames, pool_size):
     queries, positives, pool, index, negative_valid = frames
+    pool = torch.cat([pool, randn(pool_size - len(pool), 8)])
     expected = slow_info_nce(
         *(x.numpy() for x in (queries, positives, pool[index])), TEMPERATURE, negative_valid.numpy()
     )
-    got = contrastive.info_nce(queries, positives, pool[index], TEMPERATURE, negative_valid)
-    assert [x.item() for x in got] == pytest.approx(list(expected), rel=EXACT)
+    got = contrastive.contrast_pool(queries, positives, pool, index, TEMPERATURE, negative_valid)
+    assert [x.item() for x in got[:3]] == pytest.approx(list(expected), rel=EXACT)
 
 
 def test_info_nce_equals_fairseq_on_the_same_negatives(frames):
@@ -79,24 +88,23 @@ def test_info_nce_equals_fairseq_on_the_same_negatives(frames):
     expected = F.cross_entropy(logits, torch.zeros(12, dtype=torch.long), reduction="sum")
     # As in fairseq.criterions.wav2vec_criterion: argmax is 0, but not argmin too.
     correct = ((logits.argmax(-1) == 0) & ~(logits.argmin(-1) == 0)).sum()
-    loss, count, accurate = contrastive.info_nce(queries, positives, negatives, TEMPERATURE)
+    loss, count, accurate = info_nce(queries, positives, negatives)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)  # fp32
     assert (count.item(), accurate.item()) == (12, correct.item())
 
 
-@pytest.mark.parametrize("pool_size", [20, 60])  # both sides of N D = 48
-def test_the_pool_form_equals_the_plain_form_with_gradients(frames, pool_size):
+def test_the_gradients_of_a_small_and_of_a_large_pool_agree(frames):
     queries, positives, pool, index, negative_valid = frames
-    pool = torch.cat([pool, randn(pool_size - len(pool), 8)])
-    plain = [x.clone().requires_grad_() for x in (queries, positives, pool)]
-    pooled = [x.clone().requires_grad_() for x in (queries, positives, pool)]
-    a = contrastive.info_nce(plain[0], plain[1], plain[2][index], TEMPERATURE, negative_valid)
-    b = contrastive.info_nce_pool(*pooled, index, TEMPERATURE, negative_valid)
-    a[0].backward()
-    b[0].backward()
-    assert [x.item() for x in b] == pytest.approx([x.item() for x in a], rel=EXACT)
-    for one, other in zip(plain, pooled, strict=True):
-        torch.testing.assert_close(one.grad, other.grad, rtol=1e-9, atol=1e-12)
+    gradients = []
+    for unused in (0, 40):  # both sides of N D = 48
+        given = [x.clone().requires_grad_() for x in (queries, positives, pool)]
+        whole = torch.cat([given[2], randn(unused, 8)])
+        contrastive.contrast_pool(
+            *given[:2], whole, index, TEMPERATURE, negative_valid
+        ).loss_sum.backward()
+        gradients.append([x.grad for x in given])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 5, 100])
@@ -104,7 +112,7 @@ def test_identical_embeddings_give_the_log_of_the_number_of_choices(count):
     queries = torch.ones(4, 8)
     # Another length, same direction: equal logits but not the positive itself.
     negatives = torch.full((4, count, 8), 2.0)
-    loss, rows, accurate = contrastive.info_nce(queries, queries, negatives, TEMPERATURE)
+    loss, rows, accurate = info_nce(queries, queries, negatives)
     assert (loss / rows).item() == pytest.approx(math.log(count + 1), rel=1e-6)
     assert accurate.item() == 0  # a tie is not a win, as in fairseq
 
@@ -112,19 +120,16 @@ def test_identical_embeddings_give_the_log_of_the_number_of_choices(count):
 def test_negatives_that_are_the_positive_or_not_valid_have_no_effect():
     queries, positives = randn(3, 4).requires_grad_(), randn(3, 4)
     negatives = randn(3, 5, 4)
-    kept, _, _ = contrastive.info_nce(queries, positives, negatives[:, :3], TEMPERATURE)
+    kept, _, _ = info_nce(queries, positives, negatives[:, :3])
     negatives[:, 3] = positives
     valid = torch.tensor([True, True, True, True, False]).expand(3, 5)
-    loss, _, _ = contrastive.info_nce(queries, positives, negatives, TEMPERATURE, valid)
+    loss, _, _ = info_nce(queries, positives, negatives, valid)
     assert loss.item() == pytest.approx(kept.item(), rel=EXACT)
 
 
-@pytest.mark.parametrize("form", ["plain", "pool"])
-def test_info_nce_survives_collapse_zeros_no_negatives_and_no_rows(form):
+def test_info_nce_survives_collapse_zeros_no_negatives_and_no_rows():
     def run(queries, positives, pool, index, valid=None):
-        if form == "plain":
-            return contrastive.info_nce(queries, positives, pool[index], TEMPERATURE, valid)
-        return contrastive.info_nce_pool(queries, positives, pool, index, TEMPERATURE, valid)
+        return contrastive.contrast_pool(queries, positives, pool, index, TEMPERATURE, valid)[:3]
 
     index = torch.arange(5).expand(3, 5)
     for queries in (torch.zeros(3, 4), torch.ones(3, 4), torch.full((3, 4), 1e30)):
@@ -147,20 +152,19 @@ def test_info_nce_survives_collapse_zeros_no_negatives_and_no_rows(form):
 
 
 def test_info_nce_names_disagreeing_shapes():
+    index = torch.zeros(3, 2).long()
     with pytest.raises(ValueError, match=r"\(3, 4\) and \(2, 4\)"):
-        contrastive.info_nce(randn(3, 4), randn(2, 4), randn(3, 5, 4), 0.1)
-    with pytest.raises(ValueError, match=r"\(2, 5, 4\) and \(3, 5, 4\)"):
-        contrastive.info_nce(randn(3, 4), randn(3, 4), randn(2, 5, 4), 0.1)
+        contrastive.contrast_pool(randn(3, 4), randn(2, 4), randn(6, 4), index, 0.1)
+    with pytest.raises(ValueError, match=r"\(2,\) and \(3,\)"):
+        contrastive.contrast_pool(randn(3, 4), randn(3, 4), randn(6, 4), index[:2], 0.1)
     with pytest.raises(ValueError, match=r"width"):
-        contrastive.info_nce_pool(
-            randn(3, 4), randn(3, 4), randn(6, 5), torch.zeros(3, 2).long(), 0.1
-        )
+        contrastive.contrast_pool(randn(3, 4), randn(3, 4), randn(6, 5), index, 0.1)
 
 
 # ---- utterances
 
 
-def slow_pairwise(embeddings, group, kind, scale, bias):
+def slow_pairwise(embeddings, group, kind, scale):
     loss = count = correct = chance = 0.0
     rows = range(len(group))
     for i in rows:
@@ -168,7 +172,7 @@ def slow_pairwise(embeddings, group, kind, scale, bias):
         other = [j for j in rows if group[j] != group[i]]
         if not same or not other:
             continue
-        logit = {j: scale * cosine(embeddings[i], embeddings[j]) + bias for j in same + other}
+        logit = {j: scale * cosine(embeddings[i], embeddings[j]) for j in same + other}
         if kind == "info_nce":
             against = sum(math.exp(logit[j]) for j in other)
             terms = [math.log(math.exp(logit[p]) + against) - logit[p] for p in same]
@@ -188,8 +192,8 @@ GROUP = torch.tensor([3, 0, 3, 1, 1, 3, 2])  # group 0 and 2 have no partner
 @pytest.mark.parametrize("kind", ["info_nce", "binary"])
 def test_pairwise_discrimination_equals_its_oracle(kind):
     embeddings = randn(7, 5) + randn(4, 5)[GROUP]
-    got = contrastive.pairwise_discrimination(embeddings, GROUP, kind, 4.0, -0.5)
-    expected = slow_pairwise(embeddings.numpy(), GROUP.numpy(), kind, 4.0, -0.5)
+    got = contrastive.pairwise_discrimination(embeddings, GROUP, kind, 4.0)
+    expected = slow_pairwise(embeddings.numpy(), GROUP.numpy(), kind, 4.0)
     assert [x.item() for x in got] == pytest.approx(list(expected), rel=EXACT)
     assert got[1].item() == 5
 
@@ -230,12 +234,9 @@ def test_identical_embeddings_are_at_chance():
 
 @pytest.mark.parametrize("kind", ["info_nce", "binary"])
 def test_perfectly_separated_groups_cost_nothing_and_are_all_retrieved(kind):
-    embeddings = torch.eye(3).repeat_interleave(2, 0)
+    embeddings = (torch.eye(3) - 1 / 3).repeat_interleave(2, 0)  # cosines 1 and -1/2
     group = torch.arange(3).repeat_interleave(2)
-    bias = -20.0 if kind == "binary" else 0.0
-    loss, count, correct, _ = contrastive.pairwise_discrimination(
-        embeddings, group, kind, 40.0, bias
-    )
+    loss, count, correct, _ = contrastive.pairwise_discrimination(embeddings, group, kind, 40.0)
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert count.item() == correct.item() == 6
 
@@ -251,15 +252,11 @@ def test_rows_without_partner_or_negative_give_a_connected_zero(kind, group):
     assert not embeddings.grad.any()
 
 
-def test_scale_and_bias_are_trained_by_both_rows_and_pairs():
-    scale, bias = torch.tensor(5.0, requires_grad=True), torch.tensor(-1.0, requires_grad=True)
+def test_every_row_that_counts_is_trained():
     embeddings = torch.zeros(7, 5).requires_grad_()
-    loss, *_ = contrastive.pairwise_discrimination(
-        embeddings + randn(7, 5).float(), GROUP, "binary", scale, bias
-    )
-    loss.backward()
-    assert scale.grad != 0
-    assert bias.grad != 0
+    contrastive.pairwise_discrimination(embeddings + randn(7, 5).float(), GROUP, "binary", 5.0)[
+        0
+    ].backward()
     assert embeddings.grad[[0, 2, 3, 4, 5]].abs().sum(1).gt(0).all()
 
 
@@ -274,8 +271,7 @@ def test_autocast_and_half_inputs_do_not_lower_the_precision(frames):
     queries, positives, pool, index, _ = frames
     q, p, pool = queries.float(), positives.float(), pool.float()
     calls = [
-        lambda: contrastive.info_nce(q, p, pool[index], TEMPERATURE),
-        lambda: contrastive.info_nce_pool(q, p, pool, index, TEMPERATURE),
+        lambda: contrastive.contrast_pool(q, p, pool, index, TEMPERATURE),
         lambda: contrastive.pairwise_discrimination(q[:7], GROUP, "binary"),
     ]
     for call in calls:
@@ -284,6 +280,5 @@ def test_autocast_and_half_inputs_do_not_lower_the_precision(frames):
             cast = call()
         assert cast[0].dtype == torch.float32
         assert [x.item() for x in cast] == [x.item() for x in plain]
-    assert (
-        contrastive.info_nce(q.half(), p.half(), pool[index].half(), 0.1)[0].dtype == torch.float32
-    )
+    halves = (x.half() for x in (q, p, pool))
+    assert contrastive.contrast_pool(*halves, index, 0.1).loss_sum.dtype == torch.float32

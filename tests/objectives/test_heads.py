@@ -55,7 +55,9 @@ def test_windows_cut_from_a_signal_give_the_signal_up_to_its_ends(frames):
 
 
 def test_each_frame_sits_in_the_middle_of_its_cell():
-    decoder = WaveformDecoder(D, 8, kernel_size=1)
+    decoder = WaveformDecoder(D, 8)
+    for convolution in decoder.convolutions:  # which reach no other frame
+        torch.nn.init.zeros_(convolution.weight[..., ::2])
     torch.nn.init.ones_(decoder.to_samples.bias)
     frames = torch.randn(1, 6, D)
     moved = frames.clone()
@@ -110,12 +112,10 @@ def test_frame_decoder_predicts_each_feature_from_its_own_frame(hidden):
     assert all(parameter.grad.any() for parameter in decoder.parameters())
 
 
-@pytest.mark.parametrize("hidden", [0, 12])
-def test_projection_head_keeps_leading_axes(hidden):
-    head = ProjectionHead(D, 5, hidden)
+def test_projection_head_keeps_leading_axes():
+    head = ProjectionHead(D, 5)
     assert head(torch.randn(B, T, D)).shape == (B, T, 5)
     assert head(torch.randn(B, D)).shape == (B, 5)
-    assert sum(isinstance(m, torch.nn.Linear) for m in head.modules()) == (2 if hidden else 1)
 
 
 # ---- pooling
@@ -212,8 +212,6 @@ class TestPooling:
             lambda: WaveformDecoder(D, 8, hop_length=3),
             "hop_length must be even and positive, got 3",
         ),
-        (lambda: WaveformDecoder(D, 8, kernel_size=4), "kernel_size must be odd, got 4"),
-        (lambda: WaveformDecoder(D, 8, num_layers=0), "num_layers must be at least 1, got 0"),
         (lambda: FrameDecoder(D, {}), "dims"),
         (lambda: FrameDecoder(D, {"mel": 0}), "mel must be at least 1, got 0"),
         (lambda: ProjectionHead(D, 0), "output_dim must be at least 1, got 0"),

@@ -5,6 +5,7 @@ evaluation/protocols/asr.py trains by it; its digest decides whether a result is
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ...host.start_checks import unknown_keys
 from ...host.training_process import override
 from ...inference.wer import POST_PROCESS_OF_LABELS
+from ...train.recipes import PlanError, read_recipe
 from ...utils.package import config_dir
 
 RECIPE = "ctc_evaluate"
@@ -87,7 +90,7 @@ def load_recipe(
         overrides: further ``key=value``, as hydra takes them.
 
     Raises:
-        RecipeError: there is no such recipe, or an override is none.
+        RecipeError: there is no such recipe, or an override is none or of an unknown key.
     """
     if labels not in POST_PROCESS_OF_LABELS:
         raise RecipeError(f"labels={labels!r} is none of {', '.join(POST_PROCESS_OF_LABELS)}")
@@ -107,6 +110,7 @@ def load_recipe(
     for text in overrides:
         if "=" not in text.lstrip("+~") or text.startswith("~"):
             raise RecipeError(f"{text!r} is no override: expected key=value")
+    _require_known(path, every)
     changes = OmegaConf.from_dotlist([text.lstrip("+") for text in every])
     merged = OmegaConf.merge(config, changes)
     assert isinstance(merged, DictConfig)
@@ -126,6 +130,17 @@ def _merge(path: Path) -> DictConfig:
     if OmegaConf.select(merged, "model._name") != "wav2vec_ctc":
         raise RecipeError(f"{path}: recognition needs a CTC recipe (model._name: wav2vec_ctc)")
     return merged
+
+
+@functools.cache  # composing takes a second
+def _require_known(path: Path, overrides: tuple[str, ...]) -> None:
+    """Refuse what the training would refuse later: keys that neither recipe nor fairseq has."""
+    try:
+        unknown = unknown_keys(read_recipe(path, overrides))
+    except PlanError as error:
+        raise RecipeError(str(error)) from None
+    if unknown:
+        raise RecipeError(f"{path.stem}: {'; '.join(unknown)}")
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from ...data.label_lines import read_label_lines
 from ...data.manifest import Manifest, read_manifest
-from ...data.text import read_lines
 from ...inference.decoding import Hypothesis
 from ...inference.long_audio import Run, Skipped
 from ...inference.recognizer import Recognizer as Recognizer
@@ -122,26 +122,21 @@ def read_rows(manifest_path: Path, ending: str, manifest: Manifest) -> list[str]
     """The lines of a label file beside a manifest, one per row.
 
     Raises:
-        ValueError: there is no such file, or it is of another length.
+        ValueError: there is no such file.
+        ManifestError: it does not have one line per row.
     """
     path = manifest_path.with_suffix(f".{ending}")
     if not path.is_file():
         raise ValueError(f"{path}: no such label file; name its ending with --labels")
-    rows = read_lines(path, "utf-8")
-    if len(rows) != len(manifest):
-        raise ValueError(
-            f"{path}: {len(rows)} labels for {len(manifest)} utterances; run mgf check "
-            f"{path.parent}"
-        )
-    return rows
+    return read_label_lines(manifest_path, ending, len(manifest))
 
 
 def read_truth(path: Path, labels: str | None, recognizer: Recognizer) -> Truth:
     """Read a manifest and the label file beside it, whose rows become words.
 
     Raises:
-        ManifestError: the manifest cannot be used.
-        ValueError: its labels are missing or of another length.
+        ManifestError: the manifest cannot be used, or its labels are of another length.
+        ValueError: its labels are missing.
     """
     manifest = read_manifest(path)
     manifest.require_root()

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ...checkpoints.reading import read_checkpoint
+from ...checkpoints.reading import BEST, LAST, read_checkpoint
 from ...data.text import read_lines
 from ...host.training_process import run_training
 from ...utils.atomic import replace_file
 from ..provenance import commit
 
-BEST = "checkpoint_best.pt"
 _DONE, _COMMITS = "done", "commits"
 
 
@@ -90,6 +89,6 @@ class Training:
 
 def _seconds(run: Path) -> float:
     """Training time up to the last checkpoint; fairseq adds it up over resumed processes."""
-    last = run / "checkpoint_last.pt"
+    last = run / LAST
     state = read_checkpoint(last if last.is_file() else run / BEST)
     return float(state["extra_state"]["previous_training_time"])

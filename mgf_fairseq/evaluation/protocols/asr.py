@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from ...checkpoints.pretraining_data import recordings_of
+from ...checkpoints.reading import BEST
 from ...data.caveats import read_caveats
 from ...data.manifest import read_manifest
 from ...data.text import read_lines
@@ -24,7 +25,7 @@ from ...inference.wer import POST_PROCESS_OF_LABELS, join_symbols, rate_interval
 from ...utils.intervals import units_of
 from ...utils.progress import Progress
 from ..finetuning.score import ManifestScore, score_manifest
-from ..finetuning.training import BEST, Trained
+from ..finetuning.training import Trained
 from ..metrics import Tally
 from ..overlap import find_overlap
 from ..provenance import commit, provenance

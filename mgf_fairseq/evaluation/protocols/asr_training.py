@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...baselines.acoustic_model import ACOUSTIC, write_untrained
 from ...checkpoints.encoder import read_encoder
-from ...extract.upstream import RANDOM
+from ...checkpoints.fresh import shape_of
 from ...host.training_process import training_command
 from ..finetuning.recipe import Start, run_overrides
 from ..finetuning.training import Training
@@ -50,9 +50,6 @@ def _start(plan: Plan, folder: Path) -> Start:
             shape = replace(held.config, extractor_mode="layer_norm")
             write_untrained(path, upstream.kind, shape, upstream.sample_rate)
         return Start(path, True, True, upstream.sample_rate)
-    text = str(upstream.info["path"])
-    random = upstream.kind == "random"
-    if random:
-        text = text.removeprefix(RANDOM).rpartition("@")[0]
-    held = read_encoder(text)
-    return Start(Path(text), random, held.normalize, held.sample_rate)
+    path = shape_of(str(upstream.info["path"]))
+    held = read_encoder(path)
+    return Start(path, upstream.kind == "random", held.normalize, held.sample_rate)

@@ -13,9 +13,10 @@ import pytest
 import torch
 from waiting import is_running, wait_until
 
+from mgf_fairseq.checkpoints.reading import BEST
 from mgf_fairseq.evaluation.finetuning import side_by_side as module
 from mgf_fairseq.evaluation.finetuning.side_by_side import train_side_by_side
-from mgf_fairseq.evaluation.finetuning.training import BEST, Training
+from mgf_fairseq.evaluation.finetuning.training import Training
 from mgf_fairseq.host.training_process import TrainingError
 
 # Writes its process id and threads, waits for the file that it is told of, logs, ends with a code.

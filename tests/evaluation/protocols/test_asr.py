@@ -67,7 +67,7 @@ def test_a_folder_without_a_split_or_its_labels_is_named_with_the_fix(
 
 def test_labels_of_another_length_are_refused(data, checkpoint):
     (data / "test.ltr").write_text("A |\n")
-    with pytest.raises(ValueError, match="1 labels for 4 utterances"):
+    with pytest.raises(ValueError, match="1 lines for 4 utterances"):
         plan_recognition(load_upstream(checkpoint), data, data / "cache", options())
 
 
@@ -217,6 +217,10 @@ def test_a_recipe_is_its_yaml_with_the_overrides(tmp_path):
     assert pieces.config.criterion.post_process == "sentencepiece"
     with pytest.raises(RecipeError, match="expected key=value"):
         load_recipe(overrides=("optimization.lr",))
+    with pytest.raises(RecipeError, match=r"did you mean 'optimization\.max_update'\?"):
+        load_recipe(overrides=("optimization.max_updat=3",))
+    with pytest.raises(RecipeError, match=r"model\.layerdop is not .* mean layerdrop\?"):
+        load_recipe(overrides=("+model.layerdop=0.1",))
     with pytest.raises(RecipeError, match="'phn' is none of ltr, spm"):
         load_recipe(labels="phn")
     with pytest.raises(RecipeError, match="not a fine-tuning recipe"):

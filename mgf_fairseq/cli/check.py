@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from ..data.limits import FINETUNING_MAX_TOKENS, PRETRAINING_MIN_SAMPLES
 from ..data.manifest import read_manifest
 from ..data.rates import counted_rate
 from ..utils.atomic import begins_with, refuse_foreign, replace_file
+from ..utils.processor import cores
 from ..utils.progress import Bars
 
 HELP = "report what training would skip in a prepared folder, and how to fix it"
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         metavar="N",
         type=int,
-        default=min(8, os.cpu_count() or 1),
+        default=min(8, cores()),
         help="threads that read audio",
     )
     add("--dest", type=Path, metavar="FILE", help="write the findings as JSON too (default: none)")

@@ -128,8 +128,11 @@ class MgfPretrainingTask(FairseqTask):
             ManifestError: it is not.
             RankError: ranks have built other models than each other.
         """
+        number, checksum = self.model_fingerprint
         require_alike(
-            "the model's parameters (do all have the same settings?)", *self.model_fingerprint
+            "the model's parameters (do all have the same settings?)",
+            number=number,
+            checksum=checksum,
         )
         if not os.path.isdir(self.cfg.data):
             raise ManifestError(

@@ -286,7 +286,9 @@ def test_a_constant_encoder_shows_in_the_logged_deviation():
     with torch.no_grad():
         model.encoder.layers[-1].final_layer_norm.weight.zero_()
     loss, _, log = step(model, criterion, sample)
+    assert log["count:std_context"] == 1
     assert log["sum:std_context"] < 1e-6 < 0.1 < healthy  # fp32 rounding of a constant
+    assert reduced([log])["std_context"] == 0  # 4 digits
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 

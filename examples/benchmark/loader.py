@@ -28,6 +28,7 @@ from mgf_fairseq.data.config import MgfPretrainingConfig
 from mgf_fairseq.data.manifest import read_manifest, write_manifest
 from mgf_fairseq.prepare.shards import ShardOptions, shard
 from mgf_fairseq.task import MgfPretrainingTask
+from mgf_fairseq.utils.processor import cores
 
 RATE = 16_000
 LINES = 5_000  # of a manifest
@@ -211,7 +212,7 @@ def main() -> None:
             write_files(folder, waves, one)
         found = measure(folder, arguments)
     print(f"python {shlex.join(sys.argv)}")
-    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {len(waves)} files")
+    print(f"{cores()} processors, load {os.getloadavg()[0]:.1f}, {len(waves)} files")
     for line in table(found):
         print(line)
     if arguments.output:

@@ -13,22 +13,14 @@ from typing import Any
 
 import torch
 
+from mgf_fairseq.utils.processor import cores, processor_name
+
 STATUS = Path("/proc/self/status")
-
-
-def processor() -> str:
-    """Name the processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def card_or_processor(device: str) -> str:
     """Name what computes: the GPU, or the processor."""
-    return torch.cuda.get_device_name() if device == "cuda" else processor()
+    return torch.cuda.get_device_name() if device == "cuda" else processor_name()
 
 
 def commit() -> str:
@@ -43,7 +35,7 @@ def commit() -> str:
 
 def describe_machine(device: str, threads: int) -> dict[str, Any]:
     """Name the hardware, the versions and the load that others put on the machine."""
-    hardware = f"{processor()}, {os.cpu_count()} cores, {threads} threads used"
+    hardware = f"{processor_name()}, {cores()} cores, {threads} threads used"
     if device == "cuda":
         hardware = f"{torch.cuda.get_device_name()}; {hardware}"
     versions = {"python": platform.python_version(), "torch": torch.__version__}

@@ -11,7 +11,6 @@ import argparse
 import gc
 import json
 import logging
-import os
 import shlex
 import statistics
 import sys
@@ -31,6 +30,8 @@ from peers import PEERS, available_peers
 from setting import Setting, System
 from systems import COMPILED, SCALES, build, without
 
+from mgf_fairseq.utils.processor import cores
+
 MGF = "mgf"
 PHONEME_ONLY = "mgf phoneme only"
 WARM_UP_STEPS = 2
@@ -44,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--seconds", type=float, help="per row; default: 3, or 10 (base)")
     parser.add_argument("--rows", type=int, help="even; default: 16, or base: 8, 2 on CPU")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU")
+    parser.add_argument("--threads", type=int, default=cores(), help="of the CPU")
     parser.add_argument("--rounds", type=int, default=7, help="in which each system has its turn")
     parser.add_argument("--steps", type=int, default=1, help="per turn")
     parser.add_argument("--extractor-mode", choices=("layer_norm", "default"), default="layer_norm")

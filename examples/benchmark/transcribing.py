@@ -30,9 +30,9 @@ from mgf_fairseq.export import export
 from mgf_fairseq.extract.waveforms import as_rows
 from mgf_fairseq.inference.recognizer import Recognizer
 from mgf_fairseq.inference.wer import count_edits, join_symbols
+from mgf_fairseq.utils.processor import bf16_instructions
 
 MEMORY = "--memory-of"  # the option by which this script starts itself
-BF16 = ("avx512_bf16", "amx_bf16")
 
 Form = Callable[[Tensor], Tensor]  # (S,) -> (T, V) scores of symbols
 
@@ -124,8 +124,7 @@ def _forms(recognizer: Recognizer, checkpoint: str, folder: Path) -> dict[str, F
 
     export(checkpoint, "onnx", folder / "onnx")
     forms = {"fp32": fp32, "onnx fp32": onnx("model.onnx"), "onnx int8": onnx("model.int8.onnx")}
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists() and any(name in cpuinfo.read_text() for name in BF16):
+    if bf16_instructions():
         forms["bf16"] = bf16
     return forms
 

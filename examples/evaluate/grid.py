@@ -31,6 +31,7 @@ from mgf_fairseq.extract.baselines import ACOUSTIC
 from mgf_fairseq.host.training_process import override, run_training, training_command
 from mgf_fairseq.utils.package import config_dir
 from mgf_fairseq.utils.processes import Children
+from mgf_fairseq.utils.processor import cores
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"config", "overrides", "tasks", "rows", "baselines", "report_baseline"}
@@ -107,7 +108,7 @@ class Runner:
         self.failed = threading.Event()
         self.slots: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         devices = args.devices or [None] * args.jobs
-        threads = str(max(1, (os.cpu_count() or 1) // len(devices)))
+        threads = str(max(1, cores() // len(devices)))
         for device in devices:
             shown = {} if device is None else {"CUDA_VISIBLE_DEVICES": device}
             self.slots.put({"OMP_NUM_THREADS": threads, **shown})

@@ -1,4 +1,4 @@
-"""Write a small training set: the first minutes of a manifest in a fixed shuffled order.
+"""Write a small training set: minutes of a manifest, filled in a fixed shuffled order.
 
 Run between `mgf prepare` and low-resource fine-tuning; labels of every kind are cut along.
 """
@@ -15,7 +15,11 @@ from mgf_fairseq.utils.atomic import refuse_foreign, replace_file
 
 
 def choose(num_samples: list[int], limit: int, seed: int) -> list[int]:
-    """Draw lines until the next one would exceed `limit` samples; returned in manifest order."""
+    """Draw lines in random order, each that still fits into `limit` samples; in manifest order.
+
+    A line that does not fit is skipped and shorter ones after it are still taken, so little of the
+    limit is left over.
+    """
     order = list(range(len(num_samples)))
     random.Random(seed).shuffle(order)
     chosen, total = [], 0

@@ -13,9 +13,9 @@ from steps import Step
 
 from mgf_fairseq.data.manifest import read_manifest
 from mgf_fairseq.data.text import read_lines
-from mgf_fairseq.environment.machine import cores
 from mgf_fairseq.host.training_process import override, training_command
 from mgf_fairseq.utils.package import config_dir
+from mgf_fairseq.utils.processor import cores
 
 HERE = Path(__file__).resolve().parent
 FINETUNING_SAMPLES = 96_000  # of a batch: 6 s, so that there are many updates

@@ -130,11 +130,11 @@ def look_up(held: dict[str, Any], recordings: Iterable[str]) -> Seen:
     names = list(recordings)
     known, seen = np.zeros(len(names), bool), np.zeros(len(names), bool)
     for by, of in held.items():
-        marks = of["marks"].numpy()
-        for number, mark in enumerate(mark_all(names, by)):
-            if mark is None or (not of["complete"] and mark > marks.max()):
-                continue
-            known[number] = True
-            at = int(np.searchsorted(marks, mark))
-            seen[number] |= at < len(marks) and int(marks[at]) == mark
+        marks, found = of["marks"].numpy(), mark_all(names, by)
+        readable = np.array([mark is not None for mark in found], bool)
+        wanted = np.array([mark or 0 for mark in found], np.int64)
+        at = np.searchsorted(marks, wanted)  # these are sorted; beyond the last one: their number
+        inside = readable & (at < len(marks))
+        known |= readable if of["complete"] else inside
+        seen[inside] |= marks[at[inside]] == wanted[inside]
     return Seen(len(names), int(known.sum()), int(seen.sum()), " and ".join(sorted(held)))

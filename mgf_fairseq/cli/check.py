@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
@@ -21,7 +20,8 @@ from ..data.entries import ManifestError
 from ..data.limits import FINETUNING_MAX_TOKENS, PRETRAINING_MIN_SAMPLES
 from ..data.manifest import read_manifest
 from ..data.rates import counted_rate
-from ..utils.atomic import begins_with, refuse_foreign
+from ..utils.atomic import begins_with, refuse_foreign, replace_file
+from ..utils.processor import cores
 from ..utils.progress import Bars
 
 HELP = "report what training would skip in a prepared folder, and how to fix it"
@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers",
         metavar="N",
         type=int,
-        default=min(8, os.cpu_count() or 1),
+        default=min(8, cores()),
         help="threads that read audio",
     )
     add("--dest", type=Path, metavar="FILE", help="write the findings as JSON too (default: none)")
@@ -112,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
     args.result = reports
     if args.dest:
         content = [dataclasses.asdict(report) for report in reports]
-        args.dest.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        with replace_file(args.dest) as stream:
+            stream.write(json.dumps(content, ensure_ascii=False, indent=1) + "\n")
         print(f"wrote {args.dest}")
     return exit_code(reports)
 

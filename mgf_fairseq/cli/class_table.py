@@ -11,6 +11,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..utils.atomic import replace_file
+
 if TYPE_CHECKING:
     from ..evaluation.finetuning.score_classes import ClassificationScore
 
@@ -81,8 +83,6 @@ def _confusion(found: ClassificationScore) -> list[str]:
 
 def _write(path: Path, corpus: dict[str, object], recordings: list[dict[str, object]]) -> None:
     """Write what the model says of each recording, with the scores where the format has room."""
-    from ..utils.atomic import replace_file
-
     if path.suffix == ".json":
         content = {"corpus": corpus, "utterances": recordings}
         text = json.dumps(content, ensure_ascii=False, indent=1)

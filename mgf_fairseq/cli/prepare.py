@@ -6,7 +6,6 @@ Usually the first verb; its output ends with the next one.
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..prepare.label_files import LABEL_KINDS
 from ..prepare.options import SPLIT_BY, PrepareOptions
 from ..prepare.path_labels import FIELDS
 from ..prepare.prepare import Summary, prepare
+from ..utils.processor import cores
 from ..utils.progress import Bars
 from .open_corpora import add_download, source_of
 
@@ -180,7 +180,7 @@ def _add_audio_and_labels(add: Callable[..., object]) -> None:
         default="upper",
         help="letter case of transcripts (default: upper)",
     )
-    add("--workers", metavar="N", type=int, default=min(8, os.cpu_count() or 1), help="threads")
+    add("--workers", metavar="N", type=int, default=min(8, cores()), help="threads")
 
 
 def _search(args: argparse.Namespace) -> Search:

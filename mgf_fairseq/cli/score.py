@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..utils.atomic import begins_with, refuse_foreign
+from ..utils.atomic import begins_with, refuse_foreign, replace_file
 from .class_table import HEAD, run_classes
 from .decoding_options import add_decoding, refuse_decoding, search_of, searching
 from .options import (
@@ -254,5 +254,6 @@ def _write(path: Path, corpus: CorpusScore, scores: list[UtteranceScore]) -> Non
         names += ["reference", "hypothesis"]
         rows = ["\t".join(str(getattr(score, name)) for name in names) for score in scores]
         text = "\n".join(["\t".join(names), *rows])
-    path.write_text(text + "\n", encoding="utf-8")
+    with replace_file(path) as stream:
+        stream.write(f"{text}\n")
     print(f"wrote {path}")

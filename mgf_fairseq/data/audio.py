@@ -243,6 +243,8 @@ class AudioReader:
                 num_samples = num_samples - len(data) if len(data) else 0
         except soundfile.SoundFileError as error:
             raise AudioError(f"{self.entry}: cannot be decoded ({_reason(error)})") from error
+        except OSError as error:
+            raise AudioError(f"{self.entry}: cannot be read ({error.strerror})") from error
         if not blocks:
             return np.zeros((0, self.channels), np.float32)
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)

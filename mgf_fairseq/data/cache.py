@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ..utils.memory import GIB, available_memory
 from .audio import AudioError, AudioReader
+from .sample_counts import slack
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ class AudioCache:
         dtype = CACHES[name]
         assert dtype is not None
         self.name = name
-        # Room for what rounding may add, see the dataset's check of lengths.
-        room = np.where(num_samples > 0, num_samples + 1 + num_samples // 1000, 0)
+        room = np.where(num_samples > 0, num_samples + slack(num_samples), 0)
         self._ends = np.cumsum(room)
         needed = int(room.sum()) * dtype.itemsize
         _require_room(name, needed, processes)

@@ -28,6 +28,7 @@ from .distinct import plan_distinct
 from .entries import ManifestError
 from .limits import MUCH
 from .mixture import Mixture, Rows
+from .sample_counts import require_fit
 
 logger = logging.getLogger(__name__)
 
@@ -207,15 +208,8 @@ class MgfDataset(FairseqDataset):
         kept = self.cache.kept(line) if self.cache else None
         if kept is not None:
             return self._cut(kept, line, repeat, length, rng)
-        promised = int(self.manifest.num_samples[line])
         with AudioReader(entry, self.sample_rate) as reader:
-            # Resampling rounds; anything more is another file, or a count at another rate.
-            if abs(reader.num_samples - promised) > 1 + promised // 1000:
-                raise AudioError(
-                    f"{entry}: the manifest says {promised} samples, the file has "
-                    f"{reader.num_samples} at {self.sample_rate} Hz; "
-                    "make the manifest again with 'mgf prepare'"
-                )
+            require_fit(reader, int(self.manifest.num_samples[line]))
             self._log_resampling(reader)
             source = self.cache.keep(line, reader) if self.cache else reader
             return self._cut(source, line, repeat, length, rng)

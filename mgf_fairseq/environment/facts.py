@@ -9,6 +9,7 @@ import platform
 from dataclasses import dataclass
 
 from ..utils.package import package_dir
+from ..utils.processor import bf16_instructions, cores, processor_name
 from . import machine
 from .imports import attempt, fairseq_build
 from .packages import FAIRSEQS, extras, version_of
@@ -47,10 +48,10 @@ def collect() -> Facts:
         fairseq_build=fairseq_build(),
         versions={name: version_of(name) for name in LIBRARIES},
         libsndfile=soundfile.module.__libsndfile_version__ if soundfile.works else None,
-        processor=machine.processor(),
-        cores=machine.cores(),
+        processor=processor_name(),
+        cores=cores(),
         memory_gb=machine.memory_gb(),
-        processor_bf16=machine.processor_bf16(),
+        processor_bf16=bf16_instructions(),
         devices=machine.devices(torch.module) if torch.works else [],
         extras=extras(),
     )

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ..utils import processor
 from . import machine
 from .findings import Finding, note, ok, problem
 
@@ -22,7 +23,7 @@ LEAST_FILES = 1024
 
 def threads() -> Finding:
     """Does OpenMP take as many threads as there are processors for it?"""
-    given, cores = os.environ.get("OMP_NUM_THREADS", ""), machine.cores()
+    given, cores = os.environ.get("OMP_NUM_THREADS", ""), processor.cores()
     if given.isdecimal() and int(given) > cores:
         text = (
             f"OMP_NUM_THREADS={given} on {cores} usable processor(s): threads wait for each other"

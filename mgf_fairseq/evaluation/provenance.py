@@ -5,8 +5,6 @@ Every result file begins with it.
 
 from __future__ import annotations
 
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -15,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..utils.package import package_dir
+from ..utils.processor import cores, processor_name
 from .results import Provenance
 
 UNKNOWN = "unknown"
@@ -72,14 +71,5 @@ def hardware(device: str = "cpu") -> str:
     if device.startswith("cuda") and torch.cuda.is_available():
         name = torch.cuda.get_device_name(torch.device(device))
     else:
-        name = f"{os.cpu_count()} x {_processor()}"
+        name = f"{cores()} x {processor_name()}"
     return f"{name}, torch {torch.__version__}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or UNKNOWN)

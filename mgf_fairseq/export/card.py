@@ -92,6 +92,9 @@ def training_table(facts: dict[str, Any]) -> str:
         "seed of pre-training": _said(facts.get("seed")),
         "objectives of pre-training": _objectives(facts),
     }
+    if shares := facts.get("gradient_shares"):
+        of_parts = ", ".join(f"{name} {float(share):g}" for name, share in shares.items())
+        rows["shares of the gradient in pre-training"] = of_parts
     return _table(("fact", "value"), rows.items())
 
 

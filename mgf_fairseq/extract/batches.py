@@ -19,6 +19,7 @@ import torch
 from ..data.audio import AudioReader
 from ..data.batching import plan_batches
 from ..data.manifest import Manifest
+from ..data.sample_counts import require_fit
 from .folder import FeatureError
 from .upstream import Upstream
 
@@ -77,11 +78,7 @@ def _read(job: Job, row: int) -> Array | str:
     try:
         entry = job.manifest.entry(row)
         with AudioReader(entry, job.upstream.sample_rate) as reader:
-            if abs(reader.num_samples - promised) > 1 + promised // 1000:
-                return (
-                    f"{entry}: the manifest says {promised} samples, the file holds "
-                    f"{reader.num_samples} at {reader.sample_rate} Hz; run `mgf prepare` again"
-                )
+            require_fit(reader, promised)
             count = min(promised, reader.num_samples)
             if not geometry.num_frames(count):
                 return (

@@ -97,7 +97,7 @@ def load_checkpoint(cfg: Any, trainer: Any, **passthrough_args: Any) -> Any:
     if first and (batch := say_batch(trainer.cfg)):
         logger.info("%s", batch)
     updates, wanted = trainer.get_num_updates(), trainer.cfg.optimization.max_update
-    require_alike("the update that they resume from", updates)
+    require_alike("the update that they resume from", update=updates)
     if 0 < wanted <= updates:  # fairseq would train one more update before it looked
         logger.info("training is complete: %d of %d updates", updates, wanted)
         # What fairseq_cli.train.main looks at before it begins an epoch.

@@ -59,8 +59,8 @@ class MgfBatchIterator(EpochBatchIterator):
             require_alike(
                 "the number or order of batches (do all machines have the same manifests and "
                 "settings?)",
-                len(self.frozen_batches),
-                zlib.crc32(indices.tobytes()),
+                number=len(self.frozen_batches),
+                checksum=zlib.crc32(indices.tobytes()),
             )
         iterator = super()._get_iterator_for_epoch(*args, **kwargs)
         if iterator is None:

@@ -62,10 +62,14 @@ def slurm_task(environment: Mapping[str, str], port: int) -> Place | None:
     if shutil.which("scontrol") is None:
         raise RankError(f"SLURM has started this on {nodes}, yet scontrol is not in PATH")
     command = ["scontrol", "show", "hostnames", nodes]
-    first = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
+    found = subprocess.run(command, capture_output=True, text=True)
+    names = found.stdout.split()
+    if found.returncode or not names:
+        why = found.stderr.strip() or f"exit code {found.returncode}, no names"
+        raise RankError(f"{' '.join(command)} does not name this job's nodes: {why}")
     keys = (f"SLURM_{key}" for key in ("PROCID", "NTASKS", "JOB_ID"))
     rank, size, job = (int(environment[key]) for key in keys)
-    return Place(rank, size, f"tcp://{first}:{port if port > 0 else _port_of(job)}")
+    return Place(rank, size, f"tcp://{names[0]}:{port if port > 0 else _port_of(job)}")
 
 
 def _port_of(job: int) -> int:

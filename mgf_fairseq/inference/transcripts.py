@@ -1,4 +1,4 @@
-"""Transcripts: words with their times and confidences,
+"""Transcripts: words with their times and confidences.
 
 Made of a decoder's hypothesis; `mgf transcribe` prints them, `Recognizer.transcribe` returns them.
 """

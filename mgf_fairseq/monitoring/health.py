@@ -36,9 +36,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from .health_balance import find_unbalanced
+from .health_balance import SHARES, WEIGHTS, find_unbalanced
 from .history import (
     PINNED,
     History,
@@ -82,12 +82,13 @@ class HealthMonitor(History):
         """Everything that is wrong at the last window, the gravest first."""
         if not self.windows:
             return []
-        found = [verdict for rule in _RULES for verdict in rule(self)]
-        if any(name.startswith("factor_") for name in self.windows[-1].values):
-            # The log of a training by shares: weights would be refused.
-            weights, shares = "criterion.loss_weights.", "criterion.gradient_shares."
-            found = [replace(v, advice=v.advice.replace(weights, shares)) for v in found]
-        return found
+        return [verdict for rule in _RULES for verdict in rule(self)]
+
+    @property
+    def summed_by(self) -> str:
+        """The setting that sums the objectives; factors are logged under shares alone."""
+        values = self.windows[-1].values
+        return SHARES if any(name.startswith("factor_") for name in values) else WEIGHTS
 
 
 # ---- the rules: each takes the monitor, whose last window is now
@@ -119,7 +120,7 @@ def _collapsed_features(monitor: HealthMonitor) -> Iterator[Verdict]:
             "features",
             f"frames look alike: {least} is {now[least]:.3g}, "
             f"it started at {start.get(least, math.nan):.3g}",
-            f"{_CALM}; a post-norm Transformer bears less: model.layer_norm_first=true",
+            f"{_CALM}; a post-norm Transformer bears less: ++model.layer_norm_first=true",
         )
 
 
@@ -141,7 +142,7 @@ def _collapsed_vectors(monitor: HealthMonitor) -> Iterator[Verdict]:
                 f"{name}_diversity",
                 f"the vectors that objective {name} compares all point one way "
                 f"(diversity {value:.2g}), and it does no better than guessing",
-                f"{_CALM}; or change criterion.loss_weights.{name}: half or a tenth",
+                f"{_CALM}; or change {monitor.summed_by}.{name}: half or a tenth",
             )
 
 
@@ -159,7 +160,7 @@ def _worse_than_chance(monitor: HealthMonitor) -> Iterator[Verdict]:
                 name,
                 f"loss_{name} is {relative_to_chance(now, name) or math.nan:.2g} times what "
                 "guessing costs",
-                f"{_CALM}; or lower criterion.loss_weights.{name}",
+                f"{_CALM}; or lower {monitor.summed_by}.{name}",
             )
 
 
@@ -172,7 +173,7 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 "pinned at chance",
                 name,
                 f"{loss}, what guessing costs, since update {monitor.since['pinned', name]}",
-                f"{_CALM} if a std_ has fallen; else raise criterion.loss_weights.{name}, or "
+                f"{_CALM} if a std_ has fallen; else raise {monitor.summed_by}.{name}, or "
                 "lower those of the objectives that outweigh it",
             )
         elif monitor.persists("zero", name):
@@ -181,7 +182,7 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 name,
                 f"{name}_accuracy is {now.get(f'{name}_accuracy', math.nan):.2g}, less than half "
                 f"of what guessing gets, since update {monitor.since['zero', name]}",
-                f"{_CALM}; or lower criterion.loss_weights.{name}; or look whether the positives "
+                f"{_CALM}; or lower {monitor.summed_by}.{name}; or look whether the positives "
                 f"of the objective (model.objectives.{name}) are what they should be",
             )
         elif monitor.persists("dead", name):
@@ -189,7 +190,7 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 "dead",
                 name,
                 f"{loss} and has not moved since the start",
-                f"raise criterion.loss_weights.{name} (0 trains nothing), see that "
+                f"raise {monitor.summed_by}.{name} (0 trains nothing), see that "
                 f"model.objectives.{name}.level is a level that trains (model.feature_grad_mult "
                 "above 0), or raise optimization.lr",
             )
@@ -200,7 +201,7 @@ def _stuck(monitor: HealthMonitor) -> Iterator[Verdict]:
                 f"{name}_accuracy is {now.get(f'{name}_accuracy', math.nan):.4g}: the task is too "
                 "easy to teach anything",
                 "more to distinguish: raise dataset.max_tokens, or negatives of the objective "
-                f"(model.objectives.{name}); or lower criterion.loss_weights.{name}",
+                f"(model.objectives.{name}); or lower {monitor.summed_by}.{name}",
             )
 
 
@@ -233,7 +234,8 @@ def _starved(monitor: HealthMonitor) -> Iterator[Verdict]:
 
 
 def _unbalanced(monitor: HealthMonitor) -> Iterator[Verdict]:
-    for words in find_unbalanced([window.values for window in monitor.windows]):
+    windows = [window.values for window in monitor.windows]
+    for words in find_unbalanced(windows, monitor.summed_by):
         yield Verdict(*words)
 
 

@@ -14,15 +14,19 @@ from collections.abc import Iterator, Mapping, Sequence
 
 DROWNS = 0.95  # of all parts' pulls
 OPPOSES = -0.5  # cosine
+WEIGHTS, SHARES = "criterion.loss_weights", "criterion.gradient_shares"
 Words = tuple[str, str, str, str]  # kind, subject, finding, advice
 
 
-def find_unbalanced(windows: Sequence[Mapping[str, float]]) -> Iterator[Words]:
+def find_unbalanced(windows: Sequence[Mapping[str, float]], summed_by: str) -> Iterator[Words]:
     """Say what is out of balance in windows that end with the newest.
 
     A pull counts if it is too large in three of the last four windows, a cosine if it is too low in
-    the last two measurements (a log repeats each until the next).
+    the last two measurements (a log repeats each until the next). The advice names `summed_by`,
+    which is WEIGHTS or SHARES.
     """
+    number = "share" if summed_by == SHARES else "weight"
+    first_advice = "" if summed_by == SHARES else f"give each a share ({SHARES}), or "
     last = windows[-1]
     several = sum(value > 0.0 for key, value in last.items() if key.startswith("pull_")) > 1
     for key in sorted(last):
@@ -34,8 +38,7 @@ def find_unbalanced(windows: Sequence[Mapping[str, float]]) -> Iterator[Words]:
                 part,
                 f"{part} makes {100 * last[key]:.0f} % of the gradient that reaches the encoder, "
                 "so the other objectives hardly train it",
-                "give each a share (criterion.gradient_shares instead of criterion.loss_weights), "
-                f"or lower the weight or share of {part}",
+                f"{first_advice}lower the {number} of {part} ({summed_by})",
             )
         if key.startswith("cosine_"):
             measured = list(dict.fromkeys(window[key] for window in windows if key in window))[-2:]
@@ -46,6 +49,6 @@ def find_unbalanced(windows: Sequence[Mapping[str, float]]) -> Iterator[Words]:
                     f"{first} and {second}",
                     f"their gradients point against each other (cosine {last[key]:.2f}): what one "
                     "builds the other takes down",
-                    "let them read different levels (model.objectives), or lower the weight or "
-                    "share of one of them",
+                    f"let them read different levels (model.objectives), or lower the {number} of "
+                    f"one of them ({summed_by})",
                 )

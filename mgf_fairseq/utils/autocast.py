@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from .processor import bf16_instructions
+
 logger = logging.getLogger(__name__)
 
 AUTOCAST = ("none", "bf16", "auto")
-BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of x86 and ARM, as Linux names them
-CPUINFO = Path("/proc/cpuinfo")
 
 
 def in_autocast(criterion: Any, name: str) -> Any:
@@ -53,9 +52,4 @@ def has_bf16(device: str) -> bool:
     """Whether a device computes in bf16 itself; a processor that Linux does not describe: no."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if not CPUINFO.exists():
-        return False
-    lines = (line.lower() for line in CPUINFO.read_text().splitlines())
-    return any(
-        BF16_FLAGS & set(line.split()) for line in lines if line.startswith(("flags", "features"))
-    )
+    return bool(bf16_instructions())

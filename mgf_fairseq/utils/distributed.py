@@ -70,21 +70,22 @@ def ranks_on_this_machine() -> int:
     return int((torch.stack(found) == own).sum())
 
 
-def require_alike(what: str, *values: int) -> None:
+def require_alike(what: str, /, **numbers: int) -> None:
     """Compare whole numbers that must be the same on every rank.
 
     Raises:
-        RankError: on every rank, if they are not; the first number is shown for each.
+        RankError: on every rank, if they are not; it shows the first number that differs, by name.
     """
     if not is_distributed():
         return
-    own = torch.tensor(values, device=_device())
+    own = torch.tensor(list(numbers.values()), device=_device())
     found = [torch.empty_like(own) for _ in range(dist.get_world_size())]
     dist.all_gather(found, own)
-    rows = [row.tolist() for row in found]
-    if any(row != rows[0] for row in rows):
-        shown = ", ".join(f"{row[0]} on rank {rank}" for rank, row in enumerate(rows))
-        raise RankError(f"ranks differ in {what}: {shown}")
+    columns = torch.stack(found, dim=1).tolist()  # a number's values on all ranks
+    for name, values in zip(numbers, columns, strict=True):
+        if len(set(values)) > 1:
+            shown = ", ".join(f"{value} on rank {rank}" for rank, value in enumerate(values))
+            raise RankError(f"ranks differ in {what}: {name} {shown}")
 
 
 def fingerprint(model: torch.nn.Module) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from defects import _noise, _rules, _single, _write
 
 from mgf_fairseq.check.audio import Options
 from mgf_fairseq.check.manifests import check_manifests
-from mgf_fairseq.data.audio import AudioError, audio_info
+from mgf_fairseq.data.audio import AudioError, AudioReader, audio_info
+from mgf_fairseq.data.sample_counts import require_fit
 
 PLANTED = {
     "too short": (lambda: _noise(0, 300), 16000, None, "error"),
@@ -21,6 +23,18 @@ PLANTED = {
     "rate": (lambda: _noise(0, 8000), 8000, 16000, "note"),
     "channels": (lambda: np.stack([_noise(0), _noise(1)], 1), 16000, None, "note"),
 }
+
+
+@pytest.mark.parametrize(("count", "refused"), [(15984, False), (15983, True)])  # of 16000
+def test_a_count_is_an_error_where_training_refuses_it_and_a_note_where_it_differs_less(
+    tmp_path: Path, count: int, refused: bool
+) -> None:
+    said = {"count differs": "error"} if refused else {"count differs a little": "note"}
+    assert _rules(_single(tmp_path, _noise(0), count=count)) == said
+    with AudioReader(str(tmp_path / "a.wav"), 16000) as reader:
+        refusal = pytest.raises(AudioError, match=f"says {count} samples, the file has 16000 at")
+        with refusal if refused else nullcontext():
+            require_fit(reader, count)
 
 
 def test_what_reads_slowly_or_was_cut_is_named_with_the_fix(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_words_restrict_what_is_recognized_in_all_three_ways(
     data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = {"AB", "B", "BAA", "ABBA"}
-    dest = data / "scored.json"
+    dest = data / "new" / "scored.json"
     assert main(_score(data, "--words", f"{data}/words.txt", "--dest", str(dest))) == 0
     assert "decoding     beam 50, words of words.txt, word score 0" in capsys.readouterr().out
     scored = [one["hypothesis"] for one in json.loads(dest.read_text())["utterances"]]

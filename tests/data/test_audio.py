@@ -137,15 +137,18 @@ def test_a_folder_is_refused(tmp_path):
         AudioReader(str(tmp_path), 16000)
 
 
-def test_a_file_system_that_fails_on_reading_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize("good", [0, 44])  # bytes: nothing, the header
+def test_a_file_system_that_fails_on_reading_is_named(tmp_path, monkeypatch, good):
     class Stale(io.FileIO):
         def readinto(self, buffer):
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            if self.tell() >= good:
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            return super().readinto(buffer)
 
-    soundfile.write(tmp_path / "a.wav", tones(1000, 16000), 16000)
+    soundfile.write(tmp_path / "a.wav", tones(16000, 16000), 16000)
     monkeypatch.setattr(io, "FileIO", Stale)
     with pytest.raises(AudioError, match=r"a\.wav: cannot be read \(Stale file handle\)"):
-        AudioReader(str(tmp_path / "a.wav"), 16000)
+        read(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("extension", ["wav", "flac"])

@@ -10,6 +10,7 @@ from mgf_fairseq.cli import main
 from mgf_fairseq.environment import imports, machine, packages, software, system
 from mgf_fairseq.environment.findings import NOTE, OK, PROBLEM
 from mgf_fairseq.environment.imports import Imported
+from mgf_fairseq.utils import processor
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +129,7 @@ def test_a_user_package_with_the_name_of_another_is_refused_and_a_good_one_accep
 
 
 def test_more_threads_than_processors_and_spinning_ones_are_noted(monkeypatch):
-    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(processor, "cores", lambda: 2)
     monkeypatch.setenv("OMP_NUM_THREADS", "64")
     assert system.threads().fix == "export OMP_NUM_THREADS=2"
     monkeypatch.delenv("OMP_NUM_THREADS")

@@ -1,5 +1,6 @@
 """Where numbers come from: the command as typed, and the commit of the code that made them."""
 
+import os
 import re
 import sys
 import time
@@ -15,9 +16,11 @@ def test_the_command_is_as_typed_without_the_machine_s_path(monkeypatch):
     assert command_line() == "mgf evaluate --name 'two words'"
 
 
-def test_it_names_hardware_torch_a_date_in_utc_and_the_seconds():
+def test_it_names_usable_cores_torch_a_date_in_utc_and_the_seconds(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3}, raising=False)
     found = provenance(time.monotonic() - 3)
-    assert "torch" in found.hardware and found.date.endswith("+00:00")
+    assert found.hardware.startswith("1 x ") and "torch" in found.hardware
+    assert found.date.endswith("+00:00")
     assert 3 <= found.seconds < 5
 
 

@@ -16,6 +16,7 @@ from tiny import speech_like
 from tiny_checkpoints import waveforms
 
 from mgf_fairseq.export import export
+from mgf_fairseq.export.card import training_table
 from mgf_fairseq.export.parity import EXACT
 from mgf_fairseq.extract.encoder import load_encoder
 from mgf_fairseq.extract.upstream import load_upstream
@@ -213,6 +214,10 @@ def test_the_card_has_the_facts_of_the_checkpoint_and_the_scores_with_their_comm
     assert "hours of audio heard in fine-tuning, repeats counted | unknown |" in card(
         tmp_path / "b"
     )
+    shares = {"frame": 0.3, "frame_masked": 0.2}
+    facts = json.loads((tmp_path / "a" / "mgf_export.json").read_text())
+    by_shares = training_table({**facts, "loss_weights": None, "gradient_shares": shares})
+    assert "shares of the gradient in pre-training | frame 0.3, frame_masked 0.2 |" in by_shares
     marker = json.loads((tmp_path / "b" / "mgf_export.json").read_text())
     assert marker["format"] == "torchscript" and marker["parity"][0]["what"] == "logits"
 

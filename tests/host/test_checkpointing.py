@@ -113,9 +113,11 @@ def test_what_one_rank_cannot_use_stops_the_others(resume, monkeypatch):
 
 def test_ranks_that_came_to_different_updates_do_not_train_together(resume, monkeypatch):
     compared = []
-    monkeypatch.setattr(checkpointing, "require_alike", lambda *what: compared.append(what))
+    monkeypatch.setattr(
+        checkpointing, "require_alike", lambda what, **numbers: compared.append((what, numbers))
+    )
     resume(first=False)
-    assert compared == [("the update that they resume from", 5)]
+    assert compared == [("the update that they resume from", {"update": 5})]
 
 
 @pytest.mark.parametrize(

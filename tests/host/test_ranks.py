@@ -35,3 +35,16 @@ def test_a_slurm_without_scontrol_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RankError, match="scontrol is not in PATH"):
         slurm_task({**SLURM, "SLURM_PROCID": "0"}, port=9)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("echo slurm_load_node: refused >&2; exit 1", "slurm_load_node: refused"), ("", "no names")],
+)
+def test_a_scontrol_that_names_no_node_is_quoted(monkeypatch, tmp_path, script, said):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\n{script}\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RankError, match=f"^scontrol show hostnames .*: .*{said}"):
+        slurm_task({**SLURM, "SLURM_PROCID": "0"}, port=9)

@@ -65,7 +65,7 @@ SICK = {
     "share of the start": (
         {"std_layer1": lambda update: 0.1},
         ("collapse", "features"),
-        "model.layer_norm_first",
+        "++model.layer_norm_first=true",  # some sizes do not name the key
     ),
     "targets": (
         {"phoneme_diversity": 0.02, "loss_phoneme": 1.02 * GUESSING["phoneme"]},
@@ -141,10 +141,17 @@ def test_a_balance_is_no_alarm_before_it_is_sure(changes):
     assert verdicts(log(**changes)) == {}
 
 
-def test_under_shares_the_advice_names_shares():
-    changes = {"loss_utterance": 6.0, "factor_utterance": 0.1}
-    (advice,) = verdicts(log(**changes)).values()
-    assert "criterion.gradient_shares.utterance" in advice and "loss_weights" not in advice
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"loss_utterance": 6.0}, "or lower criterion.gradient_shares.utterance."),
+        (SICK["drowning"][0], ": lower the share of utterance (criterion.gradient_shares)."),
+        (SICK["opposing"][0], "lower the share of one of them (criterion.gradient_shares)."),
+    ],
+)
+def test_under_shares_the_advice_names_shares_alone(changes, named):
+    (advice,) = verdicts(log(**changes, factor_utterance=0.1)).values()
+    assert named in advice and "weight" not in advice
 
 
 def test_one_bad_window_is_no_collapse_and_a_recovered_run_is_healthy_again():

@@ -49,7 +49,7 @@ def test_no_verb_writes_over_a_file_that_it_did_not_write(
         assert (tmp_path / kept).read_bytes() == before
 
 
-def test_what_a_verb_wrote_before_it_writes_again(tmp_path: Path) -> None:
+def test_a_verb_makes_the_folder_of_its_file_and_writes_again_what_it_wrote(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("/\na.wav\t16000\n")
-    arguments = ["check", str(tmp_path), "--json", str(tmp_path / "check.json")]
+    arguments = ["check", str(tmp_path), "--json", str(tmp_path / "new" / "check.json")]
     assert [main(arguments), main(arguments)] == [1, 1]

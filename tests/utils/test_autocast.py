@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from mgf_fairseq.utils import autocast
+from mgf_fairseq.utils import autocast, processor
 
 FLAGS = {
     "a processor with avx512_bf16": ("flags\t\t: fpu avx2 avx512f avx512_bf16 amx_tile", True),
     "one of ARM": ("Features\t: fp asimd bf16 i8mm", True),
+    "one that converts alone": ("flags\t\t: fpu avx2 avx_ne_convert", False),
     "one with avx512 alone": ("flags\t\t: fpu avx2 avx512f avx512_bitalg", False),
     "a name that only contains it": ("model name\t: bf16 avx512_bf16", False),
 }
@@ -26,7 +27,7 @@ def test_auto_takes_bf16_where_the_processor_has_it_and_says_so_once(
 ):
     line, has = FLAGS[kind]
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
-    monkeypatch.setattr(autocast, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / "cpuinfo")
     sample = {"net_input": {"source": torch.zeros(1)}}
     seen = []
     with caplog.at_level("INFO"):

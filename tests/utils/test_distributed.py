@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from mgf_fairseq.utils.distributed import all_reduce_sum, gather_rows, ranks_on_this_machine
+from mgf_fairseq.utils.distributed import (
+    RankError,
+    all_reduce_sum,
+    gather_rows,
+    ranks_on_this_machine,
+    require_alike,
+)
 
 pytestmark = pytest.mark.ddp
 
@@ -39,6 +45,18 @@ def test_rows_of_unequal_ranks_are_gathered_in_order_with_summed_gradients(ranks
         assert torch.equal(found["grad"], torch.full((counts[rank], 3), 3.0))
         assert found["here"] == 2
         assert found["sum"].tolist() == [2.0, 1.0]
+
+
+def compare_rank(rank: int) -> str:
+    require_alike("the rest", number=3)
+    with pytest.raises(RankError) as caught:
+        require_alike("the batches", number=3, checksum=7 + rank)
+    return str(caught.value)
+
+
+def test_ranks_that_differ_are_shown_in_what_differs(ranks):
+    said = "ranks differ in the batches: checksum 7 on rank 0, 8 on rank 1"
+    assert ranks.run(compare_rank) == [said, said]
 
 
 def test_with_one_process_sums_and_gathers_are_the_identity():

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ..audio import AudioError, AudioReader
+from ..entries import ManifestError
 from ..manifest import read_manifest
 from .effects import Waveform
 
 logger = logging.getLogger(__name__)
+_UNUSABLE = (AudioError, ManifestError, UnicodeDecodeError)  # what a row of the manifest raises
 _PROBES = 8  # files whose header is read at the start
 
 
@@ -46,7 +48,7 @@ class Recordings:
         try:
             with AudioReader(self.manifest.entry(line), self.sample_rate) as reader:
                 native = reader.native_sample_rate
-        except AudioError as error:
+        except _UNUSABLE as error:
             raise ValueError(f"{self.key}={path}: {error}") from None
         if native != self.sample_rate:
             raise ValueError(
@@ -69,7 +71,7 @@ class Recordings:
                 room = max(reader.num_samples - length, 0)
                 start = int(where * (room + 1)) if start_anywhere else 0
                 return reader.read(start, min(length, reader.num_samples))
-        except AudioError as error:
+        except _UNUSABLE as error:
             if line not in self._warned:
                 self._warned.add(line)
                 logger.warning("%s: not used, views stay without it: %s", self.key, error)

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from ...environment.machine import cores
 from ...utils.processes import Children
+from ...utils.processor import cores
 from ...utils.progress import clear_below
 from .training import Training
 

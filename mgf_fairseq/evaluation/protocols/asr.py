@@ -33,6 +33,7 @@ from ..results import Example, Overlap, RecognitionResult, SplitSize, TaskData, 
 from ..utterances import CHARACTERS, counts_of, tally_of
 from .asr_plan import Plan
 from .asr_training import trainings_of
+from .base import folder_name
 
 _EXAMPLES = 8
 
@@ -156,7 +157,7 @@ def _data(plan: Plan, test: Sequence[ManifestScore]) -> TaskData:
     if skipped:
         notes.append(f"{skipped} test utterance(s) could not be read and were skipped")
     return TaskData(
-        folder=plan.data.resolve().name,
+        folder=folder_name(plan.data),
         classes=[line.rpartition(" ")[0] for line in lines if line.strip()],
         note="; ".join(notes),
         **{name: _size(plan, split, labels) for name, split in plan.splits.items()},

@@ -5,6 +5,7 @@ Between the protocols and probing.py; a result of another version is measured ag
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -131,6 +132,11 @@ class Outcome:
     embeddings: Embeddings | None = None
 
 
+def folder_name(data: Path) -> str:
+    """The name of a folder as its result has it, also of `.`; a link keeps its own."""
+    return os.path.basename(os.path.abspath(data))
+
+
 def choose(candidates: Sequence[Candidate], metric: str) -> int:
     """The candidate with the highest mean over seeds on valid; test is not looked at."""
     return int(np.argmax([np.mean(candidate.valid[metric]) for candidate in candidates]))
@@ -168,7 +174,7 @@ def assemble(
         task=plan.name,
         metric=plan.metric,
         data=TaskData(
-            folder=data.name,
+            folder=folder_name(data),
             classes=outcome.classes,
             **outcome.sizes,
             note="; ".join([*outcome.notes, *unread, *read_caveats(data)]),

@@ -42,6 +42,7 @@ from ..results import (
     UtteranceGain,
 )
 from ..utterances import tally_of_gains
+from .base import folder_name
 from .enhancement_plan import PARTS, EnhancementPlan
 from .held_out import unlearnable
 
@@ -222,4 +223,4 @@ def _data(plan: EnhancementPlan, heard: dict[str, _Heard], ideal: float) -> Task
         [f"{skipped} utterance(s) are unreadable or silent and were skipped"] if skipped else []
     )
     notes += read_caveats(plan.data)
-    return TaskData(folder=plan.data.name, classes=[], **sizes, note="; ".join(notes))
+    return TaskData(folder=folder_name(plan.data), classes=[], **sizes, note="; ".join(notes))

@@ -10,6 +10,7 @@ import torch
 
 from mgf_fairseq.data.augment.augmenter import Augmenter
 from mgf_fairseq.data.augment.config import AugmentConfig, read_settings
+from mgf_fairseq.data.augment.sources import Recordings
 from mgf_fairseq.data.crops import Crops
 from mgf_fairseq.data.dataset import MgfDataset
 from mgf_fairseq.data.manifest import read_manifest
@@ -130,6 +131,21 @@ def test_a_noise_that_cannot_be_read_is_named_once_and_the_view_stays(corpus, no
     heard = batch(items)
     assert torch.equal(heard["source"], batch(dataset(corpus))["source"])
     assert 1 <= caplog.text.count("task.augment.noise: not used") <= 2
+
+
+def test_a_noise_outside_the_root_is_refused_at_the_start_and_later_no_utterance_s_fault(
+    corpus, noises, monkeypatch, caplog
+):
+    text = noises.read_text().replace("\n0.wav", "\n../0.wav").replace("\n1.wav", "\n../1.wav")
+    noises.write_text(text)
+    settings = {"noise_prob": 1.0, "noise": str(noises)}
+    with pytest.raises(ValueError, match=r"^task\.augment\.noise=.*leaves the root"):
+        dataset(corpus, **settings)
+    monkeypatch.setattr(Recordings, "_check", lambda *_: None)  # a line that was not looked at
+    assert torch.equal(
+        batch(dataset(corpus, **settings))["source"], batch(dataset(corpus))["source"]
+    )
+    assert "task.augment.noise: not used" in caplog.text and "skipped in" not in caplog.text
 
 
 def test_settings_that_cannot_be_are_refused_by_name(corpus, tmp_path, noises):

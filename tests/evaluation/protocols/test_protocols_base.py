@@ -1,6 +1,7 @@
 """What a result holds, whatever its task, and the key of all that decides it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import prepared
@@ -33,13 +34,17 @@ def test_the_interval_is_drawn_by_speaker_where_speakers_are_known(phones, probe
     assert run.result.interval_over == "3 utterances (speakers unknown)"
 
 
-def test_hours_are_counted_at_the_rate_of_the_upstream(phones, tmp_path, monkeypatch):
+def test_hours_are_at_the_rate_of_the_upstream_and_the_working_folder_is_named(
+    phones, tmp_path, monkeypatch
+):
     stores = prepared.PlantedStores(tmp_path / "features", "phn")
     monkeypatch.setattr("mgf_fairseq.evaluation.probing.cache_features", stores)
     upstream = prepared.upstream()
     upstream.sample_rate = 8000
-    result = run_probe(plan_probe("phone", upstream, phones, tmp_path / "cache", ONE)).result
-    assert result.data.train.hours == round(4 * (320 * 60 + 80) / 8000 / 3600, 4)
+    monkeypatch.chdir(phones)
+    data = run_probe(plan_probe("phone", upstream, Path(), tmp_path / "cache", ONE)).result.data
+    assert data.train.hours == round(4 * (320 * 60 + 80) / 8000 / 3600, 4)
+    assert data.folder == phones.name
 
 
 def test_the_key_is_of_all_that_decides_the_result(phones, tmp_path):

@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--tensorboard",
         action="store_true",
-        help="record numbers, and at each validation sound and spectrograms of a reconstruction, "
-        "in RUN/tensorboard (another folder: common.tensorboard_logdir=DIR)",
+        help="record numbers, and at each validation sound and spectrograms of what the model "
+        "makes of an utterance, in RUN/tensorboard (another folder: common.tensorboard_logdir=DIR)",
     )
     add(
         "--wandb",

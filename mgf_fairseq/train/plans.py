@@ -18,7 +18,6 @@ from ..host.training_process import override, training_command
 from ..utils.package import config_dir
 from .recipes import PlanError, read_recipe, with_plus
 
-SIZES = ("mini", "small", "base")
 PRETRAINING = {
     "SI-SDR": "sample_si_sdr",
     "log-mel": "frame_mel",
@@ -84,7 +83,7 @@ def plan_pretraining(
 
     Args:
         data: folder of train.tsv and valid.tsv.
-        size: of SIZES.
+        size: mini, small or base.
         dest: folder of its checkpoints; that of the recipe if None.
         updates: how many; the recipe's if None. Warm-up and decay of the learning rate keep their
             shares of them.

@@ -65,7 +65,7 @@ def symbols_of(
         )
     if held is not None and held.symbols != found.symbols:
         raise CheckpointError(
-            f"{file}: these are not the symbols that {path} was trained with; leave out --dict"
+            f"{file}: these are not the symbols that {path} was trained with; drop --dict"
         )
     return found
 

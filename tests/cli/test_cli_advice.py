@@ -58,6 +58,8 @@ SPEAKER = {
     "extract/": "extract",
     # Shared by the verbs that read checkpoints, of which this is one.
     **dict.fromkeys(("cli/options.py", "host/user_packages.py", "objectives/base.py"), "extract"),
+    # Shared by the verbs that read fine-tuned models, all of which have its option.
+    "checkpoints/symbols.py": "transcribe",
     "monitoring/health.py": "health",
 }
 # Options of other programs, which are said behind their names.

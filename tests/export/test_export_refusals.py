@@ -100,7 +100,7 @@ def test_a_model_that_a_format_cannot_hold_is_named_with_what_to_do(
     assert "dict.txt 6 symbols (4 special ones included); name the dict.ltr.txt that" in line
     (tmp_path / "dict.txt").write_text("".join(f"{symbol} 1\n" for symbol in "ABCDEFGHI"))
     line = refused(capsys, "export", ctc, "--to", "onnx", "--dest", tmp_path / "out", *short)
-    assert "these are not the symbols that" in line and "leave out --dict" in line
+    assert "these are not the symbols that" in line and "drop --dict" in line
     assert not list(tmp_path.glob("*out*"))
 
 

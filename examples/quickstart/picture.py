@@ -40,9 +40,16 @@ SMOOTHED = 9  # logged updates that a loss is averaged over
 
 
 def draw_losses(axes: Axes, entries: list[dict[str, float]]) -> None:
-    """Draw each scale's loss as a share of its first value, so that one axis serves all."""
+    """Draw each scale's loss as a share of its first value, so that one axis serves all.
+
+    A signal-to-noise ratio has no zero to be a share of: the sample scale's curve is the share of
+    the decoded waveform's energy that is error.
+    """
     for name, color in SCALES.items():
         updates, losses = columns(entries, f"loss_{name}")
+        measured, ratios = columns(entries, f"{name}_si_sdr")
+        if ratios:
+            updates, losses = measured, [1 / (1 + 10 ** (ratio / 10)) for ratio in ratios]
         if losses:
             smooth = smoothed(np.array(losses) / abs(losses[0]))
             label = f"{name}: {losses[0]:.2f} to {losses[-1]:.2f}"

@@ -46,3 +46,18 @@ def test_a_run_is_drawn_whatever_its_objectives(
     assert "the loss of each scale" in losses and len(shown) == len(panels)
     assert all(title.startswith(panel) for title, panel in zip(shown, panels, strict=True))
     assert ("the picture shows no utterance" in capsys.readouterr().out) == (not panels)
+
+
+def test_a_sample_loss_below_zero_is_drawn_as_the_share_of_error():
+    import picture
+    from matplotlib.figure import Figure
+
+    entries = [
+        {"num_updates": n, "loss_sample": 0.1 - n, "sample_si_sdr": ratio}
+        for n, ratio in enumerate((-40.0, -10.0, 0.0))
+    ]
+    axes = Figure().add_subplot()
+    picture.draw_losses(axes, entries)
+    (curve,) = axes.lines
+    assert curve.get_label() == "sample: 1.00 to 0.50"
+    assert (curve.get_ydata() > 0).all()

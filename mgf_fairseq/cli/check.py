@@ -142,16 +142,16 @@ def render(reports: Sequence[ManifestReport]) -> list[str]:
     """Lay the reports out in lines of at most 100 columns."""
     width = max([8, *(len(report.name) for report in reports)])
     width = min(width, 40)
-    lines = [f"{'manifest':<{width}}  {'lines':>9}  {'hours':>9}  {'kept':>9}  {'dropped':>9}"]
+    lines = [f"{'manifest':<{width}}  {'lines':>9}  {'hours':>9}  {'kept':>9}  {'skipped':>9}"]
     for report in reports:
         name = _shorten(report.name, width)
         if not report.checked:
             lines.append(f"{name:<{width}}  could not be checked")
             continue
-        dropped = report.hours - report.kept_hours
+        skipped = report.hours - report.kept_hours
         lines.append(
             f"{name:<{width}}  {report.lines:>9,}  {report.hours:>9.3f}  "
-            f"{report.kept_hours:>9.3f}  {dropped:>9.3f}"
+            f"{report.kept_hours:>9.3f}  {skipped:>9.3f}"
         )
     for report in reports:
         lines.extend(_render_findings(report))
@@ -164,7 +164,7 @@ def render(reports: Sequence[ManifestReport]) -> list[str]:
 def _render_findings(report: ManifestReport) -> list[str]:
     lines: list[str] = []
     for finding in sorted(report.findings, key=lambda f: f.severity != "error"):
-        lost = f", {finding.dropped_hours:.4f} h dropped" if finding.dropped_hours else ""
+        lost = f", {finding.dropped_hours:.4f} h skipped" if finding.dropped_hours else ""
         lines += [
             "",
             f"{finding.severity:<5}  {report.name}: {finding.rule}: {finding.count}{lost}",

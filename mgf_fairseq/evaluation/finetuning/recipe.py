@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from ...host.start_checks import unknown_keys
 from ...host.training_process import override
 from ...inference.wer import POST_PROCESS_OF_LABELS
-from ...train.recipes import PlanError, read_recipe
+from ...train.recipes import PlanError, read_recipe, with_plus
 from ...utils.package import config_dir
 
 RECIPE = "ctc_evaluate"
@@ -87,7 +87,7 @@ def load_recipe(
         path: the YAML; the project's own if None.
         labels: ltr, or spm for SentencePiece units.
         max_update: updates, if other than the recipe's; the intervals of validation follow.
-        overrides: further ``key=value``, as hydra takes them.
+        overrides: further ``key=value``, as hydra takes them; a ``+`` is not needed.
 
     Raises:
         RecipeError: there is no such recipe, or an override is none or of an unknown key.
@@ -106,11 +106,10 @@ def load_recipe(
             f"dataset.validate_interval_updates={interval}",
             f"checkpoint.save_interval_updates={interval}",
         ]
-    every = (*added, *overrides)
     for text in overrides:
         if "=" not in text.lstrip("+~") or text.startswith("~"):
             raise RecipeError(f"{text!r} is no override: expected key=value")
-    _require_known(path, every)
+    every = _known(path, (*added, *overrides))
     changes = OmegaConf.from_dotlist([text.lstrip("+") for text in every])
     merged = OmegaConf.merge(config, changes)
     assert isinstance(merged, DictConfig)
@@ -133,14 +132,16 @@ def _merge(path: Path) -> DictConfig:
 
 
 @functools.cache  # composing takes a second
-def _require_known(path: Path, overrides: tuple[str, ...]) -> None:
-    """Refuse what the training would refuse later: keys that neither recipe nor fairseq has."""
+def _known(path: Path, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """Overrides as a training takes them, unless one is of a key that it would refuse later."""
     try:
-        unknown = unknown_keys(read_recipe(path, overrides))
+        complete = with_plus(path, overrides)
+        unknown = unknown_keys(read_recipe(path, complete))
     except PlanError as error:
         raise RecipeError(str(error)) from None
     if unknown:
         raise RecipeError(f"{path.stem}: {'; '.join(unknown)}")
+    return tuple(complete)
 
 
 @dataclass(frozen=True)

@@ -221,6 +221,8 @@ def test_a_recipe_is_its_yaml_with_the_overrides(tmp_path):
         load_recipe(overrides=("optimization.max_updat=3",))
     with pytest.raises(RecipeError, match=r"model\.layerdop is not .* mean layerdrop\?"):
         load_recipe(overrides=("+model.layerdop=0.1",))
+    # A key that has a default and no line in the YAML, as the training takes it.
+    assert load_recipe(overrides=("model.freeze_regex=a",)).overrides[-1] == "+model.freeze_regex=a"
     with pytest.raises(RecipeError, match="'phn' is none of ltr, spm"):
         load_recipe(labels="phn")
     with pytest.raises(RecipeError, match="not a fine-tuning recipe"):
